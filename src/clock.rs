@@ -1,0 +1,159 @@
+//! Time, injected: one [`Clock`] is handed to every room, so that a test moves it by hand and an
+//! emulator makes hours pass in milliseconds.
+
+use std::ops::Add;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+
+/// A monotonic and a wall clock that belong together. Clones share one time.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Source>);
+
+/// A point on a clock's monotonic line, counted from the clock's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(Duration);
+
+#[derive(Debug)]
+struct Source {
+    started: Instant,
+    wall_started: SystemTime,
+    pace: Pace,
+    /// What [`Clock::advance`] has added so far; sleepers watch it.
+    moved: watch::Sender<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// The machine's own time; the wall clock is the machine's and may jump.
+    Real,
+    /// So many times faster than the machine's; 0 stands still until moved by hand.
+    Times(u32),
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::new(SystemTime::now(), Pace::Real)
+    }
+
+    /// A clock that moves only by [`Clock::advance`]. Its wall starts at `wall`.
+    pub fn manual(wall: SystemTime) -> Self {
+        Self::new(wall, Pace::Times(0))
+    }
+
+    /// A clock that runs `times` faster than the machine's, from the machine's wall time on.
+    pub fn scaled(times: u32) -> Self {
+        Self::new(SystemTime::now(), Pace::Times(times))
+    }
+
+    fn new(wall_started: SystemTime, pace: Pace) -> Self {
+        let (moved, _) = watch::channel(Duration::ZERO);
+        Self(Arc::new(Source { started: Instant::now(), wall_started, pace, moved }))
+    }
+
+    /// The monotonic time now.
+    pub fn now(&self) -> Moment {
+        let run = match self.0.pace {
+            Pace::Real => self.0.started.elapsed(),
+            Pace::Times(0) => Duration::ZERO,
+            Pace::Times(times) => self.0.started.elapsed().saturating_mul(times),
+        };
+        Moment(run + *self.0.moved.borrow())
+    }
+
+    /// The wall time now. On the machine's clock it may jump in either direction.
+    pub fn wall(&self) -> SystemTime {
+        match self.0.pace {
+            Pace::Real => SystemTime::now() + *self.0.moved.borrow(),
+            Pace::Times(_) => self.0.wall_started + self.now().0,
+        }
+    }
+
+    /// Moves this clock forward and wakes whoever slept past the new time.
+    pub fn advance(&self, by: Duration) {
+        self.0.moved.send_modify(|moved| *moved += by);
+    }
+
+    /// Waits until this clock shows `moment`. Cancel safe.
+    pub async fn sleep_until(&self, moment: Moment) {
+        let mut moved = self.0.moved.subscribe();
+        loop {
+            moved.mark_unchanged();
+            let left = moment.saturating_since(self.now());
+            if left.is_zero() {
+                return;
+            }
+            // The sender lives in `self`, so `changed` cannot fail while we wait.
+            match self.0.pace {
+                Pace::Times(0) => _ = moved.changed().await,
+                Pace::Times(times) => wait(&mut moved, left / times).await,
+                Pace::Real => wait(&mut moved, left).await,
+            }
+        }
+    }
+
+    /// Waits for `duration` on this clock. Cancel safe.
+    pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.now() + duration).await;
+    }
+}
+
+async fn wait(moved: &mut watch::Receiver<Duration>, machine_time: Duration) {
+    // A scaled remainder can round to nothing; one tick keeps the loop from spinning.
+    let machine_time = machine_time.max(Duration::from_micros(100));
+    tokio::select! {
+        () = tokio::time::sleep(machine_time) => {}
+        _ = moved.changed() => {}
+    }
+}
+
+impl Moment {
+    /// The time from `earlier` to here, or nothing if `earlier` is later.
+    pub fn saturating_since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The time since the clock's start.
+    pub fn since_start(self) -> Duration {
+        self.0
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+
+    fn add(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_add(duration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sleeper_wakes_when_the_clock_is_moved_past_its_moment() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move {
+                clock.sleep(Duration::from_secs(3600)).await;
+                clock.wall()
+            }
+        });
+        clock.advance(Duration::from_secs(1800));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(Duration::from_secs(5400));
+        assert!(sleeper.await.unwrap() >= SystemTime::UNIX_EPOCH + Duration::from_secs(7200));
+    }
+
+    #[tokio::test]
+    async fn hours_pass_in_milliseconds_on_a_scaled_clock() {
+        let clock = Clock::scaled(10_000_000);
+        clock.sleep(Duration::from_secs(3600)).await;
+        assert!(clock.now() >= Moment::default() + Duration::from_secs(3600));
+    }
+}
