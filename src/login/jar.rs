@@ -1,0 +1,138 @@
+//! The cookies of one session: a jar for a single origin (RFC 6265). Values go back verbatim.
+
+use http::{HeaderMap, HeaderValue, header};
+use zeroize::Zeroizing;
+
+use super::Request;
+use crate::secret::SecretText;
+
+/// More cookies than any survey of login schemes shows; a hostile upstream gets no further.
+const COOKIES_MAX: usize = 64;
+
+/// The cookies of one session. `Domain` and `Secure` are not asked: they go to one origin only.
+#[derive(Clone, Debug, Default)]
+pub struct Jar(Vec<Entry>);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    value: SecretText,
+    path: String,
+}
+
+impl Jar {
+    /// Stores what an answer sets. Emptied and removed cookies leave the jar.
+    pub fn store(&mut self, headers: &HeaderMap, request_path: &str) {
+        for field in headers.get_all(header::SET_COOKIE) {
+            let Ok(text) = std::str::from_utf8(field.as_bytes()) else { continue };
+            let Ok(cookie) = cookie::Cookie::parse(text.trim_start()) else { continue };
+            let path = match cookie.path() {
+                Some(path) if path.starts_with('/') => path.to_owned(),
+                _ => default_path(request_path).to_owned(),
+            };
+            self.0.retain(|entry| entry.name != cookie.name() || entry.path != path);
+            let removed = cookie.max_age().is_some_and(|age| age.is_zero() || age.is_negative())
+                || cookie.expires_datetime().is_some_and(|time| time.unix_timestamp() <= 86_400);
+            if removed || cookie.value().is_empty() || self.0.len() >= COOKIES_MAX {
+                continue;
+            }
+            // The value as it was sent, with its quotes: servers compare bytes.
+            let value = verbatim(text, cookie.name()).unwrap_or(cookie.value());
+            self.0.push(Entry {
+                name: cookie.name().to_owned(),
+                value: SecretText::from(value.to_owned()),
+                path,
+            });
+        }
+    }
+
+    /// The `Cookie` field for a request to `path`, marked sensitive.
+    pub fn header(&self, path: &str) -> Option<HeaderValue> {
+        let mut text = Zeroizing::new(String::new());
+        for entry in self.0.iter().filter(|entry| path_matches(&entry.path, path)) {
+            if !text.is_empty() {
+                text.push_str("; ");
+            }
+            text.push_str(&entry.name);
+            text.push('=');
+            text.push_str(entry.value.expose());
+        }
+        if text.is_empty() {
+            return None;
+        }
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Whether every cookie goes to every path.
+    pub fn is_for_all_paths(&self) -> bool {
+        self.0.iter().all(|entry| entry.path == "/")
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretText)> {
+        self.0.iter().map(|entry| (entry.name.as_str(), &entry.value))
+    }
+
+    pub(super) fn send(&self, request: &mut Request) {
+        let path = request.target.split('?').next().unwrap_or("/").to_owned();
+        if let Some(value) = self.header(&path) {
+            request.headers.insert(header::COOKIE, value);
+        }
+    }
+}
+
+/// RFC 6265 section 5.1.4, "default-path".
+fn default_path(request_path: &str) -> &str {
+    match request_path.rfind('/') {
+        Some(0) | None => "/",
+        Some(end) => request_path.get(..end).unwrap_or("/"),
+    }
+}
+
+/// RFC 6265 section 5.1.4, "path-match".
+fn path_matches(cookie: &str, request: &str) -> bool {
+    match request.strip_prefix(cookie) {
+        Some(rest) => rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'),
+        None => false,
+    }
+}
+
+fn verbatim<'a>(field: &'a str, name: &str) -> Option<&'a str> {
+    let pair = field.split(';').next()?;
+    let (given, value) = pair.split_once('=')?;
+    (given.trim() == name).then(|| value.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jar(fields: &[&str]) -> Jar {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(header::SET_COOKIE, field.parse().unwrap());
+        }
+        let mut jar = Jar::default();
+        jar.store(&headers, "/auth/login");
+        jar
+    }
+
+    #[test]
+    fn cookies_go_back_verbatim_to_the_paths_they_are_for() {
+        let jar = jar(&[r#"a="q|1:x=="; Path=/; HttpOnly"#, "b=2; Path=/api", "c=3"]);
+        let header = |path| jar.header(path).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("/x").as_deref(), Some(r#"a="q|1:x==""#));
+        assert_eq!(header("/api/y").as_deref(), Some(r#"a="q|1:x=="; b=2"#));
+        assert_eq!(header("/auth/me").as_deref(), Some(r#"a="q|1:x=="; c=3"#));
+        assert_eq!(header("/apis").as_deref(), Some(r#"a="q|1:x==""#));
+    }
+
+    #[test]
+    fn an_emptied_or_removed_cookie_leaves_the_jar() {
+        assert!(jar(&["a=1; Path=/", "a=; Path=/"]).header("/").is_none());
+        assert!(jar(&["a=1; Path=/", "a=gone; Path=/; Max-Age=0"]).header("/").is_none());
+        assert!(jar(&["a=1; Path=/"]).header("/").unwrap().is_sensitive());
+    }
+}

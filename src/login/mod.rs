@@ -1,0 +1,206 @@
+//! Runs the steps of a recipe, without I/O: recipe and credentials go in, requests come out; answers go
+//! in, session material or a typed refusal comes out. Whoever owns the network drives it.
+
+mod extract;
+mod jar;
+pub mod render;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::recipe::condition::{Answer, Body, Truth};
+use crate::recipe::template::Values;
+use crate::recipe::{Cookies, Recipe, RefusalClass, Step};
+use crate::secret::SecretText;
+pub use jar::Jar;
+pub use render::Request;
+
+/// One login under way.
+#[derive(Debug)]
+pub struct Attempt {
+    recipe: Arc<Recipe>,
+    values: Values,
+    jar: Jar,
+    /// The step whose answer is awaited.
+    step: usize,
+}
+
+/// What a login gave.
+#[derive(Debug)]
+pub struct Material {
+    /// Account fields and taken values, by name.
+    pub values: Values,
+    /// The session's cookies.
+    pub cookies: Jar,
+    /// When the vendor says that the session ends.
+    pub expires: Option<SystemTime>,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Send this and bring the answer.
+    Send(Request),
+    /// The login is done.
+    Done(Material),
+    /// The upstream did not give a session.
+    Refused(Refusal),
+}
+
+/// An answer to a step: the body decoded and bounded by whoever read it.
+#[derive(Debug)]
+pub struct StepAnswer {
+    /// The status code.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The decoded body.
+    pub body: Body,
+}
+
+/// A login that gave no session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the recipe says it means; nothing when no rule matched.
+    pub class: Option<RefusalClass>,
+    /// The step that failed.
+    pub step: String,
+    /// The status of its answer.
+    pub status: StatusCode,
+    /// Which part of the step failed.
+    pub because: Because,
+}
+
+/// Which part of a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// The answer was not what the step expects.
+    Unexpected,
+    /// A value was not there. Its name.
+    Missing(String),
+    /// A value cannot be sent back, for example for a line break in it. Its name.
+    Unusable(String),
+}
+
+impl Attempt {
+    /// Prepares a login with the fields of an account.
+    pub fn new(recipe: Arc<Recipe>, account: Values) -> Self {
+        Self { recipe, values: account, jar: Jar::default(), step: 0 }
+    }
+
+    /// The name of the step whose answer is awaited.
+    pub fn step_name(&self) -> &str {
+        self.recipe.login.get(self.step).map_or("", |step| step.name.as_str())
+    }
+
+    /// The first request. It carries nothing of any earlier session.
+    pub fn start(&mut self, now: SystemTime) -> Next {
+        self.step = 0;
+        self.send(now)
+    }
+
+    /// Takes the answer to the request that was sent last.
+    pub fn answer(&mut self, answer: &StepAnswer, now: SystemTime) -> Next {
+        let recipe = Arc::clone(&self.recipe);
+        let Some(step) = recipe.login.get(self.step) else {
+            return self.done(now);
+        };
+        if let Err(because) = self.take(step, answer) {
+            return Next::Refused(self.refusal(step, answer, because));
+        }
+        self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
+        self.step += 1;
+        while let Some(next) = recipe.login.get(self.step) {
+            let reached = next.when.as_ref().is_none_or(|when| {
+                when.judge(&answer.seen_by(step)) == Truth::Yes
+            });
+            if reached {
+                return self.send(now);
+            }
+            self.step += 1;
+        }
+        self.done(now)
+    }
+
+    fn send(&mut self, now: SystemTime) -> Next {
+        let Some(step) = self.recipe.login.get(self.step) else {
+            return self.done(now);
+        };
+        match render::request(step, &self.values, now) {
+            Ok(mut request) => {
+                self.jar.send(&mut request);
+                Next::Send(request)
+            }
+            Err(value) => Next::Refused(Refusal {
+                class: None,
+                step: step.name.clone(),
+                status: StatusCode::OK,
+                because: Because::Unusable(value),
+            }),
+        }
+    }
+
+    fn take(&mut self, step: &Step, answer: &StepAnswer) -> Result<(), Because> {
+        if step.expect.judge(&answer.seen_by(step)) != Truth::Yes {
+            return Err(Because::Unexpected);
+        }
+        for take in &step.take {
+            match extract::value(&take.from, answer) {
+                Some(value) => self.values.set(take.name.clone(), SecretText::from(value)),
+                None if take.optional => {}
+                None => return Err(Because::Missing(take.name.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, step: &Step, answer: &StepAnswer, because: Because) -> Refusal {
+        let matching = self
+            .recipe
+            .refusals
+            .iter()
+            .find(|refusal| refusal.when.judge(&answer.seen_by(step)) == Truth::Yes);
+        Refusal {
+            class: matching.map(|refusal| refusal.class),
+            step: step.name.clone(),
+            status: answer.status,
+            because,
+        }
+    }
+
+    fn done(&mut self, now: SystemTime) -> Next {
+        let rules = &self.recipe.session;
+        let told = rules.expires.as_ref().and_then(|(name, unit)| {
+            extract::expiry(self.values.text(name), *unit, now)
+        });
+        let longest = rules.max_age.map(|age| now + age);
+        let cookies = match rules.cookies {
+            Cookies::None => Jar::default(),
+            Cookies::Login => std::mem::take(&mut self.jar),
+        };
+        Next::Done(Material {
+            values: std::mem::take(&mut self.values),
+            cookies,
+            expires: [told, longest].into_iter().flatten().min(),
+        })
+    }
+}
+
+impl StepAnswer {
+    /// This answer as conditions see it.
+    pub fn seen_by<'a>(&'a self, step: &'a Step) -> Answer<'a> {
+        Answer {
+            method: method_of(step),
+            path: step.path.literal().unwrap_or("/"),
+            status: self.status,
+            headers: &self.headers,
+            body: Some(&self.body),
+        }
+    }
+}
+
+fn method_of(step: &Step) -> &Method {
+    &step.method
+}

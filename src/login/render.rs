@@ -1,0 +1,115 @@
+//! Renders steps into requests. Each value is escaped for the place it goes to: JSON strings, form and
+//! query values, header fields.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::{HeaderMap, HeaderValue, Method, header};
+use percent_encoding::utf8_percent_encode;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
+use crate::recipe::{JsonTemplate, Step, StepBody};
+
+/// A request below an upstream's URL.
+#[derive(Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Path and query below the upstream's URL.
+    pub target: String,
+    /// Header fields; rendered values are marked sensitive.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Renders `step` with `values`.
+///
+/// # Errors
+/// The name of the header field whose value cannot be sent: a control character in it.
+pub fn request(step: &Step, values: &Values, now: SystemTime) -> Result<Request, String> {
+    let mut headers = HeaderMap::new();
+    for (name, template) in &step.headers {
+        let value = header_value(&template.text(values, now)).ok_or(name.as_str())?;
+        headers.insert(name, value);
+    }
+    if let Some((user, password)) = &step.basic {
+        let pair = Zeroizing::new(format!(
+            "{}:{}",
+            user.text(values, now).as_str(),
+            password.text(values, now).as_str()
+        ));
+        let field = Zeroizing::new(format!("Basic {}", BASE64.encode(pair.as_bytes())));
+        headers.insert(header::AUTHORIZATION, header_value(&field).ok_or("authorization")?);
+    }
+    let (content_type, body) = body(&step.body, values, now);
+    if let Some(content_type) = content_type {
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+    }
+    Ok(Request { method: step.method.clone(), target: target(step, values, now), headers, body })
+}
+
+/// Renders a body, with the `Content-Type` that goes with it.
+pub fn body(body: &StepBody, values: &Values, now: SystemTime) -> (Option<&'static str>, Bytes) {
+    match body {
+        StepBody::Empty => (None, Bytes::new()),
+        StepBody::Json(template) => {
+            let text = serde_json::to_vec(&json(template, values, now)).unwrap_or_default();
+            (Some("application/json"), Bytes::from(text))
+        }
+        StepBody::Form(fields) => {
+            (Some("application/x-www-form-urlencoded"), Bytes::from(pairs(fields, values, now)))
+        }
+        StepBody::Text(template) => {
+            (None, Bytes::copy_from_slice(template.text(values, now).as_bytes()))
+        }
+    }
+}
+
+/// A header value of `text`, marked sensitive; nothing when it holds a control character.
+pub fn header_value(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn target(step: &Step, values: &Values, now: SystemTime) -> String {
+    let mut target = step.path.url_text(values, now).to_string();
+    if !step.query.is_empty() {
+        target.push(if target.contains('?') { '&' } else { '?' });
+        target.push_str(&pairs(&step.query, values, now));
+    }
+    target
+}
+
+fn pairs(fields: &[(String, Template)], values: &Values, now: SystemTime) -> String {
+    let mut text = String::new();
+    for (name, template) in fields {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        text.extend(utf8_percent_encode(name, URL_VALUE));
+        text.push('=');
+        text.extend(utf8_percent_encode(&template.text(values, now), URL_VALUE));
+    }
+    text
+}
+
+fn json(template: &JsonTemplate, values: &Values, now: SystemTime) -> Value {
+    match template {
+        JsonTemplate::Template(template) => match template.render(values, now) {
+            Rendered::Text(text) => Value::String(text.to_string()),
+            Rendered::Number(number) => Value::from(number),
+        },
+        JsonTemplate::Fixed(value) => value.clone(),
+        JsonTemplate::Array(items) => {
+            Value::Array(items.iter().map(|item| json(item, values, now)).collect())
+        }
+        JsonTemplate::Object(members) => Value::Object(
+            members.iter().map(|(name, item)| (name.clone(), json(item, values, now))).collect(),
+        ),
+    }
+}

@@ -1,0 +1,337 @@
+//! Recipes: the declarative description of an upstream's session life. Pure: no I/O.
+//!
+//! [`written`] is what an author writes, [`Recipe`] what the loader makes of it. Login, forward, shield,
+//! route and session read it. A vendor's need becomes a general element here, never code elsewhere.
+
+pub mod condition;
+mod load;
+pub mod pattern;
+pub mod template;
+pub mod written;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, Method, StatusCode};
+
+use crate::diagnosis::{Document, Faults, suggestion};
+use condition::Condition;
+use pattern::{PathPattern, Pointer};
+use template::Template;
+pub use written::{
+    Cookies, ExpiryUnit, FieldKind, InjectMethods, Overwrite, RefusalClass, ReplayPolicy, VerdictIs,
+};
+
+/// A recipe, checked and with the upstream's parameters filled in.
+#[derive(Debug)]
+pub struct Recipe {
+    /// What the recipe is called.
+    pub name: String,
+    /// The upstream's name as people say it.
+    pub title: String,
+    /// What stands wherever a session value would be shown.
+    pub placeholder: String,
+    /// The fields of an account.
+    pub fields: BTreeMap<String, Field>,
+    /// The login's requests.
+    pub login: Vec<Step>,
+    /// What refused logins mean; the first that matches decides.
+    pub refusals: Vec<Refusal>,
+    /// What a login's result is.
+    pub session: SessionRules,
+    /// What is put into requests.
+    pub inject: Vec<Injection>,
+    /// Header fields of clients that are dropped, besides `Authorization` and `Cookie`.
+    pub strip_headers: Vec<HeaderName>,
+    /// Query parameters of clients that are dropped, in any case.
+    pub strip_query: Vec<String>,
+    /// Rules over answers; the first that matches decides.
+    pub verdicts: Vec<Verdict>,
+    /// Tells a dead session from a missing right.
+    pub probe: Option<Probe>,
+    /// The logout's requests.
+    pub logout: Vec<Step>,
+    /// Endpoints with a rule; the first that matches decides.
+    pub endpoints: Vec<Endpoint>,
+    /// The other spellings of a request that the upstream understands.
+    pub spelling: Spelling,
+    /// How many logins an account may lose.
+    pub budget: Budget,
+}
+
+/// A field of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// What it is.
+    pub kind: FieldKind,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+/// One request of a login, probe or logout.
+#[derive(Debug)]
+pub struct Step {
+    /// What it does, for traces.
+    pub name: String,
+    /// The method.
+    pub method: Method,
+    /// The path below the upstream's URL.
+    pub path: Template,
+    /// Query parameters.
+    pub query: Vec<(String, Template)>,
+    /// Header fields.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// User and password of `Authorization: Basic`.
+    pub basic: Option<(Template, Template)>,
+    /// The body.
+    pub body: StepBody,
+    /// Run only if the answer before was like this.
+    pub when: Option<Condition>,
+    /// What makes it a success.
+    pub expect: Condition,
+    /// What is taken from the answer.
+    pub take: Vec<Take>,
+}
+
+/// The body of a step's request.
+#[derive(Debug)]
+pub enum StepBody {
+    /// None.
+    Empty,
+    /// JSON whose strings are templates.
+    Json(JsonTemplate),
+    /// A form.
+    Form(Vec<(String, Template)>),
+    /// Text.
+    Text(Template),
+}
+
+/// JSON whose strings are templates.
+#[derive(Clone, Debug)]
+pub enum JsonTemplate {
+    /// A string or, where the template is one numeric expression, a number.
+    Template(Template),
+    /// null, a truth value or a number.
+    Fixed(serde_json::Value),
+    /// An array.
+    Array(Vec<JsonTemplate>),
+    /// An object.
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+/// A value taken from an answer.
+#[derive(Debug)]
+pub struct Take {
+    /// What it is called.
+    pub name: String,
+    /// Where it stands.
+    pub from: TakeFrom,
+    /// Whether it may be missing.
+    pub optional: bool,
+}
+
+/// Where in an answer a value stands.
+#[derive(Debug)]
+pub enum TakeFrom {
+    /// In the JSON body.
+    Json(Pointer),
+    /// In a header field.
+    Header(HeaderName),
+    /// In a cookie that the answer sets.
+    Cookie(String),
+    /// In the text of the body; the first group.
+    Text(regex::Regex),
+}
+
+/// What a refused login means.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What the answer is like.
+    pub when: Condition,
+    /// What it means.
+    pub class: RefusalClass,
+}
+
+/// What a login's result is and how long it lives.
+#[derive(Debug)]
+pub struct SessionRules {
+    /// Which cookies belong to the session.
+    pub cookies: Cookies,
+    /// The taken value that tells the end, and how to read it.
+    pub expires: Option<(String, ExpiryUnit)>,
+    /// The longest life.
+    pub max_age: Option<Duration>,
+    /// The life without use.
+    pub idle: Option<Duration>,
+    /// How long before a known end the session is renewed.
+    pub refresh_ahead: Duration,
+}
+
+/// One thing that is put into requests.
+#[derive(Debug)]
+pub struct Injection {
+    /// Where.
+    pub into: InjectInto,
+    /// Into which requests.
+    pub methods: InjectMethods,
+    /// What wins when the client sent the same.
+    pub overwrite: Overwrite,
+}
+
+/// Where something is injected.
+#[derive(Debug)]
+pub enum InjectInto {
+    /// A header field.
+    Header(HeaderName, Template),
+    /// A query parameter.
+    Query(String, Template),
+    /// The session's cookies, as `Cookie`.
+    Cookies,
+}
+
+/// One rule over answers.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What the answer is like.
+    pub when: Condition,
+    /// What that says of the session.
+    pub then: VerdictIs,
+    /// Whether the request may be sent again.
+    pub replay: ReplayPolicy,
+}
+
+/// A harmless "who am I" request.
+#[derive(Debug)]
+pub struct Probe {
+    /// The request; its `expect` says what the answer is like when the session is alive.
+    pub step: Step,
+}
+
+/// An endpoint with a rule.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Methods; none: all.
+    pub methods: Vec<Method>,
+    /// Paths.
+    pub paths: Vec<PathPattern>,
+    /// The rule.
+    pub rule: EndpointRule,
+}
+
+/// What happens at an endpoint.
+#[derive(Debug)]
+pub enum EndpointRule {
+    /// Answered here.
+    Answer(LocalAnswer),
+    /// Never forwarded; the text says why.
+    Closed(String),
+    /// Session values in the answer are replaced by the placeholder.
+    Mask(Vec<Pointer>),
+}
+
+/// An answer given in the upstream's place.
+#[derive(Debug)]
+pub struct LocalAnswer {
+    /// The status code.
+    pub status: StatusCode,
+    /// Header fields.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// The body.
+    pub body: StepBody,
+}
+
+/// The other spellings of a request that the upstream understands.
+#[derive(Debug, Default)]
+pub struct Spelling {
+    /// Case does not matter in paths.
+    pub case_insensitive: bool,
+    /// Suffixes of a segment that change nothing.
+    pub suffixes: Vec<String>,
+    /// The query parameter that names the real method of a POST.
+    pub method_query: Option<String>,
+    /// The segment and its query parameter that names the real path.
+    pub path_query: Option<(String, String)>,
+    /// `%2F` inside a segment is an ordinary character.
+    pub encoded_slash: bool,
+}
+
+/// How many logins an account may lose before Doorward stops trying.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Attempts.
+    pub attempts: u32,
+    /// After this time without a login the budget is whole again.
+    pub window: Duration,
+}
+
+/// What an operator has to fill in for a recipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The fields of an account.
+    pub fields: Vec<(String, Field)>,
+    /// The parameters, and whether each must be set.
+    pub parameters: Vec<(String, bool)>,
+}
+
+/// The recipes built into the binary: name and text, by name.
+pub const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
+
+/// The text of a built-in recipe as a document.
+///
+/// # Errors
+/// A sentence that says which recipe was meant, or the faults of a recipe that is no TOML.
+pub fn built_in(name: &str) -> Result<Document, UnknownRecipe> {
+    let found = BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
+    let (_, text) = found.ok_or_else(|| UnknownRecipe {
+        name: name.to_owned(),
+        meant: suggestion(name, BUILT_IN.iter().map(|(name, _)| *name)),
+    })?;
+    Document::parse(PathBuf::from(format!("recipes/{name}.toml")), *text)
+        .map_err(|_| UnknownRecipe { name: name.to_owned(), meant: None })
+}
+
+/// No built-in recipe has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("no recipe is called `{name}`{}", meant.as_ref().map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default())]
+pub struct UnknownRecipe {
+    name: String,
+    meant: Option<String>,
+}
+
+impl Recipe {
+    /// Checks the document and fills in `parameters`.
+    ///
+    /// # Errors
+    /// All faults of the recipe at once, with their positions.
+    pub fn load(
+        document: &Document,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<Self, Faults> {
+        load::load(document, parameters)
+    }
+
+    /// What an operator has to fill in, from a recipe's document.
+    ///
+    /// # Errors
+    /// All faults of the recipe's structure.
+    pub fn shape(document: &Document) -> Result<Shape, Faults> {
+        load::shape(document)
+    }
+
+    /// The field that names the account at the upstream.
+    pub fn login_name_field(&self) -> &str {
+        let named = self.fields.iter().find(|(_, field)| field.kind == FieldKind::LoginName);
+        named.map(|(name, _)| name.as_str()).unwrap_or_default()
+    }
+
+    /// Whether judging an answer may take a look at its body.
+    pub fn judges_bodies(&self) -> bool {
+        self.verdicts.iter().any(|verdict| verdict.when.reads_body())
+    }
+
+    /// Whether any endpoint is closed or answered here, so that a path must have one reading only.
+    pub fn has_path_rules(&self) -> bool {
+        !self.endpoints.is_empty()
+    }
+}

@@ -1,0 +1,559 @@
+//! A recipe as its author writes it: the shape of `config/recipes/*.toml`, key by key.
+//!
+//! The loader turns this into [`super::Recipe`]; nothing else reads it. The doc comments here are the
+//! recipe reference and the descriptions of the JSON schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The declarative description of an upstream's session life.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What the recipe is called in `recipe = "..."`; for a built-in recipe, its file name.
+    pub name: String,
+    /// The upstream's name as people say it.
+    pub title: String,
+    /// Where the vendor documents this session life.
+    #[serde(default)]
+    pub docs: Vec<String>,
+    /// What clients are shown wherever a session value would stand: not empty, not secret.
+    #[serde(default = "default_placeholder")]
+    pub placeholder: String,
+    /// The fields that make up one account, for example `username` and `password`.
+    pub account: BTreeMap<String, Field>,
+    /// Values that the operator may set per upstream, for example a path prefix.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Parameter>,
+    /// How to log in.
+    pub login: Login,
+    /// What the login's result is and how long it lives.
+    #[serde(default)]
+    pub session: Session,
+    /// What is put into each request, in this order.
+    pub inject: Vec<Inject>,
+    /// What is taken out of clients' requests, besides `Authorization` and `Cookie`.
+    #[serde(default)]
+    pub strip: Strip,
+    /// Rules over the upstream's answers; the first that matches decides. No match: alive.
+    pub verdict: Vec<Verdict>,
+    /// A harmless "who am I" request that tells a dead session from a missing right.
+    pub probe: Option<Probe>,
+    /// How to log out. Each step carries the session.
+    #[serde(default)]
+    pub logout: Logout,
+    /// Endpoints that are answered here, closed, or whose answers show session values.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+    /// The other ways to spell a request that this upstream understands.
+    #[serde(default)]
+    pub spelling: Spelling,
+    /// How many logins an account may lose before Doorward stops trying.
+    #[serde(default)]
+    pub budget: Budget,
+}
+
+fn default_placeholder() -> String {
+    "doorward-placeholder".to_owned()
+}
+
+/// One field of an account.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Field {
+    /// `login_name` names the account in budgets and logs; `secret` may only be given by reference.
+    pub kind: FieldKind,
+    /// May be left out; it then renders as nothing.
+    #[serde(default)]
+    pub optional: bool,
+    /// One sentence for the operator.
+    #[serde(default)]
+    pub help: String,
+}
+
+/// What a field of an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// The name that the upstream knows the account by; one field has this kind.
+    LoginName,
+    /// Ordinary text.
+    Plain,
+    /// A secret; only a reference to it may stand in a configuration file.
+    Secret,
+}
+
+/// A value that the operator may set per upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parameter {
+    /// What it is when the operator says nothing. Without a default it must be set.
+    pub default: Option<String>,
+    /// One sentence for the operator.
+    #[serde(default)]
+    pub help: String,
+}
+
+/// How to log in.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// Requests, sent one after the other; cookies set by one go to the next.
+    pub steps: Vec<Step>,
+    /// What an answer that is not a success means; the first that matches decides.
+    #[serde(default)]
+    pub refusals: Vec<Refusal>,
+}
+
+/// One request of a login, a probe or a logout.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What the step does, for traces: `log in`, `verify`.
+    pub name: String,
+    /// The HTTP method.
+    pub method: String,
+    /// The path below the upstream's URL, a template.
+    pub path: String,
+    /// Query parameters, templates.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// Header fields, templates.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// `Authorization: Basic` of these two templates.
+    pub basic: Option<Basic>,
+    /// A JSON body; every string in it is a template.
+    pub json: Option<serde_json::Value>,
+    /// A form body (`application/x-www-form-urlencoded`), templates.
+    pub form: Option<BTreeMap<String, String>>,
+    /// A text body, a template. Its `Content-Type` comes from `headers`.
+    pub text: Option<String>,
+    /// Run this step only if the answer to the step before was like this.
+    pub when: Option<Condition>,
+    /// What makes the step a success. Without it: any 2xx.
+    pub expect: Option<Condition>,
+    /// Values taken from the answer, by name.
+    #[serde(default)]
+    pub take: BTreeMap<String, Take>,
+}
+
+/// `Authorization: Basic`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// The user, a template.
+    pub user: String,
+    /// The password, a template.
+    pub password: String,
+}
+
+/// Where in an answer a value stands. Exactly one place.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Take {
+    /// A JSON pointer (RFC 6901); the empty pointer is the whole body.
+    pub json: Option<String>,
+    /// A header field.
+    pub header: Option<String>,
+    /// A cookie by name.
+    pub cookie: Option<String>,
+    /// A regular expression over the body; its first group is the value.
+    pub text: Option<String>,
+    /// The value may be missing; it then renders as nothing.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// What an answer must be like. All that is given must hold; nothing given always holds.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// Status codes (`401`) or classes (`"4xx"`).
+    #[serde(default)]
+    pub status: Vec<Status>,
+    /// Tests of header fields.
+    #[serde(default)]
+    pub header: Vec<HeaderTest>,
+    /// Tests of a JSON body. A body that is no JSON has no values.
+    #[serde(default)]
+    pub json: Vec<JsonTest>,
+    /// A regular expression that the body contains.
+    pub body: Option<String>,
+    /// Tests of `Set-Cookie`.
+    #[serde(default)]
+    pub set_cookie: Vec<CookieTest>,
+    /// Methods of the request that was answered.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Path patterns of the request that was answered (`*` one segment, `**` the rest).
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// All of these hold.
+    #[serde(default)]
+    pub all: Vec<Condition>,
+    /// At least one of these holds.
+    #[serde(default)]
+    pub any: Vec<Condition>,
+    /// This does not hold.
+    pub not: Option<Box<Condition>>,
+}
+
+/// A status code or a class of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Status {
+    /// One code, for example `401`.
+    Code(u16),
+    /// A class, for example `"4xx"`.
+    Class(String),
+}
+
+/// A test of one header field.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderTest {
+    /// The field's name.
+    pub name: String,
+    /// A regular expression that one of its values contains. Without it: the field is there.
+    pub matches: Option<String>,
+}
+
+/// A test of one value in a JSON body. Exactly one of the tests.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonTest {
+    /// A JSON pointer (RFC 6901).
+    pub at: String,
+    /// The value is this one.
+    pub equals: Option<serde_json::Value>,
+    /// The value is one of these.
+    pub one_of: Option<Vec<serde_json::Value>>,
+    /// The value is there and is not null (`true`), or is missing or null (`false`).
+    pub exists: Option<bool>,
+    /// The value is a string that this regular expression finds something in.
+    pub matches: Option<String>,
+}
+
+/// A test of one cookie that the answer sets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CookieTest {
+    /// The cookie's name.
+    pub name: String,
+    /// What the answer does with it.
+    pub is: CookieState,
+}
+
+/// What an answer does with a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CookieState {
+    /// Gives it a value.
+    Set,
+    /// Lets it expire.
+    Removed,
+    /// Gives it the empty value.
+    Emptied,
+}
+
+/// What a refused login means.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// What the answer is like.
+    pub when: Condition,
+    /// What it means.
+    pub class: RefusalClass,
+}
+
+/// What a refused login means, and with it what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalClass {
+    /// The secret is wrong. Quarantine.
+    BadSecret,
+    /// The account is locked. Quarantine.
+    Locked,
+    /// A second factor is asked for that the recipe did not send. Quarantine.
+    SecondFactor,
+    /// The account may not log in this way, for example single sign-on only. Quarantine.
+    NotAllowed,
+    /// The account has no room for one more session. Pause.
+    SlotsFull,
+    /// Too many logins or requests. Pause.
+    Throttled,
+    /// The upstream is out of order, for example in maintenance. Growing pause.
+    UpstreamBroken,
+}
+
+/// What the login's result is and how long it lives.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// Which cookies of the login belong to the session.
+    #[serde(default)]
+    pub cookies: Cookies,
+    /// When the vendor tells it: the moment or the time left, from a taken value.
+    pub expires: Option<Expires>,
+    /// The longest life that the vendor documents, for example `4h`.
+    pub max_age: Option<String>,
+    /// The time without use after which the vendor ends the session, for example `3h`.
+    pub idle: Option<String>,
+    /// How long before a known end the session is renewed. At least a tenth of its life.
+    pub refresh_ahead: Option<String>,
+}
+
+/// Which cookies belong to the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cookies {
+    /// None: what the login sets is dropped.
+    #[default]
+    None,
+    /// All that the login's answers set.
+    Login,
+}
+
+/// The end of a session as the vendor tells it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expires {
+    /// The name of a taken value.
+    pub value: String,
+    /// How to read it.
+    pub unit: ExpiryUnit,
+}
+
+/// How a vendor writes the end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiryUnit {
+    /// Seconds from now.
+    Seconds,
+    /// Milliseconds from now.
+    Milliseconds,
+    /// Seconds since 1970.
+    EpochSeconds,
+    /// Milliseconds since 1970.
+    EpochMilliseconds,
+    /// Microseconds since 1970.
+    EpochMicroseconds,
+    /// An RFC 3339 date and time.
+    Rfc3339,
+    /// A JSON Web Token with an `exp` claim (RFC 7519 section 4.1.4).
+    Jwt,
+}
+
+/// One thing that is put into requests. Exactly one of `header`, `query`, `cookies`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inject {
+    /// Sets this header field to `value`.
+    pub header: Option<String>,
+    /// Sets this query parameter to `value`.
+    pub query: Option<String>,
+    /// Sends the session's cookies.
+    #[serde(default)]
+    pub cookies: bool,
+    /// A template. An injection that renders as nothing is left out.
+    pub value: Option<String>,
+    /// Into which requests.
+    #[serde(default)]
+    pub methods: InjectMethods,
+    /// What wins when the client sent the same field.
+    #[serde(default)]
+    pub overwrite: Overwrite,
+}
+
+/// Into which requests something is injected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InjectMethods {
+    /// All.
+    #[default]
+    Any,
+    /// All but the safe methods (RFC 9110 section 9.2.1).
+    Unsafe,
+}
+
+/// What wins when the client sent the same field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overwrite {
+    /// Ours.
+    #[default]
+    Always,
+    /// The client's. Only for values that are no credential.
+    IfAbsent,
+}
+
+/// What is taken out of clients' requests, besides `Authorization` and `Cookie`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Strip {
+    /// Header fields.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Query parameters, in any case.
+    #[serde(default)]
+    pub query: Vec<String>,
+}
+
+/// One rule over the upstream's answers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// What the answer is like.
+    pub when: Condition,
+    /// What that says of the session.
+    pub then: VerdictIs,
+    /// Whether the request may be sent again on a new session.
+    #[serde(default)]
+    pub replay: ReplayPolicy,
+}
+
+/// What an answer says of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictIs {
+    /// The session is alive: the answer is passed on. Rules like this are vetoes.
+    Alive,
+    /// The session is dead: log in, send again.
+    Expired,
+    /// Ambiguous: ask the probe.
+    Probe,
+    /// The upstream is out of order behind a success status: the client gets a 503.
+    Unavailable,
+}
+
+/// Whether a request may be sent again after its session was found dead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayPolicy {
+    /// Any request: the signal proves that it was not executed.
+    #[default]
+    Always,
+    /// Only requests with a safe method.
+    Safe,
+    /// None.
+    Never,
+}
+
+/// A harmless "who am I" request. It carries the session.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// The HTTP method.
+    pub method: String,
+    /// The path below the upstream's URL, a template.
+    pub path: String,
+    /// Header fields, templates.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// What the answer is like when the session is alive.
+    pub alive: Condition,
+}
+
+/// How to log out.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Logout {
+    /// Requests; each carries the session.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+}
+
+/// An endpoint with a rule. Exactly one of `answer`, `closed`, `mask`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// Methods; none given: all.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Path patterns below the upstream's URL (`*` one segment, `**` the rest); parameters may stand in them.
+    pub paths: Vec<String>,
+    /// Answered here and never forwarded.
+    pub answer: Option<Answer>,
+    /// Never forwarded; the text says why, for the client.
+    pub closed: Option<String>,
+    /// JSON pointers of session values in the answer that are replaced by the placeholder; `*` stands for
+    /// every element of an array or object.
+    #[serde(default)]
+    pub mask: Vec<String>,
+}
+
+/// An answer that Doorward gives in the upstream's place.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Header fields, templates over `placeholder`, `now`, `uuid` and parameters.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// A JSON body; every string in it is such a template.
+    pub json: Option<serde_json::Value>,
+    /// A text body, a template.
+    pub text: Option<String>,
+}
+
+/// The other ways to spell a request that this upstream understands. Rules are decided on the canonical
+/// spelling; the client's own bytes travel on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spelling {
+    /// `/Session` is `/session`.
+    #[serde(default)]
+    pub case_insensitive: bool,
+    /// Suffixes of a path segment that change nothing, for example `.aspx`.
+    #[serde(default)]
+    pub suffixes: Vec<String>,
+    /// The query parameter that names the real method of a POST.
+    pub method_query: Option<String>,
+    /// The query parameter that names the real path below the path that carries it.
+    pub path_query: Option<PathQuery>,
+    /// `%2F` inside a segment is an ordinary character of this upstream's paths.
+    #[serde(default)]
+    pub encoded_slash: bool,
+}
+
+/// A query parameter that carries the real path.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PathQuery {
+    /// The last segment of the paths that read it.
+    pub segment: String,
+    /// The query parameter's name.
+    pub query: String,
+}
+
+/// How many logins an account may lose before Doorward stops trying.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Attempts; they come back when a login succeeds or the window has passed.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
+    /// After this time without a login the budget is whole again.
+    #[serde(default = "default_window")]
+    pub window: String,
+}
+
+/// Fewer than any lock-out threshold that vendors document.
+fn default_attempts() -> u32 {
+    2
+}
+
+/// Longer than the longest temporary lock that vendors document (one hour).
+fn default_window() -> String {
+    "2h".to_owned()
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { attempts: default_attempts(), window: default_window() }
+    }
+}
