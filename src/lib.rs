@@ -3,3 +3,4 @@
 //! The rooms, in reading order; `docs/ARCHITECTURE.md` is the map.
 
 pub mod clock;
+pub mod diagnosis;
