@@ -33,8 +33,10 @@ pub struct Request {
 pub fn request(step: &Step, values: &Values, now: SystemTime) -> Result<Request, String> {
     let mut headers = HeaderMap::new();
     for (name, template) in &step.headers {
-        let value = header_value(&template.text(values, now)).ok_or(name.as_str())?;
-        headers.insert(name, value);
+        let text = template.text(values, now);
+        if !text.is_empty() {
+            headers.insert(name, header_value(&text).ok_or(name.as_str())?);
+        }
     }
     if let Some((user, password)) = &step.basic {
         let pair = Zeroizing::new(format!(
@@ -76,6 +78,11 @@ pub fn header_value(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// An optional field that is not set must be missing, not empty: `""` is no GUID.
+fn left_out(value: &Value, template: &JsonTemplate) -> bool {
+    matches!(template, JsonTemplate::Template(_)) && value.as_str() == Some("")
+}
+
 fn target(step: &Step, values: &Values, now: SystemTime) -> String {
     let mut target = step.path.url_text(values, now).to_string();
     if !step.query.is_empty() {
@@ -109,7 +116,12 @@ fn json(template: &JsonTemplate, values: &Values, now: SystemTime) -> Value {
             Value::Array(items.iter().map(|item| json(item, values, now)).collect())
         }
         JsonTemplate::Object(members) => Value::Object(
-            members.iter().map(|(name, item)| (name.clone(), json(item, values, now))).collect(),
+            members
+                .iter()
+                .map(|(name, item)| (name, json(item, values, now), item))
+                .filter(|(_, value, item)| !left_out(value, item))
+                .map(|(name, value, _)| (name.clone(), value))
+                .collect(),
         ),
     }
 }

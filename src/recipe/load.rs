@@ -18,6 +18,9 @@ use crate::diagnosis::{Document, Faults};
 /// A session is renewed at least this long before a known end, unless the recipe says otherwise.
 const REFRESH_AHEAD: Duration = Duration::from_secs(30);
 
+/// The name by which templates read a recipe's placeholder.
+const PLACEHOLDER: &str = "placeholder";
+
 /// A compiled regular expression may take this much memory; recipes may come from strangers.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
@@ -50,7 +53,7 @@ pub(super) fn load(
         return Err(faults);
     }
     let recipe: written::Recipe = document.deserialize()?;
-    let mut filled: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut filled = BTreeMap::from([(PLACEHOLDER, recipe.placeholder.as_str())]);
     for (name, parameter) in &recipe.parameters {
         let default = parameter.default.as_deref().unwrap_or_default();
         filled.insert(name, parameters.get(name).map_or(default, String::as_str));
@@ -145,7 +148,7 @@ impl<'a> Loader<'a> {
             self.fault("/account", "exactly one field of an account has `kind = \"login_name\"`");
         }
         for name in recipe.account.keys().chain(recipe.parameters.keys()) {
-            if BUILT_IN.contains(&name.as_str()) {
+            if BUILT_IN.contains(&name.as_str()) || name == PLACEHOLDER {
                 self.fault("/account", format!("`{name}` is the name of a built-in value"));
             }
         }
@@ -566,7 +569,9 @@ impl<'a> Loader<'a> {
 
     fn json(&mut self, at: &str, json: &'a serde_json::Value) -> JsonTemplate {
         match json {
-            serde_json::Value::String(text) => JsonTemplate::Template(self.template(at, text)),
+            serde_json::Value::String(text) if text.contains("{{") => {
+                JsonTemplate::Template(self.template(at, text))
+            }
             serde_json::Value::Array(items) => {
                 let items = items.iter().enumerate();
                 JsonTemplate::Array(

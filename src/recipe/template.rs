@@ -14,7 +14,7 @@ use crate::diagnosis::suggestion;
 use crate::secret::SecretText;
 
 /// The names a template may use besides account fields, parameters and taken values.
-pub const BUILT_IN: [&str; 3] = ["now", "uuid", "placeholder"];
+pub const BUILT_IN: [&str; 2] = ["now", "uuid"];
 
 /// What a value may hold in a URL or a form as it is: the unreserved characters of RFC 3986.
 pub const URL_VALUE: &AsciiSet =

@@ -1,0 +1,135 @@
+//! What a session puts into requests, rendered once when the session begins.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use percent_encoding::utf8_percent_encode;
+
+use crate::login::render::header_value;
+use crate::login::{Jar, Material};
+use crate::recipe::template::URL_VALUE;
+use crate::recipe::{InjectInto, InjectMethods, Overwrite, Recipe};
+
+/// A session's injections, ready to be copied into requests.
+#[derive(Debug, Default)]
+pub struct Injector {
+    headers: Vec<HeaderInjection>,
+    /// `name=value`, encoded, with the methods it goes to.
+    query: Vec<(String, InjectMethods)>,
+    cookies: Option<CookieInjection>,
+}
+
+#[derive(Debug)]
+struct HeaderInjection {
+    name: HeaderName,
+    value: HeaderValue,
+    methods: InjectMethods,
+    overwrite: Overwrite,
+}
+
+#[derive(Debug)]
+struct CookieInjection {
+    jar: Jar,
+    /// The field, where every cookie goes to every path.
+    whole: Option<HeaderValue>,
+    methods: InjectMethods,
+}
+
+/// A session value that cannot be sent: a control character in the header field named here.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the value for the header field `{0}` holds a character that no header field may hold")]
+pub struct Unusable(pub HeaderName);
+
+impl Injector {
+    /// Renders a recipe's injections with what a login gave.
+    ///
+    /// # Errors
+    /// When a value cannot stand in its header field.
+    pub fn new(recipe: &Recipe, material: &Material, now: SystemTime) -> Result<Self, Unusable> {
+        let mut injector = Self::default();
+        for injection in &recipe.inject {
+            let methods = injection.methods;
+            match &injection.into {
+                InjectInto::Header(name, template) => {
+                    let text = template.text(&material.values, now);
+                    if !text.is_empty() {
+                        injector.headers.push(HeaderInjection {
+                            name: name.clone(),
+                            value: header_value(&text).ok_or_else(|| Unusable(name.clone()))?,
+                            methods,
+                            overwrite: injection.overwrite,
+                        });
+                    }
+                }
+                InjectInto::Query(name, template) => {
+                    let text = template.text(&material.values, now);
+                    if !text.is_empty() {
+                        let value = utf8_percent_encode(&text, URL_VALUE);
+                        injector.query.push((format!("{name}={value}"), methods));
+                    }
+                }
+                InjectInto::Cookies => {
+                    let jar = material.cookies.clone();
+                    let whole = if jar.is_for_all_paths() { jar.header("/") } else { None };
+                    injector.cookies = Some(CookieInjection { jar, whole, methods });
+                }
+            }
+        }
+        Ok(injector)
+    }
+
+    /// Puts the session's header fields into a request to `path` below the upstream's URL.
+    pub fn apply(&self, method: &Method, path: &str, headers: &mut HeaderMap) {
+        for injection in &self.headers {
+            let kept = injection.overwrite == Overwrite::IfAbsent
+                && headers.contains_key(&injection.name);
+            if injection.methods.include(method) && !kept {
+                headers.insert(injection.name.clone(), injection.value.clone());
+            }
+        }
+        if let Some(cookies) = &self.cookies
+            && cookies.methods.include(method)
+        {
+            let field = cookies.whole.clone().or_else(|| cookies.jar.header(path));
+            if let Some(field) = field {
+                headers.insert(header::COOKIE, field);
+            }
+        }
+    }
+
+    /// The session's query parameters for a request, encoded.
+    pub fn query(&self, method: &Method) -> impl Iterator<Item = &str> {
+        let method = method.clone();
+        self.query
+            .iter()
+            .filter(move |(_, methods)| methods.include(&method))
+            .map(|(pair, _)| pair.as_str())
+    }
+}
+
+impl InjectMethods {
+    fn include(self, method: &Method) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Unsafe => !method.is_safe(),
+        }
+    }
+}
+
+/// Drops what could pass for a credential from a client's request: `Authorization`, `Cookie`, what the
+/// recipe names, and every field that the session itself sets.
+pub fn strip(recipe: &Recipe, headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    headers.remove(header::COOKIE);
+    for name in &recipe.strip_headers {
+        headers.remove(name);
+    }
+    for injection in &recipe.inject {
+        if let InjectInto::Header(name, template) = &injection.into
+            && injection.overwrite == Overwrite::Always
+            && template.reads().next().is_some()
+        {
+            headers.remove(name);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Pure rules on messages that pass through, without I/O: what is hop-by-hop, what a session adds, what
+//! an answer says of the session, and the body that can be sent a second time.
+
+pub mod coding;
+pub mod hop;
+pub mod inject;
+pub mod replay;
+pub mod target;
+pub mod verdict;

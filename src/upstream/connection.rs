@@ -1,0 +1,254 @@
+//! One connection to an upstream, HTTP/1.1 or HTTP/2: the seam behind which hyper's client half stands.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::error::ConnectError;
+use super::{Http2, Origin};
+
+/// Answers with more fields than this are refused: no upstream needs them.
+const ANSWER_FIELDS_MAX: usize = 256;
+
+/// Answers with a larger head than this are refused.
+const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// One connection to an upstream.
+#[derive(Debug)]
+pub enum Connection<B> {
+    /// One request at a time.
+    Http1(http1::SendRequest<B>),
+    /// Many requests at once; clones share the connection.
+    Http2(http2::SendRequest<B>),
+}
+
+/// A request that a connection did not answer; `unsent` when the upstream cannot have seen it.
+#[derive(Debug)]
+pub struct Failure<B> {
+    /// What went wrong.
+    pub error: hyper::Error,
+    /// The request, when it never left.
+    pub unsent: Option<Request<B>>,
+}
+
+impl<B> Connection<B>
+where
+    B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Connects to `origin` within its `connect_timeout`. Not cancel safe: a dropped attempt is lost.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; no request has been sent.
+    pub async fn open(origin: &Arc<Origin>) -> Result<Self, ConnectError> {
+        match tokio::time::timeout(origin.connect_timeout, Self::connect(origin)).await {
+            Ok(connection) => connection,
+            Err(_) => Err(ConnectError::Timeout),
+        }
+    }
+
+    async fn connect(origin: &Arc<Origin>) -> Result<Self, ConnectError> {
+        let addresses: Vec<_> = lookup_host((origin.host.as_str(), origin.port))
+            .await
+            .map_err(ConnectError::Dns)?
+            .collect();
+        let stream = TcpStream::connect(addresses.as_slice()).await.map_err(ConnectError::Refused)?;
+        // Requests are small and answered one by one: waiting for more to send only adds latency.
+        stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+        let stream = match &origin.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => Stream::Tls(Box::new(
+                TlsConnector::from(Arc::clone(&tls.config))
+                    .connect(tls.server_name.clone(), stream)
+                    .await
+                    .map_err(ConnectError::Tls)?,
+            )),
+        };
+        let http2 = match origin.http2 {
+            Http2::Always => true,
+            Http2::Never => false,
+            Http2::Auto => stream.chose_http2(),
+        };
+        Self::handshake(stream, http2).await.map_err(ConnectError::Http)
+    }
+
+    async fn handshake(stream: Stream, http2: bool) -> Result<Self, hyper::Error> {
+        let io = TokioIo::new(stream);
+        if http2 {
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_header_list_size(ANSWER_HEAD_BYTES_MAX as u32)
+                .adaptive_window(true)
+                .handshake(io)
+                .await?;
+            // The task ends when the last sender is dropped; its error reaches each request by itself.
+            tokio::spawn(async move { _ = connection.await });
+            Ok(Self::Http2(sender))
+        } else {
+            let (sender, connection) = http1::Builder::new()
+                .max_headers(ANSWER_FIELDS_MAX)
+                .max_buf_size(ANSWER_HEAD_BYTES_MAX * 8)
+                .handshake(io)
+                .await?;
+            tokio::spawn(async move { _ = connection.await });
+            Ok(Self::Http1(sender))
+        }
+    }
+
+    /// Whether the connection is closed.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Another handle to a connection that takes many requests at once.
+    pub fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+        }
+    }
+
+    /// Waits until the connection takes a request. Cancel safe.
+    pub async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Sends a request whose URI is in origin form and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// The request comes back where the upstream cannot have seen it. Dropping the future closes an
+    /// HTTP/1.1 connection and resets an HTTP/2 stream.
+    pub async fn send(
+        &mut self,
+        origin: &Origin,
+        mut request: Request<B>,
+    ) -> Result<Response<Incoming>, Failure<B>> {
+        match self {
+            Self::Http1(sender) => {
+                *request.version_mut() = Version::HTTP_11;
+                request.headers_mut().insert(header::HOST, origin.authority.clone());
+                let answer = sender.try_send_request(request).await;
+                answer.map_err(|mut error| Failure {
+                    unsent: error.take_message(),
+                    error: error.into_error(),
+                })
+            }
+            Self::Http2(sender) => {
+                *request.version_mut() = Version::HTTP_2;
+                request.headers_mut().remove(header::HOST);
+                absolute_form(&mut request, origin);
+                let answer = sender.try_send_request(request).await;
+                answer.map_err(|mut error| Failure {
+                    unsent: error.take_message(),
+                    error: error.into_error(),
+                })
+            }
+        }
+    }
+}
+
+/// HTTP/2 carries scheme and authority beside the path (RFC 9113 section 8.3.1).
+fn absolute_form<B>(request: &mut Request<B>, origin: &Origin) {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(match origin.tls {
+        Some(_) => http::uri::Scheme::HTTPS,
+        None => http::uri::Scheme::HTTP,
+    });
+    parts.authority = authority(&origin.authority);
+    // Both parts come from a URL that was checked when the settings were read.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+fn authority(value: &HeaderValue) -> Option<http::uri::Authority> {
+    value.to_str().ok()?.parse().ok()
+}
+
+/// A plain or an encrypted stream.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn chose_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

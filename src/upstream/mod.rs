@@ -1,0 +1,14 @@
+//! The outgoing side: where an upstream is, connections to it, and what can go wrong on the way.
+//!
+//! Each core has pools of its own; the control side has another. The walk sees [`Pool::send`] and, behind
+//! it, one small type, [`connection::Connection`].
+
+pub mod connection;
+pub mod error;
+pub mod origin;
+pub mod pool;
+pub mod tls;
+
+pub use error::SendError;
+pub use origin::{Http2, Origin};
+pub use pool::{Answer, AnswerBody, Pool};
