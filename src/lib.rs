@@ -2,5 +2,7 @@
 //!
 //! The rooms, in reading order; `docs/ARCHITECTURE.md` is the map.
 
+pub mod access;
 pub mod clock;
 pub mod diagnosis;
+pub mod secret;

@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn concealing_moves_nothing() {
         let text = "a = 'é€x'\nb";
-        let starred = conceal(text, &[4..12]);
+        let secret = 4..12;
+        let starred = conceal(text, std::slice::from_ref(&secret));
         assert_eq!(starred, "a = '·•*'\nb");
         assert_eq!(starred.len(), text.len());
     }

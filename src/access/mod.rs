@@ -1,0 +1,3 @@
+//! Who calls: client keys and their digests.
+
+pub mod key;

@@ -1,0 +1,14 @@
+//! The vault: where secrets come from and the one type that holds them. A secret's text is seen
+//! only through [`SecretText::expose`]; everything else shows its length or its fingerprint.
+
+mod environment;
+mod error;
+mod fingerprint;
+mod source;
+mod text;
+
+pub use environment::Environment;
+pub use error::{SecretError, SecretWarning};
+pub use fingerprint::Fingerprint;
+pub use source::{Place, SECRET_BYTES_MAX, Source, Taking, Unsealed};
+pub use text::SecretText;
