@@ -1,3 +1,259 @@
-//! Who calls: client keys and their digests.
+//! Who calls: client keys and their digests, and what is asked of callers where there are no keys.
 
 pub mod key;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use data_encoding::BASE64;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use zeroize::Zeroizing;
+
+use crate::recipe::{InjectInto, Recipe};
+use crate::route;
+use key::{ClientKey, Digest, KEY_PREFIX, KeyError};
+
+/// The field of our own in which a client may present its key.
+pub const CLIENT_KEY: HeaderName = HeaderName::from_static("doorward-key");
+
+/// Fields in which clients present keys, besides `Authorization` and the vendor's own.
+const KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, HeaderName::from_static("x-api-key")];
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who may call at a listener.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Everybody on this machine. Browsers of other sites are refused.
+    Open,
+    /// Holders of a client key.
+    Keys(Arc<Keyring>),
+}
+
+/// The digests of all client keys, by the id that a key begins with.
+#[derive(Debug, Default)]
+pub struct Keyring(HashMap<String, Vec<(Digest, Arc<str>)>>);
+
+/// Why a caller may not call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No key.
+    #[error("no client key")]
+    Missing,
+    /// A key that is damaged or that nobody has.
+    #[error("the client key is not valid")]
+    Invalid,
+    /// Keys of different clients.
+    #[error("keys of different clients")]
+    Conflicting,
+    /// In open mode: a host that does not mean this machine, as in DNS rebinding.
+    #[error("the host is not this machine")]
+    ForeignHost,
+    /// In open mode: a page of another site.
+    #[error("a request from a page of another site")]
+    CrossOrigin,
+}
+
+impl Keyring {
+    /// Keeps the digests of every client's keys.
+    pub fn new<'a>(clients: impl IntoIterator<Item = (&'a str, Vec<Digest>)>) -> Self {
+        let mut keyring = Self::default();
+        for (name, digests) in clients {
+            let name: Arc<str> = Arc::from(name);
+            let keys = keyring.0.entry(name.to_string()).or_default();
+            keys.extend(digests.into_iter().map(|digest| (digest, Arc::clone(&name))));
+        }
+        keyring
+    }
+
+    fn client(&self, text: &str) -> Result<Arc<str>, KeyError> {
+        let key = ClientKey::parse(text)?;
+        let digest = key.digest();
+        let known = self.0.get(key.id().as_str());
+        let known = known.and_then(|keys| keys.iter().find(|(known, _)| *known == digest));
+        known.map(|(_, name)| Arc::clone(name)).ok_or(KeyError::Damaged)
+    }
+}
+
+impl Access {
+    /// Who calls; nothing in open mode. `host` is what the client asked for, `is_routed` whether a route names it.
+    ///
+    /// # Errors
+    /// See [`Denied`]. Any value that looks like a key of ours must be a good one, wherever it stands.
+    pub fn authenticate(
+        &self,
+        recipe: &Recipe,
+        headers: &HeaderMap,
+        host: &str,
+        is_routed: bool,
+    ) -> Result<Option<Arc<str>>, Denied> {
+        match self {
+            Self::Open => {
+                if !is_routed && !route::is_loopback_name(host) {
+                    return Err(Denied::ForeignHost);
+                }
+                if is_cross_origin(headers, host) {
+                    return Err(Denied::CrossOrigin);
+                }
+                Ok(None)
+            }
+            Self::Keys(keyring) => {
+                let mut caller: Option<Arc<str>> = None;
+                for text in presented(recipe, headers) {
+                    let client = match keyring.client(&text) {
+                        Ok(client) => client,
+                        Err(KeyError::NotAKey) => continue,
+                        Err(KeyError::Damaged) => return Err(Denied::Invalid),
+                    };
+                    if caller.as_ref().is_some_and(|caller| *caller != client) {
+                        return Err(Denied::Conflicting);
+                    }
+                    caller = Some(client);
+                }
+                caller.map(Some).ok_or(Denied::Missing)
+            }
+        }
+    }
+}
+
+/// Drops the fields that are there for a key only.
+pub fn strip(headers: &mut HeaderMap) {
+    headers.remove(CLIENT_KEY);
+    for name in KEY_FIELDS {
+        let is_key = |value: &HeaderValue| value.as_bytes().starts_with(KEY_PREFIX.as_bytes());
+        if headers.get_all(&name).iter().any(is_key) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Every value that could be a client key: bearer tokens, Basic passwords, fields for keys, the vendor's own fields.
+fn presented(recipe: &Recipe, headers: &HeaderMap) -> Vec<Zeroizing<String>> {
+    let mut texts = Vec::new();
+    for value in headers.get_all(header::AUTHORIZATION) {
+        let Ok(text) = value.to_str() else { continue };
+        let (scheme, rest) = text.split_once(' ').unwrap_or(("", text));
+        if scheme.eq_ignore_ascii_case("basic") {
+            texts.extend(basic_password(rest));
+        } else {
+            texts.push(Zeroizing::new(rest.trim().to_owned()));
+        }
+    }
+    let vendor = recipe.inject.iter().filter_map(|injection| match &injection.into {
+        InjectInto::Header(name, _) => Some(name),
+        _ => None,
+    });
+    for name in KEY_FIELDS.iter().chain(vendor).chain(&recipe.strip_headers) {
+        if *name == header::AUTHORIZATION {
+            continue;
+        }
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        texts.extend(values.map(|text| Zeroizing::new(text.trim().to_owned())));
+    }
+    texts
+}
+
+fn basic_password(encoded: &str) -> Option<Zeroizing<String>> {
+    let pair = Zeroizing::new(BASE64.decode(encoded.trim().as_bytes()).ok()?);
+    let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    Some(Zeroizing::new(password.to_owned()))
+}
+
+/// Whether a browser sends this for a page of another origin (Fetch Metadata; RFC 6454 section 7).
+fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(&SEC_FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site")) {
+        return true;
+    }
+    match text(&header::ORIGIN) {
+        None => headers.contains_key(header::ORIGIN),
+        Some(origin) => {
+            let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+            !authority.eq_ignore_ascii_case(host)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn recipe() -> Recipe {
+        let document = crate::recipe::built_in("contentstack").unwrap();
+        Recipe::load(&document, &BTreeMap::new()).unwrap()
+    }
+
+    fn key(name: &str) -> ClientKey {
+        ClientKey::generate(name.parse().unwrap()).unwrap()
+    }
+
+    fn headers(fields: &[(&str, String)]) -> HeaderMap {
+        let fields = fields.iter().map(|(name, value)| {
+            (HeaderName::try_from(*name).unwrap(), value.parse().unwrap())
+        });
+        fields.collect()
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_clients_put_it() {
+        let alice = key("alice");
+        let access = Access::Keys(Arc::new(Keyring::new([("alice", vec![alice.digest()])])));
+        let text = alice.expose();
+        let basic = format!("Basic {}", BASE64.encode(format!("x:{text}").as_bytes()));
+        for (name, value) in [
+            ("authorization", format!("Bearer {text}")),
+            ("authorization", text.to_owned()),
+            ("authorization", basic),
+            ("x-api-key", text.to_owned()),
+            ("doorward-key", text.to_owned()),
+            ("authtoken", text.to_owned()),
+        ] {
+            let headers = headers(&[(name, value)]);
+            let caller = access.authenticate(&recipe(), &headers, "cms.example", false);
+            assert_eq!(caller.unwrap().as_deref(), Some("alice"), "{name}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_missing_damaged_foreign_or_conflicting_are_denied() {
+        let (alice, bob) = (key("alice"), key("bob"));
+        let access = Access::Keys(Arc::new(Keyring::new([
+            ("alice", vec![alice.digest()]),
+            ("bob", vec![bob.digest()]),
+        ])));
+        let denied = |fields: &[(&str, String)]| {
+            access.authenticate(&recipe(), &headers(fields), "cms.example", false).unwrap_err()
+        };
+        let good = alice.expose().to_owned();
+        let cut = good[..good.len() - 1].to_owned();
+        let foreign = key("alice").expose().to_owned();
+        assert_eq!(denied(&[]), Denied::Missing);
+        assert_eq!(denied(&[("authtoken", "blt-placeholder".to_owned())]), Denied::Missing);
+        assert_eq!(denied(&[("x-api-key", cut.clone())]), Denied::Invalid);
+        assert_eq!(denied(&[("x-api-key", foreign)]), Denied::Invalid);
+        assert_eq!(denied(&[("x-api-key", good.clone()), ("authtoken", cut)]), Denied::Invalid);
+        let both = [("x-api-key", good), ("authtoken", bob.expose().to_owned())];
+        assert_eq!(denied(&both), Denied::Conflicting);
+    }
+
+    #[test]
+    fn open_mode_refuses_foreign_hosts_and_pages_of_other_sites() {
+        let open = |host: &str, is_routed, fields: &[(&str, &str)]| {
+            let fields: Vec<_> =
+                fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            Access::Open.authenticate(&recipe(), &headers(&fields), host, is_routed)
+        };
+        assert_eq!(open("127.0.0.1:8080", false, &[]), Ok(None));
+        assert_eq!(open("cms.example", true, &[]), Ok(None));
+        assert_eq!(open("evil.example", false, &[]), Err(Denied::ForeignHost));
+        let cross = [("origin", "https://evil.example")];
+        assert_eq!(open("localhost", false, &cross), Err(Denied::CrossOrigin));
+        assert_eq!(open("localhost", false, &[("origin", "null")]), Err(Denied::CrossOrigin));
+        let fetch = [("sec-fetch-site", "cross-site")];
+        assert_eq!(open("localhost", false, &fetch), Err(Denied::CrossOrigin));
+        assert_eq!(open("localhost:80", false, &[("origin", "http://localhost:80")]), Ok(None));
+        assert_eq!(open("localhost", false, &[("sec-fetch-site", "none")]), Ok(None));
+    }
+}

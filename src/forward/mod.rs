@@ -4,6 +4,7 @@
 pub mod coding;
 pub mod hop;
 pub mod inject;
+pub mod location;
 pub mod replay;
 pub mod target;
 pub mod verdict;

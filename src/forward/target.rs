@@ -40,7 +40,7 @@ pub fn rewrite<'a>(
 fn names(pair: &str, strip: &[String]) -> bool {
     let name = pair.split_once('=').map_or(pair, |(name, _)| name).replace('+', " ");
     let name = percent_decode_str(&name).decode_utf8_lossy().to_lowercase();
-    strip.iter().any(|stripped| *stripped == name)
+    strip.contains(&name)
 }
 
 #[cfg(test)]

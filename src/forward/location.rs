@@ -1,0 +1,76 @@
+//! `Location` and its kin lead back to us, not around us: an upstream's own URL becomes a path of ours.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::upstream::Origin;
+
+const FIELDS: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
+
+/// Maps URLs of the upstream in an answer back to paths at this gateway. Other URLs stay as they are.
+pub fn map_back(headers: &mut HeaderMap, origin: &Origin, prefix: &str) {
+    for name in FIELDS {
+        let mapped = headers
+            .get(&name)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|location| mapped(location, origin, prefix))
+            .and_then(|location| HeaderValue::from_str(&location).ok());
+        if let Some(location) = mapped {
+            headers.insert(name, location);
+        }
+    }
+}
+
+fn mapped(location: &str, origin: &Origin, prefix: &str) -> Option<String> {
+    let path = match location.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(end);
+            let ours = scheme.eq_ignore_ascii_case(origin.scheme())
+                && authority.as_bytes().eq_ignore_ascii_case(origin.authority.as_bytes());
+            if !ours {
+                return None;
+            }
+            path
+        }
+        // `//host/x` is a URL of some host.
+        None if location.starts_with('/') && !location.starts_with("//") => location,
+        None => return None,
+    };
+    let below = path.strip_prefix(&origin.base_path).filter(|rest| {
+        rest.is_empty() || rest.starts_with(['/', '?', '#'])
+    });
+    let path = below.unwrap_or(path);
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Some(format!("{prefix}{slash}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::upstream::Http2;
+
+    #[test]
+    fn an_upstreams_own_urls_become_paths_of_ours_and_others_stay() {
+        let origin = Origin {
+            host: "cms.example".to_owned(),
+            port: 80,
+            authority: HeaderValue::from_static("cms.example"),
+            base_path: "/base".to_owned(),
+            tls: None,
+            http2: Http2::Auto,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+        };
+        let mapped = |location: &str| mapped(location, &origin, "/cms");
+        assert_eq!(mapped("http://CMS.example/base/x?y=1").as_deref(), Some("/cms/x?y=1"));
+        assert_eq!(mapped("/base/x").as_deref(), Some("/cms/x"));
+        assert_eq!(mapped("/other").as_deref(), Some("/cms/other"));
+        assert_eq!(mapped("http://cms.example").as_deref(), Some("/cms/"));
+        assert_eq!(mapped("https://cms.example/base/x"), None);
+        assert_eq!(mapped("http://idp.example/login"), None);
+        assert_eq!(mapped("//idp.example/login"), None);
+        assert_eq!(mapped("relative"), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! The body of an answer to a client. While it lives the session it came by is held and the request is not over.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::record::Record;
+use crate::forward::replay::Sending;
+use crate::session::Hold;
+use crate::upstream::AnswerBody;
+
+/// The body of an answer to a client.
+#[derive(Debug)]
+pub struct ReplyBody {
+    content: Content,
+    /// Reports the request when the body ends or is dropped.
+    record: Option<Record>,
+    /// Keeps the session from being logged out.
+    _hold: Option<Hold>,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Made here.
+    Whole(Bytes),
+    /// From the upstream: what was looked at already, then the rest.
+    Streamed { seen: Bytes, rest: AnswerBody<Sending<Incoming>> },
+}
+
+impl ReplyBody {
+    pub(super) fn new(content: Content, record: Record, hold: Option<Hold>) -> Self {
+        Self { content, record: Some(record), _hold: hold }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = match &mut self.content {
+            Content::Whole(bytes) | Content::Streamed { seen: bytes, .. } if !bytes.is_empty() => {
+                Some(Ok(Frame::data(std::mem::take(bytes))))
+            }
+            Content::Whole(_) => None,
+            Content::Streamed { rest, .. } => std::task::ready!(Pin::new(rest).poll_frame(context)),
+        };
+        if let (Some(Ok(frame)), Some(record)) = (&frame, &mut self.record) {
+            record.body_bytes += frame.data_ref().map_or(0, |chunk| chunk.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Streamed { seen, rest } => seen.is_empty() && rest.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Streamed { seen, rest } => {
+                let (seen, rest) = (seen.len() as u64, rest.size_hint());
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower().saturating_add(seen));
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper.saturating_add(seen));
+                }
+                hint
+            }
+        }
+    }
+}

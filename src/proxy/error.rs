@@ -1,0 +1,233 @@
+//! Everything that Doorward answers in its own name: one closed list, with status, code and the words that clients
+//! read. Nothing in it names an address, an account or an inner cause.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::access::Denied;
+use crate::route::{Ambiguity, Unreadable};
+use crate::session::{HoldCause, Unavailable};
+use crate::upstream::SendError;
+
+/// Why Doorward answers itself. `Display` is the detail for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The request's head is wrong.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The path has more than one reading.
+    #[error("the path holds {0}, so it could be read in more than one way")]
+    AmbiguousPath(Ambiguity),
+    /// The query makes the request readable in more than one way.
+    #[error("{0}")]
+    AmbiguousRequest(Unreadable),
+    /// A method that no proxy of this kind forwards.
+    #[error("this method is never forwarded")]
+    MethodNotAllowed,
+    /// The client's body broke off or is framed wrongly.
+    #[error("the request body broke off or is framed wrongly")]
+    BadBody,
+    /// No route for host and path.
+    #[error("no route leads from this host and path to an upstream")]
+    NoRoute,
+    /// In open mode: a host that is not this machine.
+    #[error("without client keys only names of this machine are answered: localhost, 127.0.0.1, [::1]")]
+    MisdirectedHost,
+    /// In open mode: a page of another site.
+    #[error("without client keys no request from a page of another site is answered")]
+    CrossOrigin,
+    /// No client key.
+    #[error("send a client key: Authorization: Bearer doorward_...")]
+    ClientKeyMissing,
+    /// A client key that is damaged or that nobody has.
+    #[error("the client key is not valid, or is cut off")]
+    ClientKeyInvalid,
+    /// The endpoint is closed by the recipe, which says why.
+    #[error("this endpoint is closed: {0}")]
+    EndpointClosed(String),
+    /// The upstream refused Doorward's login.
+    #[error("the upstream refused the login of the account that Doorward holds; its operator has to act")]
+    LoginRefused,
+    /// No login may be tried yet.
+    #[error("no login is tried at the moment ({})", .cause.as_str())]
+    LoginHeldBack {
+        /// When to ask again.
+        retry_after: Duration,
+        /// Why.
+        cause: HoldCause,
+    },
+    /// The login did not end within the request's deadline.
+    #[error("the login at the upstream did not end within this request's deadline")]
+    LoginTimeout,
+    /// No connection to the upstream; nothing was sent.
+    #[error("the upstream cannot be reached; the request was not sent")]
+    UpstreamUnreachable(&'static str),
+    /// No answer in time.
+    #[error("the upstream did not answer in time; the request may have been executed")]
+    UpstreamTimeout,
+    /// The connection broke, or the answer is no HTTP.
+    #[error("the upstream's answer broke off or is no HTTP; the request may have been executed")]
+    UpstreamBroken,
+    /// The upstream is out of order behind a success status.
+    #[error("the upstream answered with a maintenance page")]
+    UpstreamUnavailable,
+    /// The answer would have shown a value of the session and could not be rewritten.
+    #[error("the upstream's answer could not be freed of session values")]
+    AnswerWithheld,
+    /// Our own request came back.
+    #[error("the request came back to the gateway that sent it")]
+    Loop,
+    /// Doorward is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+impl Problem {
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_)
+            | Self::AmbiguousPath(_)
+            | Self::AmbiguousRequest(_)
+            | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::CrossOrigin | Self::EndpointClosed(_) => StatusCode::FORBIDDEN,
+            Self::ClientKeyMissing | Self::ClientKeyInvalid => StatusCode::UNAUTHORIZED,
+            Self::LoginRefused
+            | Self::UpstreamUnreachable(_)
+            | Self::UpstreamBroken
+            | Self::AnswerWithheld
+            | Self::Loop => StatusCode::BAD_GATEWAY,
+            Self::LoginHeldBack { .. } | Self::UpstreamUnavailable | Self::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::LoginTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The stable code, the same in answers, logs and docs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::AmbiguousPath(_) | Self::AmbiguousRequest(_) => "ambiguous_request",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BadBody => "bad_body",
+            Self::NoRoute => "no_route",
+            Self::MisdirectedHost => "misdirected_host",
+            Self::CrossOrigin => "cross_origin",
+            Self::ClientKeyMissing => "client_key_missing",
+            Self::ClientKeyInvalid => "client_key_invalid",
+            Self::EndpointClosed(_) => "endpoint_closed",
+            Self::LoginRefused => "login_refused",
+            Self::LoginHeldBack { .. } => "login_held_back",
+            Self::LoginTimeout => "login_timeout",
+            Self::UpstreamUnreachable(_) => "upstream_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamBroken => "upstream_broken",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::AnswerWithheld => "answer_withheld",
+            Self::Loop => "loop_detected",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// A few words for people.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "The request is wrong",
+            Self::AmbiguousPath(_) | Self::AmbiguousRequest(_) => "The request is ambiguous",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::BadBody => "The request body is wrong",
+            Self::NoRoute => "No route",
+            Self::MisdirectedHost => "Not a name of this machine",
+            Self::CrossOrigin => "Cross-origin request refused",
+            Self::ClientKeyMissing => "Client key needed",
+            Self::ClientKeyInvalid => "Client key not valid",
+            Self::EndpointClosed(_) => "Endpoint closed",
+            Self::LoginRefused => "The upstream refused the login",
+            Self::LoginHeldBack { .. } => "Logins are held back",
+            Self::LoginTimeout => "The login took too long",
+            Self::UpstreamUnreachable(_) => "The upstream cannot be reached",
+            Self::UpstreamTimeout => "The upstream did not answer",
+            Self::UpstreamBroken => "The upstream's answer is broken",
+            Self::UpstreamUnavailable => "The upstream is not available",
+            Self::AnswerWithheld => "Answer withheld",
+            Self::Loop => "Loop detected",
+            Self::Stopping => "Stopping",
+        }
+    }
+
+    /// The error type of `Proxy-Status` (RFC 9209 section 2.3), where one fits.
+    pub fn proxy_status(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_)
+            | Self::AmbiguousPath(_)
+            | Self::AmbiguousRequest(_)
+            | Self::MethodNotAllowed
+            | Self::BadBody => "http_request_error",
+            Self::NoRoute => "destination_not_found",
+            Self::MisdirectedHost
+            | Self::CrossOrigin
+            | Self::ClientKeyMissing
+            | Self::ClientKeyInvalid
+            | Self::EndpointClosed(_) => "http_request_denied",
+            Self::LoginRefused | Self::LoginHeldBack { .. } | Self::UpstreamUnavailable => {
+                "destination_unavailable"
+            }
+            Self::LoginTimeout | Self::UpstreamTimeout => "http_response_timeout",
+            Self::UpstreamUnreachable(error) => error,
+            Self::UpstreamBroken => "http_response_incomplete",
+            Self::AnswerWithheld => "http_protocol_error",
+            Self::Loop => "proxy_loop_detected",
+            Self::Stopping => "proxy_internal_error",
+        }
+    }
+
+    /// When it is worth asking again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::LoginHeldBack { retry_after, .. } => Some(*retry_after),
+            Self::UpstreamUnavailable => Some(UNAVAILABLE_RETRY_AFTER),
+            _ => None,
+        }
+    }
+}
+
+/// Maintenance lasts minutes; asking twice a minute is polite.
+const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Missing => Self::ClientKeyMissing,
+            Denied::Invalid | Denied::Conflicting => Self::ClientKeyInvalid,
+            Denied::ForeignHost => Self::MisdirectedHost,
+            Denied::CrossOrigin => Self::CrossOrigin,
+        }
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::Refused(_) => Self::LoginRefused,
+            Unavailable::HeldBack { retry_after, cause } => Self::LoginHeldBack { retry_after, cause },
+            Unavailable::Timeout => Self::LoginTimeout,
+            Unavailable::Unreachable => Self::UpstreamUnreachable("destination_unavailable"),
+            Unavailable::Stopping => Self::Stopping,
+        }
+    }
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        match &error {
+            SendError::Unreachable(_) => Self::UpstreamUnreachable(error.proxy_status()),
+            SendError::Timeout => Self::UpstreamTimeout,
+            SendError::Broken(_) => Self::UpstreamBroken,
+        }
+    }
+}

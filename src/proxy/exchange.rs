@@ -1,0 +1,315 @@
+//! The walk: one request, straight through. The only way back is the second sending, and its bound is a constant.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use hyper::body::Incoming;
+
+use super::body::{Content, ReplyBody};
+use super::error::Problem;
+use super::inspect::{Extent, Looked};
+use super::parse::{self, Call};
+use super::prepare::{self, Prepared};
+use super::record::Record;
+use super::{Core, Peer, Shared, reply};
+use crate::clock::Moment;
+use crate::forward::replay::Replay;
+use crate::forward::verdict::Verdict;
+use crate::forward::{coding, hop, location};
+use crate::recipe::pattern::Pointer;
+use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
+use crate::route::{Reading, Route};
+use crate::session::{Aliveness, Hold, Mechanism, Session, Upstream};
+use crate::shield;
+use crate::telemetry::Trigger;
+
+/// A request is sent at most so often: once, and once more on a new session.
+const SENDINGS_MAX: u32 = 2;
+
+/// Tells a client why its request was not sent again after its session was found dead.
+const DOORWARD_REPLAY: HeaderName = HeaderName::from_static("doorward-replay");
+
+/// Answers one request. Dropping the future ends the request at the upstream, but no login.
+pub async fn exchange(
+    core: Arc<Core>,
+    peer: Arc<Peer>,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let shared = &core.shared;
+    let (head, body) = request.into_parts();
+    let (clock, reporter) = (shared.clock.clone(), shared.reporter.clone());
+    let mut record = Record::new(core.request_id(), head.method.clone(), clock, reporter);
+    let reply = match walk(&core, &peer, head, body, &mut record).await {
+        Ok(reply) => reply,
+        Err(problem) => {
+            record.reason = problem.code();
+            Reply::own(reply::problem(&problem, &record.id))
+        }
+    };
+    record.status = reply.response.status();
+    let Reply { response, hold } = reply;
+    response.map(|content| ReplyBody::new(content, record, hold))
+}
+
+/// An answer for the client.
+struct Reply {
+    response: Response<Content>,
+    /// The session that it came by.
+    hold: Option<Hold>,
+}
+
+impl Reply {
+    fn own(response: Response<Bytes>) -> Self {
+        Self { response: response.map(Content::Whole), hold: None }
+    }
+}
+
+async fn walk(
+    core: &Core,
+    peer: &Peer,
+    mut head: Parts,
+    body: Incoming,
+    record: &mut Record,
+) -> Result<Reply, Problem> {
+    let shared = &core.shared;
+    let call = parse::call(shared, &mut head)?;
+    record.path.clone_from(&call.path);
+
+    let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
+    let upstream = shared.broker.upstream(route.session.upstream);
+    let recipe = &*upstream.recipe;
+    record.upstream = Some(Arc::clone(&upstream.name));
+
+    let is_routed = shared.routes.names(&call.host);
+    record.client = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed)?;
+
+    let reading = read(&call, route, &head.method, recipe)?;
+    let rule = shield::rule(recipe, &reading);
+    match rule {
+        Some(EndpointRule::Answer(answer)) => {
+            record.reason = "answered_locally";
+            return Ok(own_answer(shared, shield::local_answer(answer, shared.clock.wall()), record));
+        }
+        Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
+        Some(EndpointRule::Mask(_)) | None => {}
+    }
+
+    let call = Forwarded { call: &call, route, upstream, reading: &reading };
+    let prepared = prepare::request(shared, peer, &call, head, rule, &record.id);
+    let replay = Replay::new(body, shared.limits.replay_body_bytes_max);
+    let deadline = record.started + shared.limits.request_timeout;
+    let (answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
+
+    let pointers = match rule {
+        Some(EndpointRule::Mask(pointers)) => Some(pointers.as_slice()),
+        _ => None,
+    };
+    finish(shared, &call, answer, session, pointers, deadline, record).await
+}
+
+/// A call on its way to an upstream.
+pub(super) struct Forwarded<'a> {
+    pub(super) call: &'a Call,
+    pub(super) route: &'a Route,
+    pub(super) upstream: &'a Upstream,
+    pub(super) reading: &'a Reading,
+}
+
+/// Reads the request as the upstream does. What has two readings is refused wherever a rule could be missed.
+fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<Reading, Problem> {
+    if recipe.has_path_rules()
+        && let Some(ambiguity) = call.canonical.ambiguity(recipe.spelling.encoded_slash)
+    {
+        return Err(Problem::AmbiguousPath(ambiguity));
+    }
+    let path = match route.strip_prefix {
+        true => call.canonical.path.strip_prefix(&route.prefix).unwrap_or(&call.canonical.path),
+        false => &call.canonical.path,
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    Reading::of(method, path, call.query.as_deref(), &recipe.spelling)
+        .map_err(Problem::AmbiguousRequest)
+}
+
+/// Sends the request with a session, at most twice: again only after its session was found dead.
+async fn send(
+    core: &Core,
+    to: &Forwarded<'_>,
+    prepared: &Prepared,
+    replay: &Replay<Incoming>,
+    deadline: Moment,
+    record: &mut Record,
+) -> Result<(Looked, Held), Problem> {
+    let (broker, clock) = (&core.shared.broker, &core.shared.clock);
+    let pool = core.pools.get(usize::from(to.route.session.upstream.0)).ok_or(Problem::NoRoute)?;
+    let recipe = &*to.upstream.recipe;
+    let mut trigger = Trigger::Cold;
+    let mut sendings = 0;
+    loop {
+        let session = broker.session(to.route.session, trigger, deadline).await?;
+        let session = Held { hold: session.hold(), session };
+        record.generation = Some(session.session.generation);
+        record.replayed = sendings > 0;
+        sendings += 1;
+
+        let body = replay.send().ok_or(Problem::UpstreamBroken)?;
+        let request = prepared.with(&session.session, to.upstream, body);
+        let answer = pool.send(request).await.map_err(|error| match replay.client_failed() {
+            true => Problem::BadBody,
+            false => Problem::from(error),
+        })?;
+
+        let mut answer = Looked::not_yet(answer);
+        let bytes_max = core.shared.limits.verdict_body_bytes_max;
+        let verdict = answer.judge(recipe, to.reading, bytes_max, clock, deadline).await;
+        if answer.extent == Extent::BrokenOff {
+            return Err(Problem::UpstreamBroken);
+        }
+        let policy = match verdict {
+            Verdict::Alive | Verdict::NeedsBody => return Ok((answer, session)),
+            Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
+            Verdict::Expired(_) if sendings == SENDINGS_MAX => {
+                // A new session, and dead already? That says more of the request than of the session.
+                session.session.contradict();
+                record.reason = "expired_twice";
+                return Ok((answer, session));
+            }
+            Verdict::Expired(policy) if !session.session.is_contradicted() => policy,
+            Verdict::Expired(policy) | Verdict::Ambiguous(policy) => {
+                match broker.probe(&session.session, deadline).await {
+                    Aliveness::Dead => policy,
+                    Aliveness::Alive | Aliveness::Unknown => return Ok((answer, session)),
+                }
+            }
+        };
+        broker.expire(&session.session);
+        if let Some(why) = not_replayable(core, policy, &prepared.method, replay, sendings) {
+            record.reason = why;
+            answer.headers.insert(DOORWARD_REPLAY, HeaderValue::from_static(why));
+            return Ok((answer, session));
+        }
+        trigger = Trigger::Expired;
+    }
+}
+
+/// A session and the proof that a request carries it.
+struct Held {
+    session: Arc<Session>,
+    hold: Hold,
+}
+
+/// Why the request is not sent again; nothing when it is.
+fn not_replayable(
+    core: &Core,
+    policy: ReplayPolicy,
+    method: &Method,
+    replay: &Replay<Incoming>,
+    sendings: u32,
+) -> Option<&'static str> {
+    match policy {
+        _ if sendings >= SENDINGS_MAX => Some("sent-twice"),
+        _ if core.shared.broker.is_without(Mechanism::Replay) => Some("switched-off"),
+        ReplayPolicy::Never => Some("never"),
+        ReplayPolicy::Safe if !method.is_safe() => Some("unsafe-method"),
+        _ if !replay.is_whole() => Some("body-too-large"),
+        ReplayPolicy::Always | ReplayPolicy::Safe => None,
+    }
+}
+
+/// Makes the upstream's answer the client's: nothing of the connection and nothing of the session is left in it.
+async fn finish(
+    shared: &Shared,
+    to: &Forwarded<'_>,
+    mut answer: Looked,
+    held: Held,
+    mask: Option<&[Pointer]>,
+    deadline: Moment,
+    record: &mut Record,
+) -> Result<Reply, Problem> {
+    // A tunnel that nobody asked for (RFC 9110 section 7.8).
+    if answer.status.is_informational() {
+        return Err(Problem::UpstreamBroken);
+    }
+    let placeholder = &to.upstream.recipe.placeholder;
+    let headers = &mut answer.headers;
+    hop::remove_hop_by_hop(headers);
+    headers.remove(header::SET_COOKIE);
+    shield::mask_headers(headers, held.session.guarded(), placeholder);
+    location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
+    headers.append(header::VIA, shared.via.clone());
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        // RFC 9111 section 3.5: nobody else may be given what this session was given.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    if let Ok(id) = HeaderValue::from_str(&record.id) {
+        headers.insert(hop::REQUEST_ID, id);
+    }
+    if let Some(pointers) = mask {
+        masked(shared, &mut answer, &held, pointers, placeholder, deadline).await?;
+    }
+    if record.reason == super::record::CLIENT_LEFT {
+        record.reason = if record.replayed { "replayed" } else { "forwarded" };
+    }
+    let Looked { status, headers, seen, extent, rest } = answer;
+    let content = match extent {
+        Extent::Whole => Content::Whole(seen),
+        _ => Content::Streamed { seen, rest },
+    };
+    let mut response = Response::new(content);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(Reply { response, hold: Some(held.hold) })
+}
+
+async fn masked(
+    shared: &Shared,
+    answer: &mut Looked,
+    held: &Held,
+    pointers: &[Pointer],
+    placeholder: &str,
+    deadline: Moment,
+) -> Result<(), Problem> {
+    let bytes_max = shared.limits.mask_body_bytes_max;
+    answer.read(bytes_max, &shared.clock, deadline).await;
+    match answer.extent {
+        Extent::Whole => {}
+        Extent::BrokenOff => return Err(Problem::UpstreamBroken),
+        Extent::Part => return Err(Problem::AnswerWithheld),
+    }
+    if answer.seen.is_empty() {
+        return Ok(());
+    }
+    let content = coding::decode(&answer.headers, &answer.seen, bytes_max)
+        .map_err(|_| Problem::AnswerWithheld)?;
+    let content = shield::mask(&content, pointers, held.session.guarded(), placeholder)
+        .map_err(|_| Problem::AnswerWithheld)?;
+    answer.seen = Bytes::from(content);
+    coding::describe_identity(&mut answer.headers, &answer.seen);
+    weaken_etag(&mut answer.headers);
+    Ok(())
+}
+
+/// The bytes are not those that the tag is for (RFC 9110 section 8.8.1).
+fn weaken_etag(headers: &mut http::HeaderMap) {
+    let strong = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
+    let weak = strong.and_then(|tag| HeaderValue::from_str(&format!("W/{}", tag.to_str().ok()?)).ok());
+    if let Some(weak) = weak {
+        headers.insert(header::ETAG, weak);
+    }
+}
+
+fn stripped_prefix(route: &Route) -> &str {
+    if route.strip_prefix { &route.prefix } else { "" }
+}
+
+fn own_answer(shared: &Shared, mut response: Response<Bytes>, record: &Record) -> Reply {
+    let headers = response.headers_mut();
+    headers.append(header::VIA, shared.via.clone());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&record.id) {
+        headers.insert(hop::REQUEST_ID, id);
+    }
+    Reply::own(response)
+}

@@ -1,0 +1,101 @@
+//! A bounded look at an answer's body: what was looked at is passed on in front of the rest.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::clock::{Clock, Moment};
+use crate::forward::coding;
+use crate::forward::replay::Sending;
+use crate::forward::verdict::{self, Verdict};
+use crate::recipe::Recipe;
+use crate::recipe::condition::{Answer, Body};
+use crate::route::Reading;
+use crate::upstream::{self, AnswerBody};
+
+/// An answer of which a part may have been looked at.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// What was read.
+    pub(super) seen: Bytes,
+    /// How the reading ended.
+    pub(super) extent: Extent,
+    pub(super) rest: AnswerBody<Sending<Incoming>>,
+}
+
+/// How much of a body was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// A part; the rest follows.
+    Part,
+    /// All.
+    Whole,
+    /// It broke off: nothing of it may be passed on as if it were whole.
+    BrokenOff,
+}
+
+impl Looked {
+    pub(super) fn not_yet(answer: upstream::Answer<Sending<Incoming>>) -> Self {
+        let upstream::Answer { status, headers, body } = answer;
+        let extent = if body.is_end_stream() { Extent::Whole } else { Extent::Part };
+        Self { status, headers, seen: Bytes::new(), extent, rest: body }
+    }
+
+    /// Judges the answer, with a look at up to `bytes_max` bytes of its body where the recipe asks for one.
+    pub(super) async fn judge(
+        &mut self,
+        recipe: &Recipe,
+        reading: &Reading,
+        bytes_max: usize,
+        clock: &Clock,
+        deadline: Moment,
+    ) -> Verdict {
+        let verdict = verdict::judge(recipe, &self.seen_as(reading, None));
+        if verdict != Verdict::NeedsBody {
+            return verdict;
+        }
+        self.read(bytes_max, clock, deadline).await;
+        // A body that cannot be decoded has no values; the rules then decide by its head.
+        let content = coding::decode(&self.headers, &self.seen, bytes_max).unwrap_or_default();
+        let body = Body::new(content);
+        verdict::judge(recipe, &self.seen_as(reading, Some(&body)))
+    }
+
+    /// Reads until there is nothing more, more than `bytes_max`, or the deadline has come.
+    pub(super) async fn read(&mut self, bytes_max: usize, clock: &Clock, deadline: Moment) {
+        let mut seen = BytesMut::from(&self.seen[..]);
+        let reading = async {
+            while seen.len() <= bytes_max {
+                match self.rest.frame().await {
+                    Some(Ok(frame)) => {
+                        if let Ok(chunk) = frame.into_data() {
+                            seen.extend_from_slice(&chunk);
+                        }
+                    }
+                    Some(Err(_)) => return Extent::BrokenOff,
+                    None => return Extent::Whole,
+                }
+            }
+            Extent::Part
+        };
+        self.extent = tokio::select! {
+            extent = reading => extent,
+            () = clock.sleep_until(deadline) => Extent::Part,
+        };
+        self.seen = seen.freeze();
+    }
+
+    fn seen_as<'a>(&'a self, reading: &'a Reading, body: Option<&'a Body>) -> Answer<'a> {
+        Answer {
+            method: &reading.method,
+            path: &reading.path,
+            status: self.status,
+            headers: &self.headers,
+            body,
+        }
+    }
+}

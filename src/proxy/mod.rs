@@ -1,0 +1,91 @@
+//! One request: [`exchange`] is the walk, read it first. [`error`] and [`reply`] are the one table of typed answers.
+
+pub mod body;
+pub mod error;
+pub mod exchange;
+mod inspect;
+mod parse;
+mod prepare;
+mod record;
+pub mod reply;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderValue;
+use hyper::body::Incoming;
+
+use crate::access::Access;
+use crate::clock::Clock;
+use crate::forward::replay::Sending;
+use crate::route::Table;
+use crate::session::Broker;
+use crate::telemetry::Reporter;
+use crate::upstream::Pool;
+
+/// Bounds of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How much of a request's body is kept so that it can be sent a second time.
+    pub replay_body_bytes_max: usize,
+    /// How much of an answer's body is looked at to judge the session.
+    pub verdict_body_bytes_max: usize,
+    /// How much of an answer's body is rewritten where an endpoint shows session values.
+    pub mask_body_bytes_max: usize,
+    /// How long a request waits for a session and the head of its answer, all in all.
+    pub request_timeout: std::time::Duration,
+}
+
+/// What all cores share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where requests go.
+    pub routes: Table,
+    /// Sessions.
+    pub broker: Broker,
+    /// The clock.
+    pub clock: Clock,
+    /// Where events are reported.
+    pub reporter: Reporter,
+    /// Bounds.
+    pub limits: Limits,
+    /// Our entry in `Via`; it also tells our own requests that came back.
+    pub via: HeaderValue,
+}
+
+/// What one core has for its requests.
+#[derive(Debug)]
+pub struct Core {
+    /// What all cores share.
+    pub shared: Arc<Shared>,
+    /// This core's connections, by upstream.
+    pub pools: Vec<Pool<Sending<Incoming>>>,
+    /// The first half of request ids, different for each core and process.
+    id_prefix: String,
+    ids: AtomicU64,
+}
+
+/// Where a connection came in.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The peer's address; nothing on a Unix socket.
+    pub address: Option<std::net::IpAddr>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Who may call at this listener.
+    pub access: Access,
+}
+
+impl Core {
+    /// A core with its own connections.
+    pub fn new(shared: Arc<Shared>, pools: Vec<Pool<Sending<Incoming>>>) -> Self {
+        let id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
+        Self { shared, pools, id_prefix, ids: AtomicU64::new(0) }
+    }
+
+    /// A new request id, unique without a system call.
+    fn request_id(&self) -> Arc<str> {
+        let number = self.ids.fetch_add(1, Ordering::Relaxed);
+        Arc::from(format!("{}-{number:08x}", self.id_prefix))
+    }
+}

@@ -1,0 +1,127 @@
+//! Step 0 of the walk: what the client asks for, or why it cannot be understood. What is ambiguous is refused here,
+//! before anything is decided on it.
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Version, header};
+
+use super::Shared;
+use super::error::Problem;
+use crate::forward::hop::{self};
+use crate::route::Canonical;
+
+/// A longer target is refused with 400 by us if the server has not refused it with 414 already.
+const TARGET_BYTES_MAX: usize = 32 * 1024;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// The authority, as the client wrote it.
+    pub(super) host: String,
+    /// The path's own bytes.
+    pub(super) path: String,
+    /// The query's own bytes.
+    pub(super) query: Option<String>,
+    /// The copy of the path that everything is decided on.
+    pub(super) canonical: Canonical,
+}
+
+pub(super) fn call(shared: &Shared, head: &mut Parts) -> Result<Call, Problem> {
+    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+        return Err(Problem::MethodNotAllowed);
+    }
+    framing(&head.headers)?;
+    underscores(&mut head.headers)?;
+    let host = host(head)?;
+    if came_back(&head.headers, shared) {
+        return Err(Problem::Loop);
+    }
+    let path = head.uri.path();
+    if !path.starts_with('/') {
+        return Err(Problem::BadRequest("the request target has no path"));
+    }
+    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX) {
+        return Err(Problem::BadRequest("the request target is too long"));
+    }
+    Ok(Call {
+        host,
+        path: path.to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        canonical: Canonical::of(path),
+    })
+}
+
+/// One way to tell where the body ends (RFC 9112 section 6).
+fn framing(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err(Problem::BadRequest("Transfer-Encoding can only be `chunked`")),
+    };
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(_), _) if chunked => {
+            Err(Problem::BadRequest("Content-Length and Transfer-Encoding exclude each other"))
+        }
+        (Some(_), Some(_)) => Err(Problem::BadRequest("Content-Length is there twice")),
+        _ => Ok(()),
+    }
+}
+
+/// Names with `_` pass for names with `-` in some servers: they are dropped, and refused where they could decide
+/// something.
+fn underscores(headers: &mut HeaderMap) -> Result<(), Problem> {
+    const DECISIVE: [&str; 5] =
+        ["transfer-encoding", "content-length", "host", "authorization", "cookie"];
+    let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in names {
+        if DECISIVE.contains(&name.as_str().replace('_', "-").as_str()) {
+            return Err(Problem::BadRequest("a field name with `_` passes for another field"));
+        }
+        headers.remove(name);
+    }
+    Ok(())
+}
+
+/// The authority: from the target where it has one (RFC 9112 section 3.2.2), else from the one `Host`.
+fn host(head: &Parts) -> Result<String, Problem> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let field = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => return Err(Problem::BadRequest("Host is there twice")),
+        (Some(host), None) => {
+            Some(host.to_str().map_err(|_| Problem::BadRequest("Host is no host"))?)
+        }
+        (None, _) => None,
+    };
+    let host = match (head.uri.authority(), field) {
+        (Some(authority), Some(field)) if !authority.as_str().eq_ignore_ascii_case(field) => {
+            return Err(Problem::BadRequest("Host and the request target name different hosts"));
+        }
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(field)) => field,
+        (None, None) if head.version == Version::HTTP_10 => "",
+        (None, None) => return Err(Problem::BadRequest("Host is missing")),
+    };
+    let valid = host.bytes().all(|byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+    });
+    let is_authority = host.is_empty() || host.parse::<http::uri::Authority>().is_ok();
+    match valid && is_authority {
+        true => Ok(host.to_owned()),
+        false => Err(Problem::BadRequest("Host is no host")),
+    }
+}
+
+fn came_back(headers: &HeaderMap, shared: &Shared) -> bool {
+    headers
+        .get_all(header::VIA)
+        .iter()
+        .filter_map(|via| via.to_str().ok())
+        .flat_map(|via| via.split(','))
+        .any(|entry| entry.trim().as_bytes() == shared.via.as_bytes())
+}
+
+/// Where the request came from, for the fields that say so.
+pub(super) fn origin<'a>(peer: &super::Peer, call: &'a Call) -> hop::Origin<'a> {
+    hop::Origin { peer: peer.address, scheme: peer.scheme, host: &call.host }
+}

@@ -1,0 +1,10 @@
+//! Where a request goes: host and longest path prefix lead to a route. Decided on a canonical copy of the path;
+//! the client's own bytes travel on. Pure: no I/O.
+
+mod canonical;
+mod reading;
+mod table;
+
+pub use canonical::{Ambiguity, Canonical};
+pub use reading::{Reading, Unreadable};
+pub use table::{Route, Table, is_loopback_name, without_port};

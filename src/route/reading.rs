@@ -1,0 +1,138 @@
+//! How an upstream reads a request: the method and path that rules are decided on, after the other spellings
+//! that its recipe names.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use super::Canonical;
+use crate::recipe::Spelling;
+
+/// The method and path that an upstream reads from a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The method.
+    pub method: Method,
+    /// The canonical path below the upstream's URL.
+    pub path: String,
+}
+
+/// A request that an upstream could read in more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The parameter that names the real method or path is there twice.
+    #[error("a parameter that decides the request is there twice")]
+    Twice,
+    /// The real method is none.
+    #[error("the real method is none")]
+    Method,
+    /// The real path is ambiguous.
+    #[error("the real path holds {0}")]
+    Path(super::Ambiguity),
+}
+
+impl Reading {
+    /// Reads a request with canonical `path` (below the upstream's URL) and the query as it was sent.
+    ///
+    /// # Errors
+    /// When there is more than one reading.
+    pub fn of(
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        spelling: &Spelling,
+    ) -> Result<Self, Unreadable> {
+        let mut reading = Self { method: method.clone(), path: without_suffix(path, spelling) };
+        let query = query.unwrap_or_default();
+        if let Some((segment, name)) = &spelling.path_query
+            && let (base, last) = reading.path.rsplit_once('/').unwrap_or(("", &reading.path))
+            && last.eq_ignore_ascii_case(segment)
+            && let Some(real) = parameter(query, name)?
+        {
+            let real = Canonical::of(&format!("{base}/{}", real.trim_start_matches('/')));
+            if let Some(ambiguity) = real.ambiguity(spelling.encoded_slash) {
+                return Err(Unreadable::Path(ambiguity));
+            }
+            let real = real.path.split('?').next().unwrap_or_default();
+            reading.path = without_suffix(real, spelling);
+        }
+        if let Some(name) = &spelling.method_query
+            && method == Method::POST
+            && let Some(real) = parameter(query, name)?
+        {
+            let real = real.to_ascii_uppercase();
+            reading.method =
+                Method::from_bytes(real.as_bytes()).map_err(|_| Unreadable::Method)?;
+        }
+        // With case that does not matter, a slash at the end does not either: be strict in rules.
+        if spelling.case_insensitive && reading.path.len() > 1 {
+            reading.path.truncate(reading.path.trim_end_matches('/').len());
+        }
+        Ok(reading)
+    }
+}
+
+/// Every segment without the suffixes that change nothing.
+fn without_suffix(path: &str, spelling: &Spelling) -> String {
+    if spelling.suffixes.is_empty() {
+        return path.to_owned();
+    }
+    let segments = path.split('/').map(|segment| {
+        let lower = segment.to_lowercase();
+        let suffix = spelling.suffixes.iter().find(|suffix| lower.ends_with(suffix.as_str()));
+        suffix.and_then(|suffix| segment.get(..segment.len() - suffix.len())).unwrap_or(segment)
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn parameter(query: &str, name: &str) -> Result<Option<String>, Unreadable> {
+    let decode = |text: &str| {
+        percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+    };
+    let mut found = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .filter(|(given, _)| decode(given).eq_ignore_ascii_case(name));
+    match (found.next(), found.next()) {
+        (Some(_), Some(_)) => Err(Unreadable::Twice),
+        (Some((_, value)), None) => Ok(Some(decode(value))),
+        (None, _) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(method: &str, path: &str, query: Option<&str>) -> Result<(String, String), Unreadable> {
+        let spelling = Spelling {
+            case_insensitive: true,
+            suffixes: vec![".aspx".to_owned(), ".ashx".to_owned()],
+            method_query: Some("_method".to_owned()),
+            path_query: Some(("mfws".to_owned(), "restPath".to_owned())),
+            encoded_slash: false,
+        };
+        Reading::of(&method.parse().unwrap(), path, query, &spelling)
+            .map(|reading| (reading.method.to_string(), reading.path))
+    }
+
+    #[test]
+    fn every_spelling_of_a_request_is_read_as_the_upstream_reads_it() {
+        let logout = Ok(("DELETE".to_owned(), "/REST/session".to_owned()));
+        assert_eq!(read("DELETE", "/REST/session", None), logout);
+        assert_eq!(read("DELETE", "/REST/session.aspx", None), logout);
+        assert_eq!(read("DELETE", "/REST/session/", None), logout);
+        assert_eq!(read("POST", "/REST/session.ashx", Some("x=1&_method=delete")), logout);
+        assert_eq!(read("POST", "/REST/session", Some("%5Fmethod=DELETE")), logout);
+        assert_eq!(read("DELETE", "/REST/MFWS.ashx", Some("restPath=%2Fsession")), logout);
+        assert_eq!(read("POST", "/REST/mfws.ashx", Some("restPath=session.aspx&_method=DELETE")), logout);
+        // The parameter is only read from a POST.
+        assert_eq!(read("GET", "/REST/session", Some("_method=DELETE")).unwrap().0, "GET");
+    }
+
+    #[test]
+    fn a_request_with_two_readings_is_none() {
+        assert_eq!(read("POST", "/REST/x", Some("_method=GET&_method=DELETE")), Err(Unreadable::Twice));
+        assert!(read("GET", "/REST/mfws.ashx", Some("restPath=a/../session")).is_err());
+        assert_eq!(read("POST", "/REST/x", Some("_method=%00")), Err(Unreadable::Method));
+    }
+}

@@ -1,0 +1,124 @@
+//! The routes, by host and longest path prefix.
+
+use std::net::IpAddr;
+
+use crate::session::SessionKey;
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The host that it is for, in lower case and without port; nothing: any.
+    pub host: Option<String>,
+    /// The path prefix, without a slash at the end; empty: any path.
+    pub prefix: String,
+    /// Whether the upstream does not see the prefix.
+    pub strip_prefix: bool,
+    /// The session that its requests carry, and with it upstream and account.
+    pub session: SessionKey,
+}
+
+/// All routes, those that say more first.
+#[derive(Clone, Debug, Default)]
+pub struct Table(Vec<Route>);
+
+impl Table {
+    /// Sorts the routes: a named host before any host, then the longer prefix.
+    pub fn new(mut routes: Vec<Route>) -> Self {
+        routes.sort_by_key(|route| (route.host.is_none(), std::cmp::Reverse(route.prefix.len())));
+        Self(routes)
+    }
+
+    /// The route for a canonical path at `host`.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
+        let host = without_port(host);
+        self.0.iter().find(|route| {
+            route.host.as_deref().is_none_or(|named| named.eq_ignore_ascii_case(host))
+                && is_below(path, &route.prefix)
+        })
+    }
+
+    /// Whether some route names this host.
+    pub fn names(&self, host: &str) -> bool {
+        let host = without_port(host);
+        self.0
+            .iter()
+            .any(|route| route.host.as_deref().is_some_and(|named| named.eq_ignore_ascii_case(host)))
+    }
+}
+
+/// Whether `path` is `prefix` or below it, at a segment's boundary.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a host can only mean this machine: a loopback address, `localhost` or a name below it (RFC 6761
+/// section 6.3).
+pub fn is_loopback_name(host: &str) -> bool {
+    let host = without_port(host).trim_end_matches('.');
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => {
+            let host = host.to_ascii_lowercase();
+            host == "localhost" || host.ends_with(".localhost")
+        }
+    }
+}
+
+/// A host without its port.
+pub fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => {
+            name
+        }
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::{Fingerprint, SecretText};
+    use crate::session::{AccountId, Scope, UpstreamId};
+
+    fn route(host: Option<&str>, prefix: &str, upstream: u16) -> Route {
+        Route {
+            host: host.map(str::to_owned),
+            prefix: prefix.to_owned(),
+            strip_prefix: false,
+            session: SessionKey {
+                upstream: UpstreamId(upstream),
+                account: AccountId(0),
+                fingerprint: Fingerprint::of(&[SecretText::from("s".to_owned())]),
+                scope: Scope::Shared,
+            },
+        }
+    }
+
+    #[test]
+    fn the_named_host_and_the_longest_prefix_win() {
+        let table = Table::new(vec![
+            route(None, "", 0),
+            route(None, "/a", 1),
+            route(None, "/a/b", 2),
+            route(Some("cms.example"), "", 3),
+        ]);
+        let found = |host, path| table.find(host, path).map(|route| route.session.upstream.0);
+        assert_eq!(found("x", "/"), Some(0));
+        assert_eq!(found("x", "/a"), Some(1));
+        assert_eq!(found("x", "/ab"), Some(0));
+        assert_eq!(found("x", "/a/b/c"), Some(2));
+        assert_eq!(found("CMS.example:8080", "/a/b"), Some(3));
+        assert!(Table::new(vec![route(Some("cms.example"), "", 3)]).find("x", "/").is_none());
+    }
+
+    #[test]
+    fn loopback_names_are_told_from_names_that_look_like_them() {
+        for name in ["localhost", "localhost:80", "cms.localhost", "127.0.0.1:8080", "[::1]:80", "127.9.9.9"] {
+            assert!(is_loopback_name(name), "{name}");
+        }
+        for name in ["localhost.evil", "evil", "128.0.0.1", "127.0.0.1.evil", "[::2]", ""] {
+            assert!(!is_loopback_name(name), "{name}");
+        }
+    }
+}

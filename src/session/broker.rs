@@ -1,0 +1,247 @@
+//! The broker: gives sessions, takes reports of dead ones, and ends them all when Doorward stops.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::account::{Guard, State, class_name};
+use super::store::{Expiry, Joined, Store};
+use super::{
+    Account, AccountId, Aliveness, Generation, LogoutReport, Mechanism, Scope, Session, SessionKey,
+    Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire,
+};
+use crate::clock::{Clock, Moment};
+use crate::telemetry::{About, Event, Reporter, Trigger};
+
+/// How long the parts of a session's life may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A login, all its steps.
+    pub login_timeout: Duration,
+    /// One session's logout.
+    pub logout_timeout: Duration,
+    /// How long a replaced session waits for the requests that carry it.
+    pub drain_timeout: Duration,
+}
+
+/// Gives sessions. Clones are the same broker.
+#[derive(Clone, Debug)]
+pub struct Broker(Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) upstreams: Vec<Upstream>,
+    /// One guard a login name of an upstream, by upstream and account.
+    guards: Vec<Vec<Arc<Mutex<Guard>>>>,
+    pub(super) store: Store,
+    pub(super) transport: Transport,
+    pub(super) clock: Clock,
+    pub(super) reporter: Reporter,
+    pub(super) limits: Limits,
+    /// The control side: logins never run on a data core.
+    pub(super) control: Handle,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopping: CancellationToken,
+    generations: AtomicU64,
+    pub(super) without: Option<Mechanism>,
+}
+
+/// What a broker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The upstreams, by [`UpstreamId`].
+    pub upstreams: Vec<Upstream>,
+    /// How the control side talks to them.
+    pub transport: Transport,
+    /// The clock.
+    pub clock: Clock,
+    /// Where events are reported.
+    pub reporter: Reporter,
+    /// How long things may take.
+    pub limits: Limits,
+    /// The runtime of the control side.
+    pub control: Handle,
+    /// A mechanism that is switched off, to prove that its test notices.
+    pub without: Option<Mechanism>,
+}
+
+impl Broker {
+    /// A broker without sessions.
+    pub fn new(parts: Parts) -> Self {
+        let now = parts.clock.now();
+        let guards = parts.upstreams.iter().map(|upstream| guards(upstream, now)).collect();
+        Self(Arc::new(Inner {
+            upstreams: parts.upstreams,
+            guards,
+            store: Store::default(),
+            transport: parts.transport,
+            clock: parts.clock,
+            reporter: parts.reporter,
+            limits: parts.limits,
+            control: parts.control,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            generations: AtomicU64::new(0),
+            without: parts.without,
+        }))
+    }
+
+    /// The upstream with this id.
+    pub fn upstream(&self, id: UpstreamId) -> &Upstream {
+        self.0.upstream(id)
+    }
+
+    /// The key of the session that everybody who uses this account shares.
+    pub fn shared_key(&self, upstream: UpstreamId, account: AccountId) -> SessionKey {
+        let fingerprint = self.0.account(upstream, account).fingerprint;
+        SessionKey { upstream, account, fingerprint, scope: Scope::Shared }
+    }
+
+    /// A session that is not known to be dead: the one there is, or that of the login under way, or that of a
+    /// new login. Cancel safe: a login goes on without its callers.
+    ///
+    /// # Errors
+    /// See [`Unavailable`]. At `deadline` the wait ends, the login does not.
+    pub async fn session(
+        &self,
+        key: SessionKey,
+        trigger: Trigger,
+        deadline: Moment,
+    ) -> Result<Arc<Session>, Unavailable> {
+        let inner = &self.0;
+        if let Some(session) = inner.live(&key) {
+            return Ok(session);
+        }
+        let begin = || flight::begin(inner, key, trigger);
+        match inner.store.join(key, begin)? {
+            Joined::Session(session) => Ok(session),
+            Joined::Flight(mut flight) => tokio::select! {
+                outcome = flight.outcome.wait_for(Option::is_some) => match outcome {
+                    Ok(outcome) => outcome.clone().unwrap_or(Err(Unavailable::Timeout)),
+                    Err(_) => Err(Unavailable::Timeout),
+                },
+                () = inner.clock.sleep_until(deadline) => Err(Unavailable::Timeout),
+            },
+        }
+    }
+
+    /// Reports that the upstream called `session` dead. A report about any but the current generation changes
+    /// nothing: a late answer never ends a newer session.
+    pub fn expire(&self, session: &Session) {
+        let inner = &self.0;
+        let guarded = inner.without != Some(Mechanism::GenerationGuard);
+        let is_dead = |current: &Session| !guarded || current.generation == session.generation;
+        inner.reporter.report(match inner.store.expire(session.key, is_dead) {
+            Expiry::Ended(_) => Event::Expired(inner.about(session)),
+            Expiry::Late => Event::LateExpiry(inner.about(session)),
+        });
+    }
+
+    /// Asks the upstream whether `session` is alive, at most once for all who ask at the same time.
+    pub async fn probe(&self, session: &Arc<Session>, deadline: Moment) -> Aliveness {
+        tokio::select! {
+            known = probe::probe(&self.0, session) => known,
+            () = self.0.clock.sleep_until(deadline) => Aliveness::Unknown,
+        }
+    }
+
+    /// Whether the account may log in, as the lock-out guard sees it.
+    pub fn account_state(&self, upstream: UpstreamId, account: AccountId) -> State {
+        let key = self.shared_key(upstream, account);
+        self.0.with_guard(&key, |guard| guard.state().clone())
+    }
+
+    /// Whether a mechanism is switched off.
+    pub fn is_without(&self, mechanism: Mechanism) -> bool {
+        self.0.without == Some(mechanism)
+    }
+
+    /// Begins no login any more, waits for those under way, and logs out every session within `within`.
+    pub async fn stop(&self, within: Duration) -> LogoutReport {
+        retire::stop(&self.0, within).await
+    }
+}
+
+fn guards(upstream: &Upstream, now: Moment) -> Vec<Arc<Mutex<Guard>>> {
+    let mut by_login_name = BTreeMap::new();
+    let accounts = upstream.accounts.iter();
+    accounts
+        .map(|account| {
+            let guard = by_login_name
+                .entry(account.login_name.as_str())
+                .or_insert_with(|| Arc::new(Mutex::new(Guard::new(upstream.recipe.budget, now))));
+            Arc::clone(guard)
+        })
+        .collect()
+}
+
+#[expect(clippy::indexing_slicing, reason = "ids are made from the same lists that they index")]
+impl Inner {
+    fn upstream(&self, id: UpstreamId) -> &Upstream {
+        &self.upstreams[usize::from(id.0)]
+    }
+
+    fn account(&self, upstream: UpstreamId, account: AccountId) -> &Account {
+        &self.upstream(upstream).accounts[usize::from(account.0)]
+    }
+
+    fn guard(&self, key: &SessionKey) -> &Mutex<Guard> {
+        &self.guards[usize::from(key.upstream.0)][usize::from(key.account.0)]
+    }
+}
+
+impl Inner {
+    pub(super) fn upstream_and_account(&self, key: &SessionKey) -> (&Upstream, &Account) {
+        (self.upstream(key.upstream), self.account(key.upstream, key.account))
+    }
+
+    /// Runs `act` on the guard of a key's account. Nothing in a guard panics, so a poisoned one is whole.
+    pub(super) fn with_guard<T>(&self, key: &SessionKey, act: impl FnOnce(&mut Guard) -> T) -> T {
+        act(&mut self.guard(key).lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn next_generation(&self) -> Generation {
+        Generation(self.generations.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(super) fn about(&self, session: &Session) -> About {
+        let (upstream, account) = self.upstream_and_account(&session.key);
+        About {
+            upstream: Arc::clone(&upstream.name),
+            account: Arc::clone(&account.name),
+            generation: session.generation.0,
+        }
+    }
+
+    pub(super) fn report_quarantine(&self, key: &SessionKey) {
+        let state = self.with_guard(key, |guard| guard.state().clone());
+        if let State::Quarantined { cause, .. } = state {
+            let (upstream, account) = self.upstream_and_account(key);
+            self.reporter.report(Event::Quarantined {
+                upstream: Arc::clone(&upstream.name),
+                account: Arc::clone(&account.name),
+                cause: cause.map_or("unclassified", class_name),
+            });
+        }
+    }
+
+    /// The current session, unless its known end has come.
+    fn live(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        let session = self.store.session(key)?;
+        match session.expires {
+            Some(expires) if self.clock.now() >= expires => {
+                let is_dead = |current: &Session| current.generation == session.generation;
+                if let Expiry::Ended(ended) = self.store.expire(*key, is_dead) {
+                    self.reporter.report(Event::Expired(self.about(&ended)));
+                }
+                None
+            }
+            _ => Some(session),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! One login, in a task of its own on the control side: no client can cancel it, all who need its session wait
+//! for the same outcome, and its requests are never blindly repeated.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::account::Failure;
+use super::broker::Inner;
+use super::store::{Flight, Outcome};
+use super::{Exchange, Generation, Mechanism, Session, SessionKey, Unavailable, refresh, retire};
+use crate::forward::inject::Injector;
+use crate::login::{Attempt, Because, Material, Next, Refusal};
+use crate::recipe::{FieldKind, Recipe};
+use crate::secret::SecretText;
+use crate::shield::SEARCHED_BYTES_MIN;
+use crate::telemetry::{self, Event, Trigger};
+
+/// Begins a login, if the account's guard admits one.
+pub(super) fn begin(
+    inner: &Arc<Inner>,
+    key: SessionKey,
+    trigger: Trigger,
+) -> Result<Flight, Unavailable> {
+    if inner.stopping.is_cancelled() {
+        return Err(Unavailable::Stopping);
+    }
+    if inner.without != Some(Mechanism::LockOutGuard) {
+        inner.with_guard(&key, |guard| guard.admit(key.fingerprint, inner.clock.now()))?;
+    }
+    let generation = inner.next_generation();
+    let (sender, outcome) = watch::channel(None);
+    let landing = Landing { inner: Arc::clone(inner), key, generation, sender };
+    inner.tasks.spawn_on(fly(landing, trigger), &inner.control);
+    Ok(Flight { generation, outcome })
+}
+
+/// Ends a flight exactly once, even if its task dies.
+struct Landing {
+    inner: Arc<Inner>,
+    key: SessionKey,
+    generation: Generation,
+    sender: watch::Sender<Option<Outcome>>,
+}
+
+impl Landing {
+    fn land(&self, outcome: Outcome) {
+        let session = outcome.as_ref().ok().map(Arc::clone);
+        if let Some(replaced) = self.inner.store.land(self.key, self.generation, session) {
+            retire::retire(&self.inner, replaced);
+        }
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if self.sender.borrow().is_none() {
+            // The task died before the end. The attempt was counted when it began.
+            self.land(Err(Unavailable::Timeout));
+        }
+    }
+}
+
+async fn fly(landing: Landing, trigger: Trigger) {
+    let inner = &landing.inner;
+    let (key, started) = (landing.key, inner.clock.now());
+    let mut sent = false;
+    let result = tokio::select! {
+        result = log_in(inner, key, &mut sent) => result,
+        () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::TimedOut),
+    };
+    let result = result.and_then(|material| session(inner, key, landing.generation, material));
+    let took = inner.clock.now().saturating_since(started);
+    inner.report_login(&key, trigger, &result, landing.generation, took);
+    match result {
+        Ok(session) => {
+            inner.with_guard(&key, super::account::Guard::succeeded);
+            refresh::schedule(inner, &session);
+            landing.land(Ok(session));
+        }
+        Err(cause) => {
+            let now = inner.clock.now();
+            let failure = cause.failure(sent);
+            let told = inner.with_guard(&key, |guard| guard.failed(failure, key.fingerprint, now));
+            inner.report_quarantine(&key);
+            landing.land(Err(told));
+        }
+    }
+}
+
+/// Why a login gave no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    #[error("{}", describe(.0))]
+    Refused(Refusal, Option<Duration>),
+    #[error(transparent)]
+    Exchange(#[from] super::ExchangeError),
+    #[error("the login did not end in time")]
+    TimedOut,
+    #[error(transparent)]
+    Unusable(#[from] crate::forward::inject::Unusable),
+}
+
+fn describe(refusal: &Refusal) -> String {
+    let Refusal { class, step, status, because } = refusal;
+    let class = class.map_or("unclassified", super::account::class_name);
+    let status = status.as_u16();
+    match because {
+        Because::Unexpected => format!("refused ({class}) at `{step}`: status {status}"),
+        Because::Missing(value) => {
+            format!("refused ({class}) at `{step}`: status {status} without `{value}`")
+        }
+        Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
+    }
+}
+
+impl Cause {
+    fn failure(&self, sent: bool) -> Failure {
+        match self {
+            Self::Refused(refusal, retry_after) => {
+                Failure::Refused { class: refusal.class, retry_after: *retry_after }
+            }
+            Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
+            Self::Exchange(super::ExchangeError::Send(_) | super::ExchangeError::BrokenOff)
+            | Self::TimedOut => Failure::AnswerLost,
+            Self::Exchange(_) | Self::Unusable(_) => {
+                Failure::Refused { class: None, retry_after: None }
+            }
+        }
+    }
+}
+
+async fn log_in(inner: &Inner, key: SessionKey, sent: &mut bool) -> Result<Material, Cause> {
+    let (upstream, account) = inner.upstream_and_account(&key);
+    let mut attempt = Attempt::new(Arc::clone(&upstream.recipe), account.values.clone());
+    let mut next = attempt.start(inner.clock.wall());
+    let mut retry_after = None;
+    loop {
+        match next {
+            Next::Send(request) => {
+                let exchange = Exchange { request, session: None };
+                let answer = inner.transport.exchange(key.upstream, exchange).await?;
+                *sent = true;
+                retry_after = seconds(&answer.headers);
+                next = attempt.answer(&answer, inner.clock.wall());
+            }
+            Next::Done(material) => return Ok(material),
+            Next::Refused(refusal) => return Err(Cause::Refused(refusal, retry_after)),
+        }
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110 section 10.2.3); its date form is left to the recipe's own pause.
+fn seconds(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn session(
+    inner: &Inner,
+    key: SessionKey,
+    generation: Generation,
+    material: Material,
+) -> Result<Arc<Session>, Cause> {
+    let (upstream, _) = inner.upstream_and_account(&key);
+    let wall = inner.clock.wall();
+    let injector = Injector::new(&upstream.recipe, &material, wall)?;
+    let guarded = guarded(&upstream.recipe, &material);
+    let life = material.expires.map(|end| end.duration_since(wall).unwrap_or_default());
+    Ok(Arc::new(Session {
+        key,
+        generation,
+        injector,
+        material,
+        expires: life.map(|life| inner.clock.now() + life),
+        users: TaskTracker::new(),
+        probed: Mutex::default(),
+        guarded,
+        contradicted: AtomicBool::new(false),
+    }))
+}
+
+/// Everything secret that is long enough to be found only where it really stands.
+fn guarded(recipe: &Recipe, material: &Material) -> Vec<SecretText> {
+    let is_secret = |name: &str| {
+        recipe.fields.get(name).is_none_or(|field| field.kind == FieldKind::Secret)
+    };
+    let values = material.values.iter().filter(|(name, _)| is_secret(name));
+    let values = values.chain(material.cookies.iter()).map(|(_, value)| value);
+    values.filter(|value| value.expose().len() >= SEARCHED_BYTES_MIN).cloned().collect()
+}
+
+impl Inner {
+    fn report_login(
+        &self,
+        key: &SessionKey,
+        trigger: Trigger,
+        result: &Result<Arc<Session>, Cause>,
+        generation: Generation,
+        took: Duration,
+    ) {
+        let (upstream, account) = self.upstream_and_account(key);
+        self.reporter.report(Event::Login(telemetry::Login {
+            upstream: Arc::clone(&upstream.name),
+            account: Arc::clone(&account.name),
+            trigger,
+            outcome: result.as_ref().map(|_| generation.0).map_err(ToString::to_string),
+            took,
+        }));
+    }
+}

@@ -1,0 +1,193 @@
+//! The life of upstream sessions. The walk asks the [`Broker`] for a session and tells it when one was found
+//! dead; everything else happens here, on the control side.
+
+pub mod account;
+mod broker;
+mod flight;
+mod mechanism;
+mod probe;
+mod refresh;
+mod retire;
+mod store;
+mod transport;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Moment;
+use crate::forward::inject::Injector;
+use crate::login::Material;
+use crate::recipe::template::Values;
+use crate::recipe::{Recipe, RefusalClass};
+use crate::secret::{Fingerprint, SecretText};
+use crate::upstream::Origin;
+pub use broker::{Broker, Limits, Parts};
+pub use mechanism::Mechanism;
+pub use probe::Aliveness;
+pub use retire::LogoutReport;
+pub use transport::{Exchange, ExchangeError, Transport};
+
+/// Which upstream, as its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamId(pub u16);
+
+/// Which account of an upstream, as its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub u16);
+
+/// Who shares a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Everybody who uses the account.
+    Shared,
+}
+
+/// Everything that tells one session from another. Two requests share a session only if all of it is equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// The upstream, and with it its recipe's parameters (region, vault).
+    pub upstream: UpstreamId,
+    /// The account.
+    pub account: AccountId,
+    /// The fingerprint of the account's secrets.
+    pub fingerprint: Fingerprint,
+    /// Who shares it.
+    pub scope: Scope,
+}
+
+/// Tells a session from its successor; counted up through the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// What a login gave: one immutable value, swapped whole.
+#[derive(Debug)]
+pub struct Session {
+    /// What it belongs to.
+    pub key: SessionKey,
+    /// Which of its key's sessions it is.
+    pub generation: Generation,
+    /// What it puts into requests.
+    pub injector: Injector,
+    /// What the logout may need.
+    material: Material,
+    /// When it ends, as far as is known.
+    expires: Option<Moment>,
+    /// Counts the requests that carry it.
+    users: TaskTracker,
+    /// What the probe last said.
+    probed: Mutex<probe::Probed>,
+    /// Values that must not leave.
+    guarded: Vec<SecretText>,
+    /// It was called dead by the answer to its very first request: the upstream may say so of any session.
+    contradicted: AtomicBool,
+}
+
+/// Proof that a request carries a session: the session is not logged out while one lives.
+pub type Hold = tokio_util::task::task_tracker::TaskTrackerToken;
+
+impl Session {
+    /// Holds the session for one request, to the end of its answer's body.
+    pub fn hold(&self) -> Hold {
+        self.users.token()
+    }
+
+    /// Token, cookie and password values that are long enough to be searched for: they must not leave.
+    pub fn guarded(&self) -> &[SecretText] {
+        &self.guarded
+    }
+
+    /// Notes that a request that was sent again on this session was answered as if it were dead, too.
+    pub fn contradict(&self) {
+        self.contradicted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a verdict about this session has to be confirmed by the probe.
+    pub fn is_contradicted(&self) -> bool {
+        self.contradicted.load(Ordering::Relaxed)
+    }
+}
+
+/// An upstream as sessions see it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// How its sessions live.
+    pub recipe: Arc<Recipe>,
+    /// Where it is.
+    pub origin: Arc<Origin>,
+    /// Its accounts, by [`AccountId`].
+    pub accounts: Vec<Account>,
+}
+
+/// One account of an upstream.
+#[derive(Debug)]
+pub struct Account {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The name that the upstream knows it by; with the upstream's name it is the budget's key.
+    pub login_name: String,
+    /// Its fields.
+    pub values: Values,
+    /// The fingerprint of its secrets.
+    pub fingerprint: Fingerprint,
+}
+
+/// Why there is no session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The upstream refused the login.
+    #[error("the upstream refused the login")]
+    Refused(Option<RefusalClass>),
+    /// No login may be tried yet.
+    #[error("no login may be tried yet")]
+    HeldBack {
+        /// When it is worth asking again.
+        retry_after: Duration,
+        /// Why.
+        cause: HoldCause,
+    },
+    /// The login did not end within the request's deadline.
+    #[error("the login did not end in time")]
+    Timeout,
+    /// The upstream cannot be reached.
+    #[error("the upstream cannot be reached for a login")]
+    Unreachable,
+    /// Doorward is stopping.
+    #[error("no login is begun while stopping")]
+    Stopping,
+}
+
+/// Why no login may be tried yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldCause {
+    /// A refusal that the recipe does not classify.
+    UnclassifiedRefusal,
+    /// The account has no room for one more session.
+    SlotsFull,
+    /// Too many logins or requests.
+    Throttled,
+    /// The upstream is out of order.
+    UpstreamBroken,
+    /// The upstream could not be reached.
+    Unreachable,
+    /// The answer to a login never came.
+    AnswerLost,
+}
+
+impl HoldCause {
+    /// The word in logs and problem details.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnclassifiedRefusal => "unclassified_refusal",
+            Self::SlotsFull => "slots_full",
+            Self::Throttled => "throttled",
+            Self::UpstreamBroken => "upstream_broken",
+            Self::Unreachable => "unreachable",
+            Self::AnswerLost => "answer_lost",
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The sessions of all accounts in one concurrent map. Nothing here waits: no guard of the map can live across
+//! an await, because there is none.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::watch;
+
+use super::{Generation, Session, SessionKey, Unavailable};
+
+/// How a login ended, for everybody who waits for it.
+pub(super) type Outcome = Result<Arc<Session>, Unavailable>;
+
+/// A login under way.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    /// The generation that its session will have; it also names the flight.
+    pub(super) generation: Generation,
+    /// Shows the outcome once there is one.
+    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+}
+
+/// The state of one key; a key without an entry has no session.
+#[derive(Debug)]
+enum State {
+    LoggingIn(Flight),
+    Live(Arc<Session>),
+    Renewing(Arc<Session>, Flight),
+}
+
+/// What somebody who needs a session gets.
+#[derive(Debug)]
+pub(super) enum Joined {
+    Session(Arc<Session>),
+    Flight(Flight),
+}
+
+/// What happened when a session was reported dead.
+#[derive(Debug)]
+pub(super) enum Expiry {
+    /// It was the current one and is gone now.
+    Ended(Arc<Session>),
+    /// It was an older one: the report came late.
+    Late,
+}
+
+/// The sessions of all accounts.
+#[derive(Debug, Default)]
+pub(super) struct Store(DashMap<SessionKey, State>);
+
+impl Store {
+    /// The session of `key`, if there is one.
+    pub(super) fn session(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        match self.0.get(key)?.value() {
+            State::Live(session) | State::Renewing(session, _) => Some(Arc::clone(session)),
+            State::LoggingIn(_) => None,
+        }
+    }
+
+    /// The session of `key`, or the login under way, or a new login that `begin` starts. Of any number of
+    /// callers at once, one begins.
+    pub(super) fn join(
+        &self,
+        key: SessionKey,
+        begin: impl FnOnce() -> Result<Flight, Unavailable>,
+    ) -> Result<Joined, Unavailable> {
+        match self.0.entry(key) {
+            Entry::Occupied(entry) => Ok(match entry.get() {
+                State::Live(session) | State::Renewing(session, _) => {
+                    Joined::Session(Arc::clone(session))
+                }
+                State::LoggingIn(flight) => Joined::Flight(flight.clone()),
+            }),
+            Entry::Vacant(entry) => {
+                let flight = begin()?;
+                entry.insert(State::LoggingIn(flight.clone()));
+                Ok(Joined::Flight(flight))
+            }
+        }
+    }
+
+    /// Begins the renewal of a session that is still alive; nothing when it is not the current one or is
+    /// being renewed already.
+    pub(super) fn renew(
+        &self,
+        key: SessionKey,
+        generation: Generation,
+        begin: impl FnOnce() -> Result<Flight, Unavailable>,
+    ) -> Result<Option<Flight>, Unavailable> {
+        let Entry::Occupied(mut entry) = self.0.entry(key) else { return Ok(None) };
+        let State::Live(session) = entry.get() else { return Ok(None) };
+        if session.generation != generation {
+            return Ok(None);
+        }
+        let session = Arc::clone(session);
+        let flight = begin()?;
+        entry.insert(State::Renewing(session, flight.clone()));
+        Ok(Some(flight))
+    }
+
+    /// Ends the session that `is_dead` is true of; a login under way goes on.
+    pub(super) fn expire(&self, key: SessionKey, is_dead: impl Fn(&Session) -> bool) -> Expiry {
+        let Entry::Occupied(mut entry) = self.0.entry(key) else { return Expiry::Late };
+        match entry.get() {
+            State::Live(session) if is_dead(session) => {
+                let session = Arc::clone(session);
+                entry.remove();
+                Expiry::Ended(session)
+            }
+            State::Renewing(session, flight) if is_dead(session) => {
+                let (session, flight) = (Arc::clone(session), flight.clone());
+                entry.insert(State::LoggingIn(flight));
+                Expiry::Ended(session)
+            }
+            _ => Expiry::Late,
+        }
+    }
+
+    /// Ends the flight of `generation` with a session or without one. Returns the session that was replaced.
+    pub(super) fn land(
+        &self,
+        key: SessionKey,
+        generation: Generation,
+        session: Option<Arc<Session>>,
+    ) -> Option<Arc<Session>> {
+        let Entry::Occupied(mut entry) = self.0.entry(key) else { return None };
+        let replaced = match entry.get() {
+            State::LoggingIn(flight) if flight.generation == generation => None,
+            State::Renewing(old, flight) if flight.generation == generation => Some(Arc::clone(old)),
+            _ => return None,
+        };
+        match (session, &replaced) {
+            (Some(session), _) => _ = entry.insert(State::Live(session)),
+            // The renewal failed: the old session is still good.
+            (None, Some(old)) => {
+                let old = Arc::clone(old);
+                entry.insert(State::Live(old));
+                return None;
+            }
+            (None, None) => _ = entry.remove(),
+        }
+        replaced
+    }
+
+    /// Takes every session out.
+    pub(super) fn take_all(&self) -> Vec<Arc<Session>> {
+        let keys: Vec<SessionKey> = self.0.iter().map(|entry| *entry.key()).collect();
+        let taken = keys.iter().filter_map(|key| self.0.remove(key));
+        taken
+            .filter_map(|(_, state)| match state {
+                State::Live(session) | State::Renewing(session, _) => Some(session),
+                State::LoggingIn(_) => None,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! How the control side talks to upstreams: one bounded, decoded answer for each request of a login, a probe
+//! or a logout.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+
+use super::UpstreamId;
+use crate::forward::coding::{self, Undecodable};
+use crate::forward::inject::Injector;
+use crate::login;
+use crate::recipe::condition::Body;
+use crate::upstream::{Pool, SendError};
+
+/// One request of the control side and what it carries.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The request, below the upstream's URL.
+    pub request: login::Request,
+    /// The session that it carries; a login carries none.
+    pub session: Option<&'a Injector>,
+}
+
+/// An exchange without an answer that can be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// No answer.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The answer broke off.
+    #[error("the answer broke off")]
+    BrokenOff,
+    /// The answer is longer than allowed.
+    #[error("the answer is longer than allowed")]
+    TooLong,
+    /// The answer's content coding cannot be read.
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(#[from] Undecodable),
+}
+
+/// The connections of the control side.
+#[derive(Debug)]
+pub struct Transport {
+    pools: Vec<Pool<Full<Bytes>>>,
+    answer_bytes_max: usize,
+}
+
+impl Transport {
+    /// Pools by [`UpstreamId`]; answers of more than `answer_bytes_max` decoded bytes are refused.
+    pub fn new(pools: Vec<Pool<Full<Bytes>>>, answer_bytes_max: usize) -> Self {
+        Self { pools, answer_bytes_max }
+    }
+
+    /// Sends one request and reads its whole answer.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`]. Not cancel safe: the request may have been executed.
+    pub async fn exchange(
+        &self,
+        upstream: UpstreamId,
+        exchange: Exchange<'_>,
+    ) -> Result<login::StepAnswer, ExchangeError> {
+        let Some(pool) = self.pools.get(usize::from(upstream.0)) else {
+            return Err(ExchangeError::BrokenOff);
+        };
+        let answer = pool.send(request(pool, exchange)).await?;
+        let body = Limited::new(answer.body, self.answer_bytes_max).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => ExchangeError::TooLong,
+            false => ExchangeError::BrokenOff,
+        })?;
+        let content = coding::decode(&answer.headers, &body.to_bytes(), self.answer_bytes_max)?;
+        let (status, headers) = (answer.status, answer.headers);
+        Ok(login::StepAnswer { status, headers, body: Body::new(content) })
+    }
+}
+
+fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Request<Full<Bytes>> {
+    let Exchange { request: login::Request { method, target, mut headers, body }, session } = exchange;
+    let mut target = format!("{}{target}", pool.origin().base_path);
+    if let Some(injector) = session {
+        let path = target.split('?').next().unwrap_or("/").to_owned();
+        injector.apply(&method, &path, &mut headers);
+        for pair in injector.query(&method) {
+            target.push(if target.contains('?') { '&' } else { '?' });
+            target.push_str(pair);
+        }
+    }
+    coding::accept_identity_only(&mut headers);
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    // A target that is no URI can only come from a taken value in a path; the upstream answers it with 4xx.
+    *request.uri_mut() = target.parse().unwrap_or_default();
+    *request.headers_mut() = headers;
+    request
+}
+
+impl ExchangeError {
+    /// Whether the upstream cannot have seen the request.
+    pub fn nothing_was_sent(&self) -> bool {
+        matches!(self, Self::Send(error) if error.nothing_was_sent())
+    }
+}

@@ -1,0 +1,81 @@
+//! Replaces session values in the JSON of answers that are known to show them.
+
+use serde_json::Value;
+
+use crate::recipe::pattern::Pointer;
+use crate::secret::SecretText;
+
+/// An answer in which nothing could be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MaskError {
+    /// It is no JSON and it holds a value of the session.
+    #[error("the answer is no JSON and shows a value of the session")]
+    Opaque,
+}
+
+/// Replaces what stands at `pointers`, and every string that holds one of `secrets`, by `placeholder`. The order of
+/// members stays.
+///
+/// # Errors
+/// A body that is no JSON is returned as it is, unless it holds one of `secrets`.
+pub fn mask(
+    body: &[u8],
+    pointers: &[Pointer],
+    secrets: &[SecretText],
+    placeholder: &str,
+) -> Result<Vec<u8>, MaskError> {
+    let Ok(mut json) = serde_json::from_slice::<Value>(body) else {
+        let shown = secrets.iter().any(|secret| super::contains(body, secret.expose().as_bytes()));
+        return if shown { Err(MaskError::Opaque) } else { Ok(body.to_vec()) };
+    };
+    for pointer in pointers {
+        pointer.for_each_mut(&mut json, &mut |value| {
+            if !value.is_null() {
+                *value = Value::String(placeholder.to_owned());
+            }
+        });
+    }
+    mask_strings(&mut json, secrets, placeholder);
+    Ok(serde_json::to_vec(&json).unwrap_or_default())
+}
+
+fn mask_strings(value: &mut Value, secrets: &[SecretText], placeholder: &str) {
+    match value {
+        Value::String(text) if secrets.iter().any(|secret| text.contains(secret.expose())) => {
+            *text = placeholder.to_owned();
+        }
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| mask_strings(item, secrets, placeholder));
+        }
+        Value::Object(members) => {
+            members.values_mut().for_each(|member| mask_strings(member, secrets, placeholder));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(body: &str) -> Result<String, MaskError> {
+        let pointers = [Pointer::parse("/user/authtoken").unwrap()];
+        let secrets = [SecretText::from("blt0123456789abcdef".to_owned())];
+        mask(body.as_bytes(), &pointers, &secrets, "hidden")
+            .map(|body| String::from_utf8(body).unwrap())
+    }
+
+    #[test]
+    fn values_are_replaced_where_they_are_named_and_wherever_they_stand() {
+        let body = r#"{"z":1,"user":{"authtoken":"other","note":"is blt0123456789abcdef!"},"a":[]}"#;
+        let expected = r#"{"z":1,"user":{"authtoken":"hidden","note":"hidden"},"a":[]}"#;
+        assert_eq!(masked(body).unwrap(), expected);
+        assert_eq!(masked(r#"{"user":{"authtoken":null}}"#).unwrap(), r#"{"user":{"authtoken":null}}"#);
+    }
+
+    #[test]
+    fn a_page_passes_unless_it_shows_the_session() {
+        assert_eq!(masked("<html>sorry</html>").unwrap(), "<html>sorry</html>");
+        assert_eq!(masked("<b>blt0123456789abcdef</b>"), Err(MaskError::Opaque));
+    }
+}

@@ -1,0 +1,97 @@
+//! Events as log lines, for people or for machines.
+
+use std::time::SystemTime;
+
+use tracing::{debug, info, warn};
+
+use super::{About, Event, Login, Reader, Request};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Writes events as log lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log;
+
+impl Log {
+    /// Sends log lines of `level` and above to standard error. Only the first call of a process counts.
+    pub fn install(format: Format, level: &str) {
+        let filter = tracing_subscriber::EnvFilter::new(format!("warn,doorward={level}"));
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // A second installation, as tests make, changes nothing and is no fault.
+        _ = match format {
+            Format::Human => lines.with_target(false).try_init(),
+            Format::Json => lines.json().flatten_event(true).with_target(false).try_init(),
+        };
+    }
+}
+
+impl Reader for Log {
+    fn read(&mut self, _: SystemTime, event: &Event) {
+        match event {
+            Event::Login(login) => log_login(login),
+            Event::Expired(about) => log_about(about, "session expired"),
+            Event::LateExpiry(About { upstream, account, generation }) => {
+                debug!(%upstream, %account, generation, "late expiry of an older session");
+            }
+            Event::Probe { about: About { upstream, account, generation }, alive } => {
+                info!(%upstream, %account, generation, alive, "session probed");
+            }
+            Event::Logout { about, confirmed: true } => log_about(about, "logged out"),
+            Event::Logout { about: About { upstream, account, generation }, confirmed: false } => {
+                warn!(%upstream, %account, generation, "logout was not confirmed");
+            }
+            Event::Quarantined { upstream, account, cause } => {
+                tracing::error!(
+                    %upstream, %account, cause,
+                    "account quarantined: no login until its secret changes"
+                );
+            }
+            Event::Request(request) => log_request(request),
+        }
+    }
+
+    fn wants_requests(&self) -> bool {
+        tracing::enabled!(tracing::Level::DEBUG)
+    }
+
+    fn dropped(&mut self, count: u64) {
+        warn!(count, "events were dropped: the reader did not keep up");
+    }
+}
+
+fn log_about(About { upstream, account, generation }: &About, phrase: &'static str) {
+    info!(%upstream, %account, generation, "{phrase}");
+}
+
+fn log_login(login: &Login) {
+    let Login { upstream, account, trigger, outcome, took } = login;
+    let (trigger, took_ms) = (trigger.as_str(), took.as_millis() as u64);
+    match outcome {
+        Ok(generation) => info!(%upstream, %account, trigger, generation, took_ms, "logged in"),
+        Err(cause) => warn!(%upstream, %account, trigger, cause, took_ms, "login failed"),
+    }
+}
+
+fn log_request(request: &Request) {
+    debug!(
+        request_id = %request.id,
+        client = request.client.as_deref(),
+        upstream = request.upstream.as_deref(),
+        method = %request.method,
+        path = ?request.path,
+        status = request.status.as_u16(),
+        reason = request.reason,
+        generation = request.generation,
+        replayed = request.replayed,
+        took_ms = request.took.as_millis() as u64,
+        body_bytes = request.body_bytes,
+        "request",
+    );
+}

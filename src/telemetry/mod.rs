@@ -1,0 +1,211 @@
+//! What happened, told once: rooms report typed events, readers turn them into log lines, the demo's live
+//! view and, later, metrics and audit. Reporting never waits.
+
+mod log;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use http::{Method, StatusCode};
+use tokio::sync::mpsc;
+
+pub use log::{Format, Log};
+
+/// Events that wait for the reader; at the bound new ones are dropped and counted.
+const WAITING_MAX: usize = 16 * 1024;
+
+/// How long the reader lets events gather, so that a busy data core wakes it seldom.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Events taken in one go.
+const BATCH_MAX: usize = 1024;
+
+/// Something that happened. Holds names, numbers and closed lists: never a secret, a query or a body.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A login ended.
+    Login(Login),
+    /// A session was found dead.
+    Expired(About),
+    /// An expiry was told by an answer of an older session: nothing had to be done.
+    LateExpiry(About),
+    /// The probe was asked.
+    Probe {
+        /// Which session.
+        about: About,
+        /// What it said.
+        alive: bool,
+    },
+    /// A logout ended.
+    Logout {
+        /// Which session.
+        about: About,
+        /// Whether the upstream confirmed it.
+        confirmed: bool,
+    },
+    /// An account gets no more logins until its secret changes.
+    Quarantined {
+        /// The upstream's name.
+        upstream: Arc<str>,
+        /// The account's name in the configuration.
+        account: Arc<str>,
+        /// Why.
+        cause: &'static str,
+    },
+    /// A request ended, its body included.
+    Request(Box<Request>),
+}
+
+/// Which session an event is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The account's name in the configuration.
+    pub account: Arc<str>,
+    /// The session's generation.
+    pub generation: u64,
+}
+
+/// A login that ended.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The account's name in the configuration.
+    pub account: Arc<str>,
+    /// Why it was made.
+    pub trigger: Trigger,
+    /// The new session's generation, or why there is none.
+    pub outcome: Result<u64, String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Why a login was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// There was no session.
+    Cold,
+    /// The session was found dead.
+    Expired,
+    /// The session was about to end.
+    Refresh,
+}
+
+/// A request that ended.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The client's name, where clients have names.
+    pub client: Option<Arc<str>>,
+    /// The upstream's name, where a route was found.
+    pub upstream: Option<Arc<str>>,
+    /// The method.
+    pub method: Method,
+    /// The path without its query.
+    pub path: String,
+    /// The status that the client got.
+    pub status: StatusCode,
+    /// What decided the answer, from a closed list.
+    pub reason: &'static str,
+    /// The generation of the session that the last sending carried.
+    pub generation: Option<u64>,
+    /// Whether it was sent a second time.
+    pub replayed: bool,
+    /// From the head of the request to the end of the answer's body.
+    pub took: Duration,
+    /// Bytes of the answer's body.
+    pub body_bytes: u64,
+}
+
+/// Takes reports from every room. Clones report to the same readers.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    sender: mpsc::Sender<(SystemTime, Event)>,
+    dropped: Arc<AtomicU64>,
+    wants_requests: Arc<AtomicBool>,
+}
+
+/// The reading end of a [`Reporter`].
+#[derive(Debug)]
+pub struct Reports {
+    receiver: mpsc::Receiver<(SystemTime, Event)>,
+    dropped: Arc<AtomicU64>,
+    wants_requests: Arc<AtomicBool>,
+}
+
+/// Somebody who wants to know what happened.
+pub trait Reader: Send {
+    /// Takes one event.
+    fn read(&mut self, at: SystemTime, event: &Event);
+
+    /// Whether it wants to hear of every request; where nobody does, none is reported.
+    fn wants_requests(&self) -> bool {
+        false
+    }
+
+    /// Takes note that so many events were dropped.
+    fn dropped(&mut self, _count: u64) {}
+}
+
+/// A reporter and its reading end.
+pub fn reports() -> (Reporter, Reports) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let wants_requests = Arc::new(AtomicBool::new(false));
+    let reporter = Reporter {
+        sender,
+        dropped: Arc::clone(&dropped),
+        wants_requests: Arc::clone(&wants_requests),
+    };
+    (reporter, Reports { receiver, dropped, wants_requests })
+}
+
+impl Reporter {
+    /// Whether some reader wants to hear of every request.
+    pub fn wants_requests(&self) -> bool {
+        self.wants_requests.load(Ordering::Relaxed)
+    }
+
+    /// Reports an event. Never waits: at the bound the event is dropped and counted.
+    pub fn report(&self, event: Event) {
+        if self.sender.try_send((SystemTime::now(), event)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Reports {
+    /// Hands every event to every reader, until all reporters are gone.
+    pub async fn run(mut self, mut readers: Vec<Box<dyn Reader>>) {
+        let wants_requests = readers.iter().any(|reader| reader.wants_requests());
+        self.wants_requests.store(wants_requests, Ordering::Relaxed);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while self.receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            for (at, event) in batch.drain(..) {
+                readers.iter_mut().for_each(|reader| reader.read(at, &event));
+            }
+            let dropped = self.dropped.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                readers.iter_mut().for_each(|reader| reader.dropped(dropped));
+            }
+            if !self.receiver.is_closed() {
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+    }
+}
+
+impl Trigger {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Expired => "expired",
+            Self::Refresh => "refresh",
+        }
+    }
+}
