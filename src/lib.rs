@@ -6,3 +6,4 @@ pub mod access;
 pub mod clock;
 pub mod diagnosis;
 pub mod secret;
+pub mod settings;

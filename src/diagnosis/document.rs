@@ -64,7 +64,7 @@ impl Document {
 
     /// The fault of a finding, at its place here or at the nearest place that holds it.
     pub(crate) fn found(&self, finding: Finding) -> Fault {
-        let Finding { pointer, place, message, helps } = finding;
+        let Finding { pointer, place, message, helps, .. } = finding;
         let fault = match place {
             Place::Key => self.key_fault(pointer.as_str(), message),
             Place::Value => self.fault(pointer.as_str(), message),
@@ -102,6 +102,11 @@ impl Document {
     /// What the document says, as plain values.
     pub fn value(&self) -> &Value {
         &self.0.reading.value
+    }
+
+    /// The whole text, secrets that should not be in it included.
+    pub(crate) fn text(&self) -> &str {
+        &self.0.text
     }
 
     /// What faults call this document.
