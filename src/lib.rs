@@ -3,6 +3,7 @@
 //! The rooms, in reading order; `docs/ARCHITECTURE.md` is the map.
 
 pub mod access;
+pub mod cli;
 pub mod clock;
 pub mod diagnosis;
 pub mod secret;

@@ -246,7 +246,19 @@ fn read_document(path: &Path) -> Result<Document, Faults> {
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let text =
         String::from_utf8(bytes).map_err(|_| Fault::new(path, "this file is not UTF-8 text"))?;
-    Document::parse(path, text)
+    Document::parse(path, text).map(|document| document.keeping_private(of_an_account))
+}
+
+/// Whether something belongs to an account: the names of its fields are the recipe's, and any of
+/// them may hold a secret that should not be there. Where a secret is kept may be shown.
+fn of_an_account(pointer: &Pointer) -> bool {
+    let names: Vec<String> = pointer.names().collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match names.as_slice() {
+        ["upstreams", _, "accounts", _, _, "file" | "env" | "credential"] => false,
+        ["upstreams", _, "accounts", ..] => true,
+        _ => false,
+    }
 }
 
 /// Merges with the `config` crate: tables key by key, anything else as a whole. Values keep their

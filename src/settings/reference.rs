@@ -63,8 +63,11 @@ impl<'s> Writer<'s> {
             if let Some(items) = target.get("items") {
                 target = self.target(items);
             } else if let Some(entries) = named_entries(target) {
-                path.push("NAME".to_owned());
                 target = self.target(entries);
+                // The last level of names are keys of the table, not tables.
+                if target.get("properties").is_some() || named_entries(target).is_some() {
+                    path.push("NAME".to_owned());
+                }
             } else {
                 break;
             }
@@ -81,7 +84,7 @@ impl<'s> Writer<'s> {
     /// First the keys of a table, those that must be there before the others, then its tables.
     fn keys(&mut self, path: &[String], list: bool, table: &'s Value) {
         let Some(properties) = table.get("properties").and_then(Value::as_object) else {
-            return self.alternatives(path, table);
+            return self.alternatives(table);
         };
         let required = |name: &String| {
             let required = table.get("required").and_then(Value::as_array);
@@ -115,21 +118,19 @@ impl<'s> Writer<'s> {
         self.line("");
         self.line(&format!("- Takes: {}", self.takes(target)));
         self.words(target);
-        match (required, property.get("default").or(target.get("default"))) {
+        let default = property.get("default").or(target.get("default")).filter(|one| !empty(one));
+        match (required, default) {
             (true, _) => self.line("- Must be given."),
-            (false, Some(default)) if !empty(default) => {
-                self.line(&format!("- Default: `{}`", toml(default)));
-            }
-            (false, _) => {}
+            (false, Some(default)) => self.line(&format!("- Default: `{}`", toml(default))),
+            (false, None) => {}
         }
         let examples =
             property.get("examples").or(target.get("examples")).and_then(Value::as_array);
-        if let Some(examples) = examples {
+        if let (Some(examples), None) = (examples, default) {
             let examples: Vec<_> = examples.iter().map(|one| format!("`{}`", toml(one))).collect();
             self.line(&format!("- Example: {}", examples.join(", ")));
         }
-        if !list && !matches!(target.get("type").and_then(Value::as_str), Some("array" | "object"))
-        {
+        if !list && !matches!(kind(target), Some("array" | "object")) {
             let levels: Vec<_> =
                 path.iter().map(String::as_str).chain([name]).map(str::to_uppercase).collect();
             self.line(&format!("- Variable: `{VARIABLE_PREFIX}{}`", levels.join("__")));
@@ -147,8 +148,8 @@ impl<'s> Writer<'s> {
     }
 
     /// The forms that a value may have, each with the keys of its table.
-    fn alternatives(&mut self, path: &[String], target: &'s Value) {
-        self.line("");
+    fn alternatives(&mut self, target: &'s Value) {
+        self.line("\nEach of its keys takes one of:\n");
         for form in alternatives(target) {
             let Some(description) = text(form, "description") else { continue };
             let table = self.target(form);
@@ -161,17 +162,13 @@ impl<'s> Writer<'s> {
             }
         }
         if let Some(example) = target.get("examples").and_then(|examples| examples.get(0)) {
-            self.line(&format!(
-                "- Example, below `[{}]`:",
-                path.split_last().map(|(_, holder)| holder.join(".")).unwrap_or_default()
-            ));
-            self.line(&format!("  `password = {}`", toml(example)));
+            self.line(&format!("\nFor example `password = {}`.", toml(example)));
         }
     }
 
     fn takes(&self, target: &Value) -> String {
         let number = |keyword: &str| target.get(keyword).and_then(Value::as_u64);
-        match target.get("type").and_then(Value::as_str) {
+        match kind(target) {
             Some("string") if target.get("format").is_some() => {
                 "a length of time with its unit".to_owned()
             }
@@ -228,6 +225,14 @@ fn alternatives(keywords: &Value) -> impl Iterator<Item = &Value> {
 /// The schema of the entries of a table whose keys an operator chooses.
 fn named_entries(target: &Value) -> Option<&Value> {
     target.get("additionalProperties").filter(|entries| entries.is_object())
+}
+
+/// The type that a value has when it is there.
+fn kind(schema: &Value) -> Option<&str> {
+    match schema.get("type")? {
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null"),
+        kind => kind.as_str(),
+    }
 }
 
 fn text(schema: &Value, keyword: &str) -> Option<String> {

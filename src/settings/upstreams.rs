@@ -108,13 +108,10 @@ impl Meaning<'_> {
         if said && !encrypted {
             self.fault(at, "an upstream over plain `http` has no certificate to verify");
         }
-        if let Some(name) = &written.server_name {
-            if ServerName::try_from(name.as_str()).is_err() {
-                self.fault(
-                    &under(at, "server_name"),
-                    "this is neither a host name nor an IP address",
-                );
-            }
+        let name = written.server_name.as_deref();
+        if name.is_some_and(|name| ServerName::try_from(name).is_err()) {
+            let message = "this is neither a host name nor an IP address";
+            self.fault(&under(at, "server_name"), message);
         }
         let ca_file = written.ca_file.map(|path| self.path(&under(at, "ca_file"), &path));
         UpstreamTls { ca_file, server_name: written.server_name }
