@@ -2,16 +2,22 @@
 //!
 //! The rooms, in reading order; `docs/ARCHITECTURE.md` is the map.
 
-pub mod access;
-pub mod clock;
-pub mod diagnosis;
-pub mod forward;
-pub mod login;
-pub mod proxy;
+pub mod app;
+pub mod cli;
+pub mod settings;
 pub mod recipe;
-pub mod route;
 pub mod secret;
-pub mod session;
+pub mod server;
+pub mod proxy;
+pub mod route;
+pub mod access;
+pub mod forward;
 pub mod shield;
-pub mod telemetry;
+pub mod session;
+pub mod login;
 pub mod upstream;
+pub mod telemetry;
+pub mod diagnosis;
+pub mod clock;
+#[cfg(feature = "emulator")]
+pub mod emulator;

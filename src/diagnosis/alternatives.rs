@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::judge::{Finding, Judge, Place, Scope, inside, unknown_key, wrong_kind};
+use super::judge::{Difference, Finding, Judge, Place, Scope, inside, unknown_key, wrong_kind};
 use super::pointer::Pointer;
 use super::structure::{allows, kind, one_of};
 use super::suggestion;
@@ -89,13 +89,14 @@ fn by_word<'s>(judge: Judge<'s>, word: &str, fitting: &[&'s Value], at: &Pointer
 
 /// The finding that `word` is none of a closed list.
 pub(super) fn unknown_word(word: &str, known: &[&str], at: &Pointer) -> Finding {
-    let name = at.names().next_back().filter(|name| name.parse::<usize>().is_err());
+    let name = at.name().filter(|name| name.parse::<usize>().is_err());
     let of = name.map(|name| format!(" for `{name}`")).unwrap_or_default();
     let meant = suggestion(word, known).map(|nearest| format!("did you mean `{nearest}`?"));
     Finding {
         message: format!("unknown value{of}; expected {}", one_of(known)),
         pointer: at.clone(),
         place: Place::Value,
+        difference: Difference::WrongValue,
         helps: meant.into_iter().collect(),
     }
 }
@@ -141,6 +142,7 @@ fn missing_tag(value: &Value, tag: &str, known: &[&str], at: &Pointer) -> Findin
         message: format!("missing key `{tag}`{}", inside(Some(at.clone()))),
         pointer: at.clone(),
         place: Place::Key,
+        difference: Difference::MissingKey,
         helps: vec![format!("`{tag}` is {}", one_of(known))],
     }
 }
@@ -174,7 +176,14 @@ fn by_key<'s>(
             let names: Vec<_> = several.iter().map(|(key, _)| *key).collect();
             let message =
                 format!("only one of {} can be given", one_of(&names).replace(" or ", " and "));
-            Finding { pointer: at.clone(), place: Place::Value, message, helps: Vec::new() }.into()
+            Finding {
+                pointer: at.clone(),
+                place: Place::Value,
+                difference: Difference::WrongValue,
+                message,
+                helps: Vec::new(),
+            }
+            .into()
         }
     })
 }
@@ -199,6 +208,7 @@ fn no_key<'s>(
             message: format!("missing key{}; expected {}", inside(Some(at.clone())), one_of(known)),
             pointer: at.clone(),
             place: Place::Key,
+            difference: Difference::MissingKey,
             helps: Vec::new(),
         }
         .into(),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::pointer::Pointer;
 
 /// Words that make a key look like a secret's, also when one letter is wrong.
-const SECRET_WORDS: [&str; 14] = [
+const SECRET_WORDS: [&str; 15] = [
     "password",
     "passwd",
     "passphrase",
@@ -21,10 +21,15 @@ const SECRET_WORDS: [&str; 14] = [
     "bearer",
     "pin",
     "otp",
+    "keys",
 ];
 
-/// Keys beneath a secret's name that only say where the secret is.
-const REFERENCE_KEYS: [&str; 4] = ["file", "env", "credential", "trim"];
+/// Sections whose keys an operator chooses and which may hold secrets by any name.
+const SECRET_SECTIONS: [&str; 2] = ["account", "accounts"];
+
+/// Keys beneath a secret's name that only say where the secret is: in a configuration, and in the
+/// answers that a recipe takes it from.
+const REFERENCE_KEYS: [&str; 6] = ["file", "env", "credential", "json", "header", "cookie"];
 
 /// Whether the literal at `pointer` may be a secret, to judge by its keys.
 pub(super) fn looks_secret(pointer: &Pointer) -> bool {
@@ -36,11 +41,20 @@ pub(super) fn looks_secret(pointer: &Pointer) -> bool {
     secret_name(&own) || names.next().is_some_and(|holder| secret_name(&holder))
 }
 
+/// Whether `text` is nothing but the name of something to be filled in, as in a recipe.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let name = text.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+    name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+}
+
 /// Whether a line of a text that is no TOML may hold a secret. `before` is the text up to the
 /// line: the value of a secret's key may go on over several lines.
 pub(super) fn line_looks_secret(before: &str, line: &str) -> bool {
     let opened = before.lines().rev().find(|line| line.contains('='));
-    names(line).any(secret_name) || opened.is_some_and(|line| names(line).any(secret_name))
+    let section = before.lines().rev().find(|line| line.trim_start().starts_with('['));
+    let private =
+        |line: &str| names(line).any(|name| secret_name(name) || SECRET_SECTIONS.contains(&name));
+    private(line) || opened.is_some_and(private) || section.is_some_and(private)
 }
 
 /// `text` with the bytes of `spans` starred out. Positions stay true: each character gives way to

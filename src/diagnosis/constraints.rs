@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::alternatives::unknown_word;
 use super::format;
-use super::judge::{Finding, Place};
+use super::judge::{Difference, Finding, Place};
 use super::pointer::Pointer;
 use super::structure::{Keywords, list};
 
@@ -35,6 +35,7 @@ pub(super) fn fault(value: &Value, part: &Keywords, at: &Pointer) -> Option<Find
     Some(Finding {
         pointer: at.clone(),
         place: Place::Value,
+        difference: Difference::WrongValue,
         message,
         helps: example.into_iter().collect(),
     })

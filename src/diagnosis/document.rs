@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::DeTable;
 
-use super::conceal::{conceal, line_looks_secret, looks_secret};
+use super::conceal::{conceal, is_placeholder, line_looks_secret, looks_secret};
 use super::fault::{Excerpt, Fault, Faults};
 use super::judge::{Finding, Place, Scope, findings};
 use super::pointer::Pointer;
@@ -18,7 +18,10 @@ use super::spans::{Reading, Span};
 
 /// A TOML text that parses. Clones share one text.
 #[derive(Clone)]
-pub struct Document(Arc<Inner>);
+pub struct Document {
+    inner: Arc<Inner>,
+    private: fn(&Pointer) -> bool,
+}
 
 struct Inner {
     name: PathBuf,
@@ -39,11 +42,19 @@ impl Document {
         }
         let reading = Reading::of(table.get_ref());
         drop(table);
-        let document = Self(Arc::new(Inner { name, text, reading }));
-        let unreadable = document.0.reading.unreadable.iter();
+        let inner = Arc::new(Inner { name, text, reading });
+        let document = Self { inner, private: looks_secret };
+        let unreadable = document.inner.reading.unreadable.iter();
         let faults: Faults =
             unreadable.map(|(at, message)| document.fault(at.as_str(), *message)).collect();
         faults.or(document)
+    }
+
+    /// This document, with the literals at the places that `private` names starred out in every
+    /// excerpt, besides those whose key looks like a secret's.
+    #[must_use]
+    pub fn keeping_private(self, private: fn(&Pointer) -> bool) -> Self {
+        Self { private, ..self }
     }
 
     /// Every way in which this document is not what `T` expects: unknown and missing keys, wrong
@@ -64,7 +75,7 @@ impl Document {
 
     /// The fault of a finding, at its place here or at the nearest place that holds it.
     pub(crate) fn found(&self, finding: Finding) -> Fault {
-        let Finding { pointer, place, message, helps } = finding;
+        let Finding { pointer, place, message, helps, .. } = finding;
         let fault = match place {
             Place::Key => self.key_fault(pointer.as_str(), message),
             Place::Value => self.fault(pointer.as_str(), message),
@@ -101,12 +112,17 @@ impl Document {
 
     /// What the document says, as plain values.
     pub fn value(&self) -> &Value {
-        &self.0.reading.value
+        &self.inner.reading.value
+    }
+
+    /// The whole text, secrets that should not be in it included.
+    pub(crate) fn text(&self) -> &str {
+        &self.inner.text
     }
 
     /// What faults call this document.
     pub fn name(&self) -> &Path {
-        &self.0.name
+        &self.inner.name
     }
 
     /// Reads the document into `T`. Judge first: this stops at the first fault.
@@ -116,12 +132,12 @@ impl Document {
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Faults> {
         let refused = |error: toml::de::Error| {
             let span = error.span().unwrap_or_default();
-            let secret = self.literals(looks_secret).iter().any(|hidden| overlap(hidden, &span));
+            let secret = self.private_literals().iter().any(|hidden| overlap(hidden, &span));
             // A message of serde's repeats the value that it refuses.
             let message = if secret { "this value cannot be used here" } else { error.message() };
             Faults::from(self.fault_on(message, span, &[]))
         };
-        let deserializer = toml::Deserializer::parse(&self.0.text).map_err(refused)?;
+        let deserializer = toml::Deserializer::parse(&self.inner.text).map_err(refused)?;
         T::deserialize(deserializer).map_err(refused)
     }
 
@@ -135,7 +151,7 @@ impl Document {
         let wanted = Pointer::from(pointer);
         let mut nearest = Some(wanted.clone());
         while let Some(at) = nearest {
-            if let Some(span) = self.0.reading.spans.get(&at) {
+            if let Some(span) = self.inner.reading.spans.get(&at) {
                 // What is missing from a table is shown at the table's name.
                 let span = if at == wanted { part(span) } else { span.key.clone() };
                 return self.fault_on(message, span, hidden);
@@ -152,19 +168,23 @@ impl Document {
         hidden: &[Range<usize>],
     ) -> Fault {
         let mut hidden = hidden.to_vec();
-        hidden.extend(self.literals(looks_secret));
-        let excerpt = excerpt(&conceal(&self.0.text, &hidden), span);
-        Fault::new(&self.0.name, message).with_excerpt(excerpt)
+        hidden.extend(self.private_literals());
+        let excerpt = excerpt(&conceal(&self.inner.text, &hidden), span);
+        Fault::new(&self.inner.name, message).with_excerpt(excerpt)
+    }
+
+    fn private_literals(&self) -> Vec<Range<usize>> {
+        self.literals(|at| looks_secret(at) || (self.private)(at))
     }
 
     /// Where the strings and numbers of the chosen places stand.
     fn literals(&self, chosen: impl Fn(&Pointer) -> bool) -> Vec<Range<usize>> {
-        let spans = self.0.reading.spans.iter();
+        let spans = self.inner.reading.spans.iter();
         spans
             .filter(|(at, _)| chosen(at))
-            .filter(|(at, _)| {
-                let value = self.value().pointer(at.as_str());
-                value.is_some_and(|value| value.is_string() || value.is_number())
+            .filter(|(at, _)| match self.value().pointer(at.as_str()) {
+                Some(Value::String(text)) => !is_placeholder(text),
+                value => value.is_some_and(Value::is_number),
             })
             .map(|(_, span)| span.value.clone())
             .collect()
@@ -174,7 +194,7 @@ impl Document {
 impl fmt::Debug for Document {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the text: it may hold a secret where none belongs.
-        write!(out, "Document({})", self.0.name.display())
+        write!(out, "Document({})", self.inner.name.display())
     }
 }
 

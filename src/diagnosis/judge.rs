@@ -31,11 +31,25 @@ pub(crate) enum Place {
     Value,
 }
 
+/// What sort of difference a finding is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// A key that the schema does not know, and the one that was probably meant.
+    UnknownKey { meant: Option<String> },
+    /// A key that must be there.
+    MissingKey,
+    /// A value of another type.
+    WrongKind,
+    /// A value of the right type that is not allowed.
+    WrongValue,
+}
+
 /// One difference between a value and its schema, not yet tied to a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) pointer: Pointer,
     pub(crate) place: Place,
+    pub(crate) difference: Difference,
     pub(crate) message: String,
     pub(crate) helps: Vec<String>,
 }
@@ -210,7 +224,7 @@ pub(super) fn unknown_key(
     known: &[&str],
     at: &Pointer,
 ) -> Finding {
-    let help = match nearest {
+    let help = match &nearest {
         Some(nearest) => Some(format!("did you mean `{nearest}`?")),
         None if known.is_empty() => None,
         None if known.len() > KEYS_LISTED_MAX => None,
@@ -220,6 +234,7 @@ pub(super) fn unknown_key(
         message: format!("unknown key `{key}`{}", inside(at.parent())),
         pointer: at.clone(),
         place: Place::Key,
+        difference: Difference::UnknownKey { meant: nearest },
         helps: help.into_iter().collect(),
     }
 }
@@ -229,6 +244,7 @@ fn missing_key(key: &str, at: &Pointer) -> Finding {
         message: format!("missing key `{key}`{}", inside(Some(at.clone()))),
         pointer: at.clone(),
         place: Place::Key,
+        difference: Difference::MissingKey,
         helps: Vec::new(),
     }
 }
@@ -239,7 +255,7 @@ pub(super) fn wrong_kind(
     example: Option<String>,
     at: &Pointer,
 ) -> Finding {
-    let name = at.names().next_back().filter(|name| name.parse::<usize>().is_err());
+    let name = at.name().filter(|name| name.parse::<usize>().is_err());
     let of = name.map(|name| format!(" for `{name}`")).unwrap_or_default();
     let help = match (value, example) {
         (_, Some(example)) => Some(format!("for example {example}")),
@@ -253,6 +269,7 @@ pub(super) fn wrong_kind(
         message: format!("expected {noun}{of}, found {}", kind_noun(kind(value))),
         pointer: at.clone(),
         place: Place::Value,
+        difference: Difference::WrongKind,
         helps: help.into_iter().collect(),
     }
 }

@@ -15,8 +15,7 @@ mod suggestion;
 
 pub use document::Document;
 pub use fault::{Fault, Faults, Paint};
-#[allow(unused_imports)]
-pub(crate) use judge::{Finding, Place, Scope, findings};
+pub(crate) use judge::{Difference, Finding, Place, Scope, findings};
 pub use pointer::Pointer;
 pub use suggestion::suggestion;
 

@@ -25,6 +25,11 @@ impl Pointer {
         self.0.rsplit_once('/').map(|(holder, _)| Self(holder.to_owned()))
     }
 
+    /// The last key or index, unescaped; nothing for the whole document.
+    pub fn name(&self) -> Option<String> {
+        self.names().next_back()
+    }
+
     /// The keys and indices from the outside in, unescaped.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = String> + '_ {
         let mut names = self.0.split('/');
@@ -68,7 +73,7 @@ mod tests {
         let pointer = Pointer::root().join("login").join("steps").join(0).join("a/b~c");
         assert_eq!(pointer.as_str(), "/login/steps/0/a~1b~0c");
         assert_eq!(pointer.to_string(), "login.steps[0].a/b~c");
-        assert_eq!(pointer.names().next_back().as_deref(), Some("a/b~c"));
+        assert_eq!(pointer.name().as_deref(), Some("a/b~c"));
         assert_eq!(Pointer::root().parent(), None);
         assert_eq!(Pointer::from("/login").parent(), Some(Pointer::root()));
     }

@@ -1,0 +1,55 @@
+//! The commands. Each is a struct of its arguments with a `run` that writes to what it is handed;
+//! only `main` knows the terminal.
+
+pub mod check;
+pub mod key;
+pub mod schema;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::secret::Environment;
+use crate::settings::Sources;
+
+/// How a command ended. The numbers above 2 are those of sysexits.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It did what it should.
+    Ok = 0,
+    /// It was called in a way that it does not know.
+    Usage = 2,
+    /// An upstream cannot be reached (`EX_UNAVAILABLE`).
+    Unreachable = 69,
+    /// An upstream refused a login (`EX_NOPERM`).
+    Refused = 77,
+    /// The configuration cannot be used (`EX_CONFIG`).
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Which configuration to use.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigFiles {
+    /// Configuration file; may be given more than once, later files add to earlier ones
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE",
+        env = "DOORWARD_CONFIG",
+        default_value = "doorward.toml"
+    )]
+    pub files: Vec<PathBuf>,
+}
+
+impl ConfigFiles {
+    /// These files with the variables of `environment` on top.
+    pub fn sources(&self, environment: Environment) -> Sources {
+        Sources { files: self.files.clone(), environment }
+    }
+}

@@ -1,0 +1,153 @@
+//! Reads the secrets and certificates that the settings refer to; all faults at once, each at the
+//! place in the configuration that refers to it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::layers::Layers;
+use super::meaning::under;
+use super::{Field, Loaded};
+use crate::diagnosis::{Fault, Faults};
+use crate::secret::{Environment, Place, SecretError, SecretText, Source, Taking, Unsealed};
+
+/// The secrets of all accounts, by upstream, account and field.
+#[derive(Clone, Default)]
+pub struct Credentials(BTreeMap<(String, String, String), SecretText>);
+
+impl Credentials {
+    /// The secret of one field.
+    pub fn secret(&self, upstream: &str, account: &str, field: &str) -> Option<&SecretText> {
+        self.0.get(&(upstream.to_owned(), account.to_owned(), field.to_owned()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl Loaded {
+    /// Reads every secret and looks at every certificate that the settings refer to. May be called
+    /// again, to see whether a secret has changed. Blocks on the file system.
+    ///
+    /// # Errors
+    /// All secrets and files that cannot be used.
+    pub fn read_credentials(&self) -> Result<(Credentials, Vec<String>), Faults> {
+        let mut reading = Reading {
+            layers: &self.layers,
+            environment: &self.sources.environment,
+            faults: Faults::new(),
+            warnings: Vec::new(),
+        };
+        let credentials = reading.credentials(self);
+        reading.certificates(self);
+        let Reading { faults, warnings, .. } = reading;
+        faults.or((credentials, warnings))
+    }
+}
+
+struct Reading<'l> {
+    layers: &'l Layers,
+    environment: &'l Environment,
+    faults: Faults,
+    warnings: Vec<String>,
+}
+
+impl Reading<'_> {
+    fn credentials(&mut self, loaded: &Loaded) -> Credentials {
+        let mut credentials = Credentials::default();
+        for upstream in &loaded.settings.upstreams {
+            let accounts = under(&under("/upstreams", &upstream.name), "accounts");
+            for account in &upstream.accounts {
+                for (field, value) in &account.fields {
+                    let Field::Secret(source) = value else { continue };
+                    let at = under(&under(&accounts, &account.name), field);
+                    if let Some(secret) = self.secret(&at, source) {
+                        let name = (upstream.name.clone(), account.name.clone(), field.clone());
+                        credentials.0.insert(name, secret);
+                    }
+                }
+            }
+        }
+        credentials
+    }
+
+    fn secret(&mut self, at: &str, source: &Source) -> Option<SecretText> {
+        match source.read(self.environment) {
+            Ok(Unsealed { text, warning }) => {
+                self.warnings.extend(warning.map(|warning| warning.to_string()));
+                Some(text)
+            }
+            Err(error) => {
+                self.refuse(at, &error);
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, at: &str, error: &SecretError) {
+        let fault = self.layers.fault(at, error.to_string());
+        self.faults.push(error.remedy().into_iter().fold(fault, Fault::help));
+    }
+
+    fn certificates(&mut self, loaded: &Loaded) {
+        for listener in &loaded.settings.listeners {
+            let at = under(&under("/listeners", &listener.name), "tls");
+            let Some(tls) = &listener.tls else { continue };
+            self.chain(&under(&at, "certificate"), &tls.certificate);
+            self.private_key(&under(&at, "key"), &tls.key);
+        }
+        for upstream in &loaded.settings.upstreams {
+            let at = under(&under("/upstreams", &upstream.name), "tls");
+            if let Some(path) = &upstream.tls.ca_file {
+                self.chain(&under(&at, "ca_file"), path);
+            }
+        }
+    }
+
+    fn chain(&mut self, at: &str, path: &Path) {
+        let certificates = match std::fs::read(path) {
+            Ok(pem) => CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>(),
+            Err(reason) => return self.unreadable(at, path, &reason),
+        };
+        let message = match certificates {
+            Ok(certificates) if !certificates.is_empty() => return,
+            Ok(_) => format!("there is no certificate in `{}`", path.display()),
+            Err(_) => format!("`{}` is not a PEM file of certificates", path.display()),
+        };
+        self.faults.push(self.layers.fault(at, message));
+    }
+
+    fn private_key(&mut self, at: &str, path: &Path) {
+        // A key file ends with a newline, and is as secret as a password.
+        let source = Source { place: Place::File(path.to_owned()), taking: Taking::Verbatim };
+        let Some(pem) = self.secret(at, &source) else { return };
+        if PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).is_err() {
+            let message = format!("there is no private key in `{}`", path.display());
+            self.faults.push(self.layers.fault(at, message));
+        }
+    }
+
+    fn unreadable(&mut self, at: &str, path: &Path, reason: &std::io::Error) {
+        let message = match reason.kind() {
+            std::io::ErrorKind::NotFound => format!("there is no file `{}`", path.display()),
+            _ => format!("`{}` cannot be read: {reason}", path.display()),
+        };
+        self.faults.push(self.layers.fault(at, message));
+    }
+}

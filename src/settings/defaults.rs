@@ -1,0 +1,80 @@
+//! What holds where an operator says nothing, and why.
+
+use super::written::{DurationText, Limits, Timeouts};
+
+/// Real clients send 2 to 16 KiB; servers in front of us stop at 64 KiB or earlier.
+const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Browsers behind several proxies send some 40; the servers compared stop at 100.
+const HEADER_FIELDS_MAX: usize = 100;
+/// Holds the writes of the APIs that are known here; uploads beyond it are streamed.
+const REPLAY_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// An error document that tells of an expired session is a few hundred bytes.
+const VERDICT_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A login answer with a whole user profile in it is some 100 KiB.
+const LOGIN_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// At the 16 KiB or so that a connection takes with its buffers: 160 MiB.
+const CONNECTIONS_MAX: usize = 10_000;
+/// What RFC 9113, section 6.5.2 advises as the least.
+const STREAMS_MAX: u32 = 100;
+
+/// A head is one packet or a few; who takes longer holds a connection on purpose.
+const HEAD: &str = "10s";
+/// Clients commonly give up after 60 s.
+const REQUEST: &str = "60s";
+/// Slow single sign-on chains take up to 20 s.
+const LOGIN: &str = "30s";
+/// Kubernetes and systemd kill 30 s and 90 s after they asked.
+const DRAIN: &str = "30s";
+/// Logouts run side by side, and nobody waits for them but the stop.
+const LOGOUT: &str = "5s";
+/// Shorter than the 60 s to 75 s after which common servers close, so that we seldom send into a
+/// closing connection.
+const IDLE: &str = "60s";
+
+/// A reachable host answers in milliseconds; one lost packet costs 1 s, two cost 3 s.
+const CONNECT_TIMEOUT: &str = "5s";
+/// As long as a request may take in all.
+const RESPONSE_TIMEOUT: &str = REQUEST;
+
+pub(super) fn route_path() -> String {
+    "/".to_owned()
+}
+
+pub(super) fn connect_timeout() -> DurationText {
+    duration(CONNECT_TIMEOUT)
+}
+
+pub(super) fn response_timeout() -> DurationText {
+    duration(RESPONSE_TIMEOUT)
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_head_bytes_max: REQUEST_HEAD_BYTES_MAX,
+            header_fields_max: HEADER_FIELDS_MAX,
+            replay_body_bytes_max: REPLAY_BODY_BYTES_MAX,
+            verdict_body_bytes_max: VERDICT_BODY_BYTES_MAX,
+            login_answer_bytes_max: LOGIN_ANSWER_BYTES_MAX,
+            connections_max: CONNECTIONS_MAX,
+            streams_max: STREAMS_MAX,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: duration(HEAD),
+            request: duration(REQUEST),
+            login: duration(LOGIN),
+            drain: duration(DRAIN),
+            logout: duration(LOGOUT),
+            idle: duration(IDLE),
+        }
+    }
+}
+
+fn duration(text: &str) -> DurationText {
+    DurationText(text.to_owned())
+}

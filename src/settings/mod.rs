@@ -1,0 +1,243 @@
+//! What the operator wrote, as what it means. All faults come at once, each with its place.
+//!
+//! Two stages: [`written`] is the text with its schema; [`Settings`] is what it means, in types
+//! that cannot be wrong. Nobody but `app` and `cli` reads settings; the rooms get what is theirs.
+
+mod accounts;
+mod addresses;
+mod credentials;
+mod defaults;
+mod layers;
+mod listeners;
+mod meaning;
+mod recipes;
+mod reference;
+mod routes;
+mod upstreams;
+mod variables;
+mod written;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use addresses::{Address, Origin, Scheme};
+pub use credentials::Credentials;
+pub use layers::Sources;
+pub use recipes::{
+    FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference, RecipeShape, Recipes,
+    Secrecy,
+};
+pub use reference::{reference, schema};
+pub use variables::VARIABLE_PREFIX;
+pub use written::{Access, Http2, LogFormat, LogLevel};
+
+use crate::access::key::{ClientId, Digest};
+use crate::diagnosis::Faults;
+use crate::secret;
+
+/// Everything that Doorward was told, judged.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients reach Doorward; at least one.
+    pub listeners: Vec<Listener>,
+    /// Who may call.
+    pub clients: Vec<Client>,
+    /// The APIs that Doorward logs in to.
+    pub upstreams: Vec<Upstream>,
+    /// Which request goes where; no two take the same requests.
+    pub routes: Vec<Route>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Waits.
+    pub timeouts: Timeouts,
+    /// How many cores carry requests; all that the process may use where nothing is said.
+    pub cores: Option<usize>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Where clients reach Doorward.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Whether clients need a key.
+    pub access: Access,
+    /// Its certificate; nothing for plain HTTP.
+    pub tls: Option<ServerTls>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// A PEM file with the chain.
+    pub certificate: PathBuf,
+    /// A PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// Somebody who may call.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The name in the client's keys.
+    pub id: ClientId,
+    /// The digests of the client's keys; at least one.
+    pub keys: Vec<Digest>,
+}
+
+/// An API that Doorward logs in to.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Scheme, host and port.
+    pub origin: Origin,
+    /// The path that all requests begin with: empty, or beginning with `/` and not ending with it.
+    pub base_path: String,
+    /// Its recipe.
+    pub recipe: RecipeReference,
+    /// Values that the recipe asks for.
+    pub parameters: BTreeMap<String, String>,
+    /// The accounts to log in with; at least one.
+    pub accounts: Vec<Account>,
+    /// How its certificate is verified.
+    pub tls: UpstreamTls,
+    /// Whether to speak HTTP/2.
+    pub http2: Http2,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long the head of an answer may take.
+    pub response_timeout: Duration,
+}
+
+/// One set of credentials at an upstream.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What the recipe asks for.
+    pub fields: BTreeMap<String, Field>,
+}
+
+/// One field of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Plain text.
+    Text(String),
+    /// Where the secret is kept.
+    Secret(secret::Source),
+}
+
+/// How an upstream's certificate is verified.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamTls {
+    /// A PEM file of authorities to trust instead of the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// The name that the certificate must be made out to; the host where nothing is said.
+    pub server_name: Option<String>,
+}
+
+/// Which request goes where.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The host in lower case and without a port; any where nothing is said.
+    pub host: Option<String>,
+    /// What the path begins with, by whole segments: `/`, or beginning with `/` and not ending
+    /// with it.
+    pub path: String,
+    /// The name of an upstream in [`Settings::upstreams`].
+    pub upstream: String,
+    /// The name of one of the upstream's accounts.
+    pub account: String,
+    /// What becomes of `path`.
+    pub prefix: Prefix,
+}
+
+/// What becomes of a route's path when a request is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// It stays.
+    Kept,
+    /// It is taken off, and put back into `Location` and cookie paths.
+    Stripped,
+}
+
+/// Bounds on what a request, an answer and all clients together may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The longest request head.
+    pub request_head_bytes_max: usize,
+    /// The most header fields of a request.
+    pub header_fields_max: usize,
+    /// The longest request body that is kept for a replay.
+    pub replay_body_bytes_max: usize,
+    /// How much of an answer's body is looked at for a verdict.
+    pub verdict_body_bytes_max: usize,
+    /// The longest answer to a login.
+    pub login_answer_bytes_max: usize,
+    /// The most client connections at a time.
+    pub connections_max: usize,
+    /// The most requests at a time on one HTTP/2 connection.
+    pub streams_max: u32,
+}
+
+/// Waits.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// For the head of a request.
+    pub head: Duration,
+    /// For a session and the head of the upstream's answer together.
+    pub request: Duration,
+    /// For a login with all its steps.
+    pub login: Duration,
+    /// For running requests at stop.
+    pub drain: Duration,
+    /// For all logouts at stop.
+    pub logout: Duration,
+    /// For the next request on a connection.
+    pub idle: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// The form of a line; by the kind of standard error where nothing is said.
+    pub format: Option<LogFormat>,
+    /// The least important lines that are still written.
+    pub level: LogLevel,
+}
+
+/// Settings that may be used, and what an operator should know about them.
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What is allowed but likely not meant, or dangerous on purpose.
+    pub warnings: Vec<String>,
+    sources: Sources,
+    layers: layers::Layers,
+}
+
+impl Settings {
+    /// Reads all layers and judges them. Secrets are read by [`Loaded::read_credentials`].
+    ///
+    /// # Errors
+    /// All faults of structure and, where those leave it certain, all faults of meaning.
+    pub fn load(sources: &Sources, recipes: &Recipes<'_>) -> Result<Loaded, Faults> {
+        meaning::load(sources, recipes)
+    }
+
+    /// The upstream of this name.
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| upstream.name == name)
+    }
+}
+
+impl Upstream {
+    /// The account of this name.
+    pub fn account(&self, name: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.name == name)
+    }
+}

@@ -1,0 +1,199 @@
+//! Upstreams: where they are, by which recipe they are spoken to, how they are trusted.
+
+use std::collections::BTreeMap;
+
+use rustls::pki_types::ServerName;
+
+use super::addresses::{Origin, Scheme, UrlError};
+use super::meaning::{Meaning, shown, under};
+use super::recipes::{Presence, RecipeFault, RecipeReference, RecipeShape};
+use super::written;
+use super::{Upstream, UpstreamTls};
+use crate::diagnosis::suggestion;
+
+impl Meaning<'_> {
+    pub(super) fn upstreams(
+        &mut self,
+        written: BTreeMap<String, written::Upstream>,
+    ) -> BTreeMap<String, Option<Upstream>> {
+        if written.is_empty() && self.layers.sure("/upstreams") {
+            self.fault("/upstreams", "there is no upstream");
+        }
+        let mut upstreams = BTreeMap::new();
+        for (name, upstream) in written {
+            let at = under("/upstreams", &name);
+            self.name(&at, &name);
+            let meant = self.upstream(&name, &at, upstream);
+            upstreams.insert(name, meant);
+        }
+        upstreams
+    }
+
+    fn upstream(&mut self, name: &str, at: &str, written: written::Upstream) -> Option<Upstream> {
+        let connect_timeout =
+            self.duration(&under(at, "connect_timeout"), &written.connect_timeout);
+        let response_timeout =
+            self.duration(&under(at, "response_timeout"), &written.response_timeout);
+        let place = written.url.as_deref().and_then(|url| self.origin(at, url));
+        if let Some((origin, _)) = &place {
+            self.plaintext(name, at, origin, written.danger_plaintext_login);
+        }
+        let encrypted = place.as_ref().is_none_or(|(origin, _)| origin.scheme == Scheme::Https);
+        let tls = self.upstream_tls(&under(at, "tls"), written.tls, encrypted);
+        let recipe = self.recipe(at, written.recipe, written.recipe_file);
+        let shape = recipe.as_ref().and_then(|recipe| self.shape(at, recipe));
+        if let Some(shape) = &shape {
+            self.parameters(at, &written.parameters, shape);
+        }
+        let accounts = self.accounts(at, written.accounts, shape.as_ref());
+        let (origin, base_path) = place?;
+        Some(Upstream {
+            name: name.to_owned(),
+            origin,
+            base_path,
+            recipe: recipe?,
+            parameters: written.parameters,
+            accounts,
+            tls,
+            http2: written.http2,
+            connect_timeout,
+            response_timeout,
+        })
+    }
+
+    fn origin(&mut self, at: &str, url: &str) -> Option<(Origin, String)> {
+        let at = under(at, "url");
+        let error = match Origin::parse(url) {
+            Ok(place) => return Some(place),
+            Err(error) => error,
+        };
+        let message = error.to_string();
+        let fault = match error {
+            UrlError::UserInfo => self
+                .layers
+                .secret_fault(&at, message)
+                .help("what to log in with belongs into the upstream's accounts"),
+            UrlError::NotAUrl => {
+                self.layers.fault(&at, message).help("for example \"https://api.example.com\"")
+            }
+            _ => self.layers.fault(&at, message),
+        };
+        self.faults.push(fault);
+        None
+    }
+
+    /// Passwords go over TLS or stay on this machine, unless somebody takes the danger on.
+    fn plaintext(&mut self, name: &str, at: &str, origin: &Origin, danger: bool) {
+        if origin.scheme == Scheme::Https || origin.is_loopback() {
+            return;
+        }
+        if danger {
+            self.warnings.push(format!(
+                "upstream `{name}`: logins go to {origin} in the clear (danger_plaintext_login)"
+            ));
+        } else if !self.layers.broken(at) {
+            let message = "plain `http` would send the login to another machine in the clear";
+            let fault = self.layers.fault(&under(at, "url"), message);
+            self.faults.push(fault.help("use `https`, or say `danger_plaintext_login = true`"));
+        }
+    }
+
+    fn upstream_tls(
+        &mut self,
+        at: &str,
+        written: written::UpstreamTls,
+        encrypted: bool,
+    ) -> UpstreamTls {
+        let said = written.ca_file.is_some() || written.server_name.is_some();
+        if said && !encrypted {
+            self.fault(at, "an upstream over plain `http` has no certificate to verify");
+        }
+        let name = written.server_name.as_deref();
+        if name.is_some_and(|name| ServerName::try_from(name).is_err()) {
+            let message = "this is neither a host name nor an IP address";
+            self.fault(&under(at, "server_name"), message);
+        }
+        let ca_file = written.ca_file.map(|path| self.path(&under(at, "ca_file"), &path));
+        UpstreamTls { ca_file, server_name: written.server_name }
+    }
+
+    fn recipe(
+        &mut self,
+        at: &str,
+        name: Option<String>,
+        file: Option<String>,
+    ) -> Option<RecipeReference> {
+        match (name, file) {
+            (Some(name), None) => Some(RecipeReference::BuiltIn(name)),
+            (None, Some(file)) => {
+                let path = self.path(&under(at, "recipe_file"), &file);
+                if path.is_file() {
+                    return Some(RecipeReference::File(path));
+                }
+                let message = format!("there is no file `{}`", shown(&path));
+                self.fault(&under(at, "recipe_file"), message);
+                None
+            }
+            (Some(_), Some(_)) => {
+                let message = "only one of `recipe` and `recipe_file` can be given";
+                let fault = self.layers.key_fault(&under(at, "recipe_file"), message);
+                self.faults.push(fault);
+                None
+            }
+            (None, None) => {
+                if !self.layers.broken(at) {
+                    let message = format!("missing key `recipe` in `{}`", dotted(at));
+                    let fault = self.layers.key_fault(at, message);
+                    self.faults.push(
+                        fault.help("the name of a built-in recipe, or `recipe_file` for your own"),
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn shape(&mut self, at: &str, recipe: &RecipeReference) -> Option<RecipeShape> {
+        match ((self.recipes)(recipe), recipe) {
+            (Ok(shape), _) => return Some(shape),
+            (Err(RecipeFault::Faulty(faults)), _) => self.faults.extend(faults),
+            (Err(RecipeFault::Unknown(known)), RecipeReference::BuiltIn(name)) => {
+                let message = format!("no built-in recipe is called `{name}`");
+                let fault = self.layers.fault(&under(at, "recipe"), message);
+                let fault = match suggestion(name, &known) {
+                    None => fault.help(format!("the built-in recipes are {}", known.join(", "))),
+                    meant => fault.did_you_mean(meant),
+                };
+                self.faults.push(fault);
+            }
+            (Err(RecipeFault::Unknown(_)), RecipeReference::File(path)) => {
+                let message = format!("there is no recipe in `{}`", shown(path));
+                self.fault(&under(at, "recipe_file"), message);
+            }
+        }
+        None
+    }
+
+    fn parameters(&mut self, at: &str, written: &BTreeMap<String, String>, shape: &RecipeShape) {
+        let at = under(at, "parameters");
+        let known: Vec<&str> = shape.parameters.iter().map(|known| known.name.as_str()).collect();
+        for name in written.keys().filter(|name| !known.contains(&name.as_str())) {
+            let message = format!("the recipe has no parameter `{name}`");
+            let fault = self.layers.key_fault(&under(&at, name), message);
+            self.faults.push(fault.did_you_mean(suggestion(name, &known)));
+        }
+        let required = shape.parameters.iter().filter(|one| one.presence == Presence::Required);
+        for parameter in required.filter(|parameter| !written.contains_key(&parameter.name)) {
+            if !self.layers.broken(&at) {
+                let message = format!("the recipe needs the parameter `{}`", parameter.name);
+                let fault = self.layers.key_fault(&at, message);
+                self.faults
+                    .push(fault.help(format!("parameters = {{ {} = \"...\" }}", parameter.name)));
+            }
+        }
+    }
+}
+
+fn dotted(pointer: &str) -> String {
+    crate::diagnosis::Pointer::from(pointer).to_string()
+}

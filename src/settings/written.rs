@@ -1,0 +1,369 @@
+//! The configuration as an operator writes it. The texts here are the reference: the schema, the
+//! editors and `docs/CONFIGURATION.md` show them.
+//!
+//! Keys that must be there are `Option` here and required in the schema, so that a text with a
+//! missing key can still be judged for its meaning.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::defaults;
+
+/// Everything that Doorward can be told.
+///
+/// Later files add to earlier ones key by key; a list in a later file replaces the whole list.
+/// Every key that is no list and stands in no list can also be set by an environment variable:
+/// `limits.connections_max` by `DOORWARD_LIMITS__CONNECTIONS_MAX`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Doorward configuration")]
+pub(super) struct Written {
+    /// Where clients reach Doorward, by a name of your choice.
+    #[serde(default)]
+    pub(super) listeners: BTreeMap<String, Listener>,
+    /// Who may call, by the name that stands in the client's key.
+    #[serde(default)]
+    pub(super) clients: BTreeMap<String, Client>,
+    /// The APIs that Doorward logs in to, by a name of your choice.
+    #[serde(default)]
+    pub(super) upstreams: BTreeMap<String, Upstream>,
+    /// Which request goes to which upstream. The host is matched first, then the longest path.
+    #[serde(default)]
+    pub(super) routes: Vec<Route>,
+    /// Bounds on what a request, an answer and all clients together may take.
+    #[serde(default)]
+    pub(super) limits: Limits,
+    /// How long Doorward waits for what.
+    #[serde(default)]
+    pub(super) timeouts: Timeouts,
+    /// How Doorward uses the machine.
+    #[serde(default)]
+    pub(super) runtime: Runtime,
+    /// What Doorward tells about itself on standard error.
+    #[serde(default)]
+    pub(super) log: Log,
+}
+
+/// Where clients reach Doorward.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    /// An IP address with a port, or `unix:` and the path of a socket. Port 0 takes a free port,
+    /// which is printed at start.
+    #[schemars(required, extend("examples" = ["127.0.0.1:8080", "[::1]:8080", "unix:/run/doorward/doorward.sock"]))]
+    pub(super) address: Option<String>,
+    /// Whether clients need a key. `open` is for a sidecar and is refused unless the address is
+    /// loopback or a Unix socket, since everybody who reaches an open listener acts as the account.
+    #[serde(default)]
+    pub(super) access: Access,
+    /// The certificate that this listener shows.
+    pub(super) tls: Option<ServerTls>,
+    /// Says that something in front of this listener ends TLS. Without it, a listener that is
+    /// neither loopback nor a Unix socket needs `tls`: client keys must not travel in the clear.
+    pub(super) plaintext: Option<Plaintext>,
+}
+
+/// Whether clients need a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Every request needs the key of a client in `clients`.
+    #[default]
+    Keys,
+    /// Whoever reaches the listener may call.
+    Open,
+}
+
+/// Why a listener may do without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Plaintext {
+    /// A proxy in front of it ends TLS.
+    BehindTls,
+}
+
+/// The certificate that a listener shows.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServerTls {
+    /// A PEM file with the certificate and its chain, the listener's own first.
+    #[schemars(required, extend("examples" = ["tls.crt"]))]
+    pub(super) certificate: Option<String>,
+    /// A PEM file with the private key of the certificate.
+    #[schemars(required, extend("examples" = ["tls.key"]))]
+    pub(super) key: Option<String>,
+}
+
+/// Somebody who may call.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Client {
+    /// The digests of the client's keys, as `doorward key new NAME` prints them. More than one
+    /// lets a key be replaced without a gap.
+    #[schemars(required, length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
+    pub(super) keys: Option<Vec<String>>,
+}
+
+/// An API that Doorward logs in to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upstream {
+    /// The address of the API: scheme, host, port where it is not the scheme's own, and a path
+    /// that all requests begin with. Plain `http` is only for loopback.
+    #[schemars(required, extend("examples" = ["https://api.example.com"]))]
+    pub(super) url: Option<String>,
+    /// The name of a built-in recipe; `doorward recipes` lists them. Either this or `recipe_file`.
+    #[schemars(extend("examples" = ["contentstack"]))]
+    pub(super) recipe: Option<String>,
+    /// The path of a recipe of your own.
+    #[schemars(extend("examples" = ["recipes/mine.toml"]))]
+    pub(super) recipe_file: Option<String>,
+    /// Values that the recipe asks for.
+    #[serde(default)]
+    #[schemars(extend("examples" = [{"prefix": "/v3"}]))]
+    pub(super) parameters: BTreeMap<String, String>,
+    /// The accounts to log in with, by a name of your choice. What an account consists of, its
+    /// recipe says; `doorward recipes` shows it.
+    #[serde(default)]
+    pub(super) accounts: BTreeMap<String, BTreeMap<String, Field>>,
+    /// How the upstream's certificate is verified, where the machine's own trust does not do.
+    #[serde(default)]
+    pub(super) tls: UpstreamTls,
+    /// Whether to speak HTTP/2 to the upstream.
+    #[serde(default)]
+    pub(super) http2: Http2,
+    /// How long a connection to the upstream may take to be made, TLS included.
+    #[serde(default = "defaults::connect_timeout")]
+    pub(super) connect_timeout: DurationText,
+    /// How long the upstream may take from the end of a request to the head of its answer.
+    #[serde(default = "defaults::response_timeout")]
+    pub(super) response_timeout: DurationText,
+    /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads
+    /// the password.
+    #[serde(default)]
+    pub(super) danger_plaintext_login: bool,
+}
+
+/// One field of an account: text, or for a secret where it is kept.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(extend("examples" = [{"file": "secrets/password"}]))]
+pub(super) enum Field {
+    /// The text itself; not for secrets.
+    Text(String),
+    /// In a file.
+    File(FileSource),
+    /// In an environment variable.
+    Environment(EnvironmentSource),
+    /// In a systemd credential.
+    Credential(CredentialSource),
+}
+
+/// A secret that is kept in a file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileSource {
+    /// The file's path. Nobody but its owner may be able to change it.
+    pub(super) file: String,
+    /// Cut blanks and line ends off. Without it they are an error.
+    #[serde(default)]
+    pub(super) trim: bool,
+    /// Take blanks, line ends and quotes around the secret as part of it.
+    #[serde(default)]
+    pub(super) verbatim: bool,
+}
+
+/// A secret that is kept in an environment variable.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnvironmentSource {
+    /// The variable's name.
+    pub(super) env: String,
+    /// Cut blanks and line ends off. Without it they are an error.
+    #[serde(default)]
+    pub(super) trim: bool,
+    /// Take blanks, line ends and quotes around the secret as part of it.
+    #[serde(default)]
+    pub(super) verbatim: bool,
+}
+
+/// A secret that systemd hands over (`LoadCredential=`, systemd.exec(5)).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CredentialSource {
+    /// The credential's name.
+    pub(super) credential: String,
+    /// Cut blanks and line ends off. Without it they are an error.
+    #[serde(default)]
+    pub(super) trim: bool,
+    /// Take blanks, line ends and quotes around the secret as part of it.
+    #[serde(default)]
+    pub(super) verbatim: bool,
+}
+
+/// How the upstream's certificate is verified.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamTls {
+    /// A PEM file of authorities to trust instead of the machine's.
+    #[schemars(extend("examples" = ["company-ca.pem"]))]
+    pub(super) ca_file: Option<String>,
+    /// The name that the certificate must be made out to, where it is not the URL's host.
+    #[schemars(extend("examples" = ["api.internal"]))]
+    pub(super) server_name: Option<String>,
+}
+
+/// Whether to speak HTTP/2 to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Http2 {
+    /// Where the upstream offers it in the TLS handshake.
+    #[default]
+    Auto,
+    /// Not at all.
+    Never,
+    /// Without asking, also over plain `http`.
+    Always,
+}
+
+/// Which request goes to which upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    /// The host that the client asks for, without a port. A route without a host takes those that
+    /// no other route names.
+    #[schemars(extend("examples" = ["cms.example"]))]
+    pub(super) host: Option<String>,
+    /// What the path begins with, by whole segments: `/v3` takes `/v3` and `/v3/users`, not
+    /// `/v30`.
+    #[serde(default = "defaults::route_path")]
+    pub(super) path: String,
+    /// The name of the upstream.
+    #[schemars(required, extend("examples" = ["cms"]))]
+    pub(super) upstream: Option<String>,
+    /// The name of the upstream's account. Can be left out where the upstream has exactly one.
+    #[schemars(extend("examples" = ["editor"]))]
+    pub(super) account: Option<String>,
+    /// Whether `path` is taken off before the request is sent on.
+    #[serde(default)]
+    pub(super) strip_prefix: bool,
+}
+
+/// Bounds. At each of them the client gets a defined answer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    /// The longest request head, in bytes; a longer one gets 431.
+    #[schemars(range(min = 1024, max = 1_048_576))]
+    pub(super) request_head_bytes_max: usize,
+    /// The most header fields of a request; more get 431.
+    #[schemars(range(min = 16, max = 1000))]
+    pub(super) header_fields_max: usize,
+    /// The longest request body that is kept to be sent again after an expired session, in bytes.
+    /// A longer body is streamed; if its session turns out to be expired, the client gets the
+    /// upstream's own answer. 0 keeps none.
+    #[schemars(range(max = 1_073_741_824))]
+    pub(super) replay_body_bytes_max: usize,
+    /// How much of an answer is looked at where the recipe judges by the body, in bytes.
+    #[schemars(range(min = 1024, max = 16_777_216))]
+    pub(super) verdict_body_bytes_max: usize,
+    /// The longest answer to a login, in bytes; a longer one is a failed login.
+    #[schemars(range(min = 1024, max = 67_108_864))]
+    pub(super) login_answer_bytes_max: usize,
+    /// The most client connections at a time, all listeners together; further ones wait in the
+    /// system's queue.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) connections_max: usize,
+    /// The most requests at a time on one HTTP/2 connection.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) streams_max: u32,
+}
+
+/// Waits. Each is a text with its unit, such as `5s`, `500ms` or `1m 30s`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Timeouts {
+    /// How long a client may take to send the head of a request; then 408.
+    pub(super) head: DurationText,
+    /// How long a request may wait in all, for a session and for the head of the upstream's
+    /// answer; then 504. A body may take longer.
+    pub(super) request: DurationText,
+    /// How long a login may take, all its steps together. It goes on when the client that needed
+    /// it leaves.
+    pub(super) login: DurationText,
+    /// How long running requests may go on after the signal to stop.
+    pub(super) drain: DurationText,
+    /// How long all logouts together may take when Doorward stops.
+    pub(super) logout: DurationText,
+    /// How long a connection without a request is kept, on both sides.
+    pub(super) idle: DurationText,
+}
+
+/// How Doorward uses the machine.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runtime {
+    /// How many cores carry requests. Without it, all that this process may use.
+    #[schemars(range(min = 1, max = 1024), extend("examples" = [2]))]
+    pub(super) cores: Option<usize>,
+}
+
+/// What Doorward tells about itself on standard error.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    /// The form of a line. Without it, `human` on a terminal and `json` elsewhere.
+    #[schemars(extend("examples" = ["json"]))]
+    pub(super) format: Option<LogFormat>,
+    /// The least important lines that are still written.
+    pub(super) level: LogLevel,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For a person at a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// An operator must act.
+    Error,
+    /// Handled, but degraded.
+    Warn,
+    /// The life of the process and of its sessions.
+    #[default]
+    Info,
+    /// Each request.
+    Debug,
+    /// Each step of each request.
+    Trace,
+}
+
+/// A length of time with its unit, as it was written.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(super) struct DurationText(pub(super) String);
+
+impl JsonSchema for DurationText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "duration", "examples": ["5s"] })
+    }
+}
