@@ -14,6 +14,7 @@ mod compress;
 pub mod contentstack;
 mod control;
 mod counters;
+mod download;
 mod force;
 mod hold;
 mod house;
