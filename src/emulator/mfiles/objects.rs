@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::MFiles;
 use super::address::Address;
 use super::caller::{Caller, Proof};
-use super::content::{File, Uploader};
+use super::content::{File, FileBody, ObjectName, Uploader};
 use super::refusal::Refusal;
 use super::visit::{Answer, Visit};
 use crate::emulator::download::download;
@@ -32,17 +32,14 @@ pub async fn upload(
     }
     let uploader = caller.uploader();
     let kind = visit.content_type().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let sizes = if kind.starts_with("multipart/") {
-        Some(part_sizes(kind, body.clone()).await?)
-    } else {
-        None
-    };
+    let parts =
+        if kind.starts_with("multipart/") { Some(parts(kind, body.clone()).await?) } else { None };
     site.house.tally.wrote("POST /files", &body);
     let mut content = lock(&site.content);
-    let answer = match sizes {
-        None => content.add_upload(uploader, body.len() as u64),
-        Some(sizes) => {
-            sizes.into_iter().map(|size| content.add_upload(uploader.clone(), size)).collect()
+    let answer = match parts {
+        None => content.add_upload(uploader, body),
+        Some(parts) => {
+            parts.into_iter().map(|part| content.add_upload(uploader.clone(), part)).collect()
         }
     };
     Ok(Json(answer).into_response())
@@ -51,20 +48,22 @@ pub async fn upload(
 /// Everything that lives in a vault.
 pub fn vault_resource(site: &MFiles, caller: &Caller, address: &Address, body: &[u8]) -> Answer {
     let resource: Vec<&str> = address.resource.iter().map(String::as_str).collect();
+    let made_bytes = lock(&site.switches).download_bytes;
     let answer = match (address.method.as_str(), resource.as_slice()) {
         ("GET" | "HEAD", ["structure", what]) => structure(what)?,
         ("GET" | "HEAD", ["views", .., "items"]) => {
             // The raw target, so that a test can compare what arrived with what was sent.
-            let items = lock(&site.content).found("");
+            let items = lock(&site.content).found("", made_bytes);
             json!({ "Path": address.raw, "Items": items, "MoreResults": false })
         }
         ("GET" | "HEAD", ["objects"]) => {
             let words = address.value("q").unwrap_or_default();
-            json!({ "Items": lock(&site.content).found(words), "MoreResults": false })
+            json!({ "Items": lock(&site.content).found(words, made_bytes), "MoreResults": false })
         }
         ("POST", ["objects", kind]) => create(site, caller, address, number(kind)?, body)?,
         (_, ["objects", kind, id, rest @ ..]) => {
-            return object(site, address, (number(kind)?, number(id)?), rest, body);
+            let name = ObjectName { kind: number(kind)?, id: number(id)? };
+            return object(site, address, name, rest, body);
         }
         (_, ["objects" | "structure" | "views", ..]) => return Err(Refusal::MethodNotAllowed),
         _ => return Err(Refusal::NotFound),
@@ -81,16 +80,15 @@ impl Caller {
     }
 }
 
-async fn part_sizes(kind: &str, body: Bytes) -> Result<Vec<u64>, Refusal> {
+async fn parts(kind: &str, body: Bytes) -> Result<Vec<Bytes>, Refusal> {
     let request = Request::builder().header(CONTENT_TYPE, kind).body(Body::from(body));
     let request = request.map_err(|_| Refusal::BadRequest)?;
     let mut form = Multipart::from_request(request, &()).await.map_err(|_| Refusal::BadRequest)?;
-    let mut sizes = Vec::new();
+    let mut parts = Vec::new();
     while let Some(part) = form.next_field().await.map_err(|_| Refusal::BadRequest)? {
-        let bytes = part.bytes().await.map_err(|_| Refusal::BadRequest)?;
-        sizes.push(bytes.len() as u64);
+        parts.push(part.bytes().await.map_err(|_| Refusal::BadRequest)?);
     }
-    Ok(sizes)
+    Ok(parts)
 }
 
 fn structure(what: &str) -> Result<Value, Refusal> {
@@ -124,41 +122,55 @@ fn create(
     let sent = info.get("Files").and_then(Value::as_array).into_iter().flatten();
     for file in sent.filter(|file| file.is_object()) {
         let id = file.get("UploadID").and_then(Value::as_u64);
-        let size = id.and_then(|id| content.uploaded(id, &uploader)).ok_or(Refusal::BadRequest)?;
+        let bytes = id.and_then(|id| content.uploaded(id, &uploader)).ok_or(Refusal::BadRequest)?;
         let text = |name| file.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        files.push(File { name: text("Title"), extension: text("Extension"), size });
+        files.push(File {
+            name: text("Title"),
+            extension: text("Extension"),
+            body: FileBody::Sent(bytes),
+        });
     }
     let title = properties
         .iter()
         .find(|property| property.get("PropertyDef").and_then(Value::as_u64) == Some(0))
         .and_then(|property| property.pointer("/TypedValue/Value").and_then(Value::as_str));
     site.house.tally.wrote(&format!("POST {}", address.url()), body);
-    Ok(content.add_object(kind, title.unwrap_or_default().to_owned(), files))
+    let name = content.add_object(kind, title.unwrap_or_default().to_owned(), files);
+    let made = content.object(name).ok_or(Refusal::NotFound)?;
+    Ok(made.described(lock(&site.switches).download_bytes))
 }
 
 /// One object, by its type and id.
 fn object(
     site: &MFiles,
     address: &Address,
-    (kind, id): (u64, u64),
+    name: ObjectName,
     resource: &[&str],
     body: &[u8],
 ) -> Answer {
     let switches = site.switches_now();
-    if id == switches.forbidden_object {
+    if name.id == switches.forbidden_object {
         return Err(Refusal::AccessDenied);
     }
     let mut content = lock(&site.content);
-    let object = content.object(kind, id).ok_or(Refusal::NotFound)?;
+    let object = content.object(name).ok_or(Refusal::NotFound)?;
     match (address.method.as_str(), resource) {
-        ("GET" | "HEAD", [] | [_]) => Ok(Json(object.described()).into_response()),
+        ("GET" | "HEAD", [] | [_]) => {
+            Ok(Json(object.described(switches.download_bytes)).into_response())
+        }
         ("GET" | "HEAD", [_, "files", file, "content"]) => {
             let place = usize::try_from(number(file)?).unwrap_or_default();
             let file = place.checked_sub(1).and_then(|place| object.files.get(place));
             let file = file.ok_or(Refusal::NotFound)?;
             let name = format!("{}.{}", file.name, file.extension);
-            let pause = Duration::from_millis(switches.download_pause_ms);
-            Ok(saved(download(switches.download_bytes, site.house.clock.clone(), pause), &name))
+            let body = match &file.body {
+                FileBody::Sent(bytes) => Body::from(bytes.clone()),
+                FileBody::Made => {
+                    let pause = Duration::from_millis(switches.download_pause_ms);
+                    download(switches.download_bytes, site.house.clock.clone(), pause)
+                }
+            };
+            Ok(saved(body, &name))
         }
         ("PUT", [_, "checkedout"]) => {
             let status: Value = serde_json::from_slice(body).map_err(|_| Refusal::BadRequest)?;
@@ -166,7 +178,7 @@ fn object(
             let value = status.get("Value").ok_or(Refusal::BadRequest)?;
             object.checked_out = *value != json!(0) && *value != json!("0");
             site.house.tally.wrote(&format!("PUT {}", address.url()), body);
-            Ok(Json(object.described()).into_response())
+            Ok(Json(object.described(switches.download_bytes)).into_response())
         }
         _ => Err(Refusal::NotFound),
     }
