@@ -15,9 +15,8 @@ const OBJECTS_MAX: usize = 10_000;
 /// So many uploads wait; after that the oldest is forgotten.
 const UPLOADS_MAX: usize = 10_000;
 
-/// So many bytes wait in uploads, and so many are kept in objects; after that the oldest uploads
-/// and the oldest objects are forgotten.
-const KEPT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// So many bytes the uploads hold, and as many the objects; after that the oldest is forgotten.
+const STORED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 pub struct Content {
     objects: VecDeque<Object>,
@@ -26,16 +25,9 @@ pub struct Content {
     last_upload: u64,
 }
 
-/// How an address calls an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObjectName {
-    /// The number of its object type.
-    pub kind: u64,
-    pub id: u64,
-}
-
 pub struct Object {
-    pub name: ObjectName,
+    pub id: u64,
+    pub kind: u64,
     pub title: String,
     pub checked_out: bool,
     pub files: Vec<File>,
@@ -44,16 +36,15 @@ pub struct Object {
 pub struct File {
     pub name: String,
     pub extension: String,
-    pub body: FileBody,
+    pub stored: Stored,
 }
 
 /// What a download of a file gives.
-#[derive(Clone)]
-pub enum FileBody {
-    /// As many bytes as the switch says, made while they are sent.
-    Made,
+pub enum Stored {
     /// What was uploaded.
-    Sent(Bytes),
+    Uploaded(Bytes),
+    /// As much as a switch says.
+    Made,
 }
 
 /// An upload belongs to whoever sent it: it is temporary state of that session.
@@ -78,7 +69,7 @@ impl Default for Content {
             last_object: 0,
             last_upload: 0,
         };
-        let file = File { name: "handbook".into(), extension: "bin".into(), body: FileBody::Made };
+        let file = File { name: "handbook".into(), extension: "bin".into(), stored: Stored::Made };
         content.add_object(0, "Handbook".to_owned(), vec![file]);
         content
     }
@@ -87,8 +78,7 @@ impl Default for Content {
 impl Content {
     pub fn add_upload(&mut self, uploader: Uploader, bytes: Bytes) -> Value {
         self.last_upload += 1;
-        let id = self.last_upload;
-        let size = bytes.len();
+        let (id, size) = (self.last_upload, bytes.len());
         self.uploads.push_back(Upload { id, uploader, bytes });
         forget_oldest(&mut self.uploads, UPLOADS_MAX, |upload| upload.bytes.len() as u64);
         json!({ "UploadID": id, "Size": size, "FileInformationType": 0 })
@@ -100,43 +90,38 @@ impl Content {
         (upload.uploader == *uploader).then(|| upload.bytes.clone())
     }
 
-    /// Adds an object and says what it is called.
-    pub fn add_object(&mut self, kind: u64, title: String, files: Vec<File>) -> ObjectName {
+    pub fn add_object(&mut self, kind: u64, title: String, files: Vec<File>) -> Value {
         self.last_object += 1;
-        let name = ObjectName { kind, id: self.last_object };
-        let object = Object { name, title, checked_out: false, files };
+        let object = Object { id: self.last_object, kind, title, checked_out: false, files };
+        let described = object.described();
         self.objects.push_back(object);
-        forget_oldest(&mut self.objects, OBJECTS_MAX, |object| {
-            object.files.iter().map(|file| file.size(0)).sum()
-        });
-        name
+        let size = |object: &Object| object.files.iter().map(|file| file.stored.size()).sum();
+        forget_oldest(&mut self.objects, OBJECTS_MAX, size);
+        described
     }
 
-    pub fn object(&mut self, name: ObjectName) -> Option<&mut Object> {
-        self.objects.iter_mut().find(|object| object.name == name)
+    pub fn object(&mut self, kind: u64, id: u64) -> Option<&mut Object> {
+        self.objects.iter_mut().find(|object| object.kind == kind && object.id == id)
     }
 
     /// Every object whose title has these words in it.
-    pub fn found(&self, words: &str, made_bytes: u64) -> Vec<Value> {
+    pub fn found(&self, words: &str) -> Vec<Value> {
         let words = words.to_lowercase();
         let found =
             self.objects.iter().filter(|object| object.title.to_lowercase().contains(&words));
-        found.map(|object| object.described(made_bytes)).collect()
+        found.map(Object::described).collect()
     }
 }
 
 impl Object {
-    /// The `ObjectVersion` struct; files that are made while they are sent have so many bytes.
-    pub fn described(&self, made_bytes: u64) -> Value {
-        let ObjectName { kind, id } = self.name;
+    pub fn described(&self) -> Value {
         let files = self.files.iter().enumerate();
-        let files: Vec<Value> =
-            files.map(|(place, file)| file.described(place + 1, made_bytes)).collect();
+        let files: Vec<Value> = files.map(|(place, file)| file.described(place + 1)).collect();
         json!({
             "Title": self.title,
-            "EscapedTitleWithID": format!("{} (ID {})", self.title, id),
-            "DisplayID": id.to_string(),
-            "ObjVer": { "Version": 1, "VersionType": 4, "ID": id, "Type": kind },
+            "EscapedTitleWithID": format!("{} (ID {})", self.title, self.id),
+            "DisplayID": self.id.to_string(),
+            "ObjVer": { "Version": 1, "VersionType": 4, "ID": self.id, "Type": self.kind },
             "Class": 0,
             "ObjectCheckedOut": self.checked_out,
             "ObjectCheckedOutToThisUser": self.checked_out,
@@ -150,27 +135,30 @@ impl Object {
 }
 
 impl File {
-    fn size(&self, made_bytes: u64) -> u64 {
-        match &self.body {
-            FileBody::Made => made_bytes,
-            FileBody::Sent(bytes) => bytes.len() as u64,
-        }
-    }
-
-    fn described(&self, id: usize, made_bytes: u64) -> Value {
+    fn described(&self, id: usize) -> Value {
         json!({
             "ID": id,
             "Name": self.name,
             "Extension": self.extension,
-            "Size": self.size(made_bytes),
+            "Size": self.stored.size(),
             "LastModified": "2024-01-01T00:00:00Z",
         })
     }
 }
 
-fn forget_oldest<T>(kept: &mut VecDeque<T>, most: usize, size: impl Fn(&T) -> u64) {
-    while kept.len() > most || kept.iter().map(&size).sum::<u64>() > KEPT_BYTES_MAX {
-        kept.pop_front();
+impl Stored {
+    fn size(&self) -> u64 {
+        match self {
+            Stored::Uploaded(bytes) => bytes.len() as u64,
+            Stored::Made => 0,
+        }
+    }
+}
+
+fn forget_oldest<T>(kept: &mut VecDeque<T>, number_max: usize, size: impl Fn(&T) -> u64) {
+    let mut bytes: u64 = kept.iter().map(&size).sum();
+    while kept.len() > number_max || bytes > STORED_BYTES_MAX {
+        bytes -= kept.pop_front().as_ref().map_or(bytes, &size);
     }
 }
 
