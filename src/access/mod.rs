@@ -190,9 +190,9 @@ mod tests {
     }
 
     fn headers(fields: &[(&str, String)]) -> HeaderMap {
-        let fields = fields.iter().map(|(name, value)| {
-            (HeaderName::try_from(*name).unwrap(), value.parse().unwrap())
-        });
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), value.parse().unwrap()));
         fields.collect()
     }
 

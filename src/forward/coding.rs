@@ -36,11 +36,12 @@ pub fn decode(headers: &HeaderMap, body: &[u8], bytes_max: usize) -> Result<Vec<
     for coding in codings.iter().rev() {
         body = match coding.as_str() {
             "" | "identity" => body,
-            "gzip" | "x-gzip" => read(flate2::read::MultiGzDecoder::new(body.as_slice()), bytes_max)?,
+            "gzip" | "x-gzip" => {
+                read(flate2::read::MultiGzDecoder::new(body.as_slice()), bytes_max)?
+            }
             // "deflate" is the zlib format (RFC 9110 section 8.4.1.2); some servers send it raw.
-            "deflate" => read(flate2::read::ZlibDecoder::new(body.as_slice()), bytes_max).or_else(
-                |_| read(flate2::read::DeflateDecoder::new(body.as_slice()), bytes_max),
-            )?,
+            "deflate" => read(flate2::read::ZlibDecoder::new(body.as_slice()), bytes_max)
+                .or_else(|_| read(flate2::read::DeflateDecoder::new(body.as_slice()), bytes_max))?,
             "br" => read(brotli_decompressor::Decompressor::new(body.as_slice(), 4096), bytes_max)?,
             _ => return Err(Undecodable::UnknownCoding),
         };

@@ -81,8 +81,8 @@ impl Injector {
     /// Puts the session's header fields into a request to `path` below the upstream's URL.
     pub fn apply(&self, method: &Method, path: &str, headers: &mut HeaderMap) {
         for injection in &self.headers {
-            let kept = injection.overwrite == Overwrite::IfAbsent
-                && headers.contains_key(&injection.name);
+            let kept =
+                injection.overwrite == Overwrite::IfAbsent && headers.contains_key(&injection.name);
             if injection.methods.include(method) && !kept {
                 headers.insert(injection.name.clone(), injection.value.clone());
             }

@@ -36,9 +36,9 @@ fn mapped(location: &str, origin: &Origin, prefix: &str) -> Option<String> {
         None if location.starts_with('/') && !location.starts_with("//") => location,
         None => return None,
     };
-    let below = path.strip_prefix(&origin.base_path).filter(|rest| {
-        rest.is_empty() || rest.starts_with(['/', '?', '#'])
-    });
+    let below = path
+        .strip_prefix(&origin.base_path)
+        .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
     let path = below.unwrap_or(path);
     let slash = if path.starts_with('/') { "" } else { "/" };
     Some(format!("{prefix}{slash}{path}"))

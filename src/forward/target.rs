@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn path_and_query_bytes_travel_unchanged() {
         let query = "q=a%20b%2Fc&&x=%zz&y";
-        assert_eq!(rewritten("/v/a%252Fb", Some(query), &[], &[]), format!("/base/v/a%252Fb?{query}"));
+        assert_eq!(
+            rewritten("/v/a%252Fb", Some(query), &[], &[]),
+            format!("/base/v/a%252Fb?{query}")
+        );
         assert_eq!(rewritten("/", Some(""), &[], &[]), "/base/?");
         assert_eq!(rewritten("/", None, &["auth"], &[]), "/base/");
     }

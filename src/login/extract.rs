@@ -21,11 +21,13 @@ pub(super) fn value(from: &TakeFrom, answer: &StepAnswer) -> Option<String> {
             _ => return None,
         },
         TakeFrom::Header(name) => answer.headers.get(name)?.to_str().ok()?.to_owned(),
-        TakeFrom::Cookie(name) => answer.headers.get_all(header::SET_COOKIE).iter().find_map(|field| {
-            let pair = std::str::from_utf8(field.as_bytes()).ok()?.split(';').next()?;
-            let (given, value) = pair.split_once('=')?;
-            (given.trim() == name).then(|| value.trim().to_owned())
-        })?,
+        TakeFrom::Cookie(name) => {
+            answer.headers.get_all(header::SET_COOKIE).iter().find_map(|field| {
+                let pair = std::str::from_utf8(field.as_bytes()).ok()?.split(';').next()?;
+                let (given, value) = pair.split_once('=')?;
+                (given.trim() == name).then(|| value.trim().to_owned())
+            })?
+        }
         TakeFrom::Text(regex) => {
             let text = std::str::from_utf8(answer.body.bytes()).ok()?;
             regex.captures(text)?.get(1)?.as_str().to_owned()
@@ -62,8 +64,7 @@ mod tests {
     fn the_end_of_a_session_is_read_in_every_unit() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
         let end = |text: &str, unit| {
-            expiry(text, unit, now)
-                .map(|end| end.duration_since(UNIX_EPOCH).unwrap().as_millis())
+            expiry(text, unit, now).map(|end| end.duration_since(UNIX_EPOCH).unwrap().as_millis())
         };
         assert_eq!(end("300", ExpiryUnit::Seconds), Some(1_300_000));
         assert_eq!(end("1500", ExpiryUnit::Milliseconds), Some(1_001_500));

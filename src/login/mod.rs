@@ -113,9 +113,10 @@ impl Attempt {
         self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
         self.step += 1;
         while let Some(next) = recipe.login.get(self.step) {
-            let reached = next.when.as_ref().is_none_or(|when| {
-                when.judge(&answer.seen_by(step)) == Truth::Yes
-            });
+            let reached = next
+                .when
+                .as_ref()
+                .is_none_or(|when| when.judge(&answer.seen_by(step)) == Truth::Yes);
             if reached {
                 return self.send(now);
             }
@@ -172,9 +173,10 @@ impl Attempt {
 
     fn done(&mut self, now: SystemTime) -> Next {
         let rules = &self.recipe.session;
-        let told = rules.expires.as_ref().and_then(|(name, unit)| {
-            extract::expiry(self.values.text(name), *unit, now)
-        });
+        let told = rules
+            .expires
+            .as_ref()
+            .and_then(|(name, unit)| extract::expiry(self.values.text(name), *unit, now));
         let longest = rules.max_age.map(|age| now + age);
         let cookies = match rules.cookies {
             Cookies::None => Jar::default(),

@@ -32,7 +32,9 @@ pub enum Problem {
     #[error("no route leads from this host and path to an upstream")]
     NoRoute,
     /// In open mode: a host that is not this machine.
-    #[error("without client keys only names of this machine are answered: localhost, 127.0.0.1, [::1]")]
+    #[error(
+        "without client keys only names of this machine are answered: localhost, 127.0.0.1, [::1]"
+    )]
     MisdirectedHost,
     /// In open mode: a page of another site.
     #[error("without client keys no request from a page of another site is answered")]
@@ -47,7 +49,9 @@ pub enum Problem {
     #[error("this endpoint is closed: {0}")]
     EndpointClosed(String),
     /// The upstream refused Doorward's login.
-    #[error("the upstream refused the login of the account that Doorward holds; its operator has to act")]
+    #[error(
+        "the upstream refused the login of the account that Doorward holds; its operator has to act"
+    )]
     LoginRefused,
     /// No login may be tried yet.
     #[error("no login is tried at the moment ({})", .cause.as_str())]
@@ -214,7 +218,9 @@ impl From<Unavailable> for Problem {
     fn from(unavailable: Unavailable) -> Self {
         match unavailable {
             Unavailable::Refused(_) => Self::LoginRefused,
-            Unavailable::HeldBack { retry_after, cause } => Self::LoginHeldBack { retry_after, cause },
+            Unavailable::HeldBack { retry_after, cause } => {
+                Self::LoginHeldBack { retry_after, cause }
+            }
             Unavailable::Timeout => Self::LoginTimeout,
             Unavailable::Unreachable => Self::UpstreamUnreachable("destination_unavailable"),
             Unavailable::Stopping => Self::Stopping,

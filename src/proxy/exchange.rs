@@ -90,7 +90,11 @@ async fn walk(
     match rule {
         Some(EndpointRule::Answer(answer)) => {
             record.reason = "answered_locally";
-            return Ok(own_answer(shared, shield::local_answer(answer, shared.clock.wall()), record));
+            return Ok(own_answer(
+                shared,
+                shield::local_answer(answer, shared.clock.wall()),
+                record,
+            ));
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
         Some(EndpointRule::Mask(_)) | None => {}
@@ -294,7 +298,8 @@ async fn masked(
 /// The bytes are not those that the tag is for (RFC 9110 section 8.8.1).
 fn weaken_etag(headers: &mut http::HeaderMap) {
     let strong = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
-    let weak = strong.and_then(|tag| HeaderValue::from_str(&format!("W/{}", tag.to_str().ok()?)).ok());
+    let weak =
+        strong.and_then(|tag| HeaderValue::from_str(&format!("W/{}", tag.to_str().ok()?)).ok());
     if let Some(weak) = weak {
         headers.insert(header::ETAG, weak);
     }

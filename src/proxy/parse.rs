@@ -73,7 +73,8 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
 fn underscores(headers: &mut HeaderMap) -> Result<(), Problem> {
     const DECISIVE: [&str; 5] =
         ["transfer-encoding", "content-length", "host", "authorization", "cookie"];
-    let names: Vec<_> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    let names: Vec<_> =
+        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
     for name in names {
         if DECISIVE.contains(&name.as_str().replace('_', "-").as_str()) {
             return Err(Problem::BadRequest("a field name with `_` passes for another field"));

@@ -11,7 +11,8 @@ use super::pattern::{PathPattern, Pointer};
 use super::template::{BUILT_IN, Scope, Template};
 use super::{
     Budget, Endpoint, EndpointRule, Field, InjectInto, Injection, JsonTemplate, LocalAnswer, Probe,
-    Recipe, Refusal, SessionRules, Shape, Spelling, Step, StepBody, Take, TakeFrom, Verdict, written,
+    Recipe, Refusal, SessionRules, Shape, Spelling, Step, StepBody, Take, TakeFrom, Verdict,
+    written,
 };
 use crate::diagnosis::{Document, Faults};
 
@@ -217,7 +218,8 @@ impl<'a> Loader<'a> {
                 .collect(),
         };
         for name in step.take.keys() {
-            if self.scope.parameters.contains_key(name.as_str()) || BUILT_IN.contains(&name.as_str())
+            if self.scope.parameters.contains_key(name.as_str())
+                || BUILT_IN.contains(&name.as_str())
             {
                 self.fault(&format!("{at}/take/{name}"), "this name is taken by another value");
             }
@@ -243,7 +245,10 @@ impl<'a> Loader<'a> {
                 TakeFrom::Text(regex)
             }
             _ => {
-                self.fault(at, "a value is taken from exactly one of `json`, `header`, `cookie`, `text`");
+                self.fault(
+                    at,
+                    "a value is taken from exactly one of `json`, `header`, `cookie`, `text`",
+                );
                 return None;
             }
         };
@@ -296,9 +301,11 @@ impl<'a> Loader<'a> {
         for (index, inject) in recipe.inject.iter().enumerate() {
             let at = format!("/inject/{index}");
             let into = match (&inject.header, &inject.query, inject.cookies, &inject.value) {
-                (Some(header), None, false, Some(value)) => self
-                    .header_name(&format!("{at}/header"), header)
-                    .map(|name| InjectInto::Header(name, self.template(&format!("{at}/value"), value))),
+                (Some(header), None, false, Some(value)) => {
+                    self.header_name(&format!("{at}/header"), header).map(|name| {
+                        InjectInto::Header(name, self.template(&format!("{at}/value"), value))
+                    })
+                }
                 (None, Some(query), false, Some(value)) => Some(InjectInto::Query(
                     query.clone(),
                     self.template(&format!("{at}/value"), value),
@@ -369,7 +376,8 @@ impl<'a> Loader<'a> {
         // An answer given here must never hold a value of the session or the account.
         let values = std::mem::take(&mut self.scope.values);
         let endpoints = recipe.endpoints.iter().enumerate();
-        let loaded = endpoints.filter_map(|(index, endpoint)| self.endpoint(recipe, index, endpoint));
+        let loaded =
+            endpoints.filter_map(|(index, endpoint)| self.endpoint(recipe, index, endpoint));
         let loaded = loaded.collect();
         self.scope.values = values;
         loaded
@@ -459,9 +467,7 @@ impl<'a> Loader<'a> {
     fn unused(&mut self, recipe: &written::Recipe) {
         let text = format!("{recipe:?}");
         for name in recipe.parameters.keys() {
-            if !text.contains(&format!("{{{{{name}"))
-                && !text.contains(&format!("{{{{ {name}"))
-            {
+            if !text.contains(&format!("{{{{{name}")) && !text.contains(&format!("{{{{ {name}")) {
                 self.faults.push(self.document.key_fault(
                     &format!("/parameters/{name}"),
                     format!("nothing reads the parameter `{name}`"),
@@ -495,7 +501,8 @@ impl<'a> Loader<'a> {
         }
         for (index, test) in condition.header.iter().enumerate() {
             let at = format!("{at}/header/{index}");
-            let matches = test.matches.as_ref().map(|text| self.regex(&format!("{at}/matches"), text));
+            let matches =
+                test.matches.as_ref().map(|text| self.regex(&format!("{at}/matches"), text));
             if let Some(name) = self.header_name(&format!("{at}/name"), &test.name) {
                 parts.push(Part::Header { name, matches: matches.flatten() });
             }
@@ -557,7 +564,9 @@ impl<'a> Loader<'a> {
         let set = match status {
             written::Status::Code(code) => StatusCode::from_u16(*code).ok().map(StatusSet::Code),
             written::Status::Class(text) => match text.as_bytes() {
-                [digit @ b'1'..=b'5', b'x', b'x'] => Some(StatusSet::Class(u16::from(digit - b'0'))),
+                [digit @ b'1'..=b'5', b'x', b'x'] => {
+                    Some(StatusSet::Class(u16::from(digit - b'0')))
+                }
                 _ => None,
             },
         };
@@ -605,19 +614,19 @@ impl<'a> Loader<'a> {
         let starts_with_value = text.starts_with("{{");
         let template = self.template(at, text);
         let path = template.literal();
-        if path.is_some_and(|path| !path.starts_with('/')) && !(starts_with_value && path == Some("")) {
+        if path.is_some_and(|path| !path.starts_with('/'))
+            && !(starts_with_value && path == Some(""))
+        {
             self.fault(at, "a path starts with `/`");
         }
         template
     }
 
-    fn templates(
-        &mut self,
-        at: &str,
-        texts: &BTreeMap<String, String>,
-    ) -> Vec<(String, Template)> {
+    fn templates(&mut self, at: &str, texts: &BTreeMap<String, String>) -> Vec<(String, Template)> {
         let texts = texts.iter();
-        texts.map(|(name, text)| (name.clone(), self.template(&format!("{at}/{name}"), text))).collect()
+        texts
+            .map(|(name, text)| (name.clone(), self.template(&format!("{at}/{name}"), text)))
+            .collect()
     }
 
     fn header_templates(
@@ -726,10 +735,26 @@ mod tests {
             ("method = \"POST\"", "method = \"Post\"", "no method"),
             ("attempts = 3", "attempts = 0", "never a session"),
             ("window = \"2h\"", "window = \"2\"", "no duration"),
-            ("closed = \"this would send", "mask = [\"/a\"]\nclosed = \"this would send", "exactly one of"),
-            ("username = { kind = \"login_name\"", "username = { kind = \"plain\"", "exactly one field"),
-            ("take.token = { json", "take.unread = { text = \"x(y)\" }\ntake.token = { json", "nothing reads the value `unread`"),
-            ("prefix = {", "prefx = { default = \"\" }\nprefix = {", "nothing reads the parameter `prefx`"),
+            (
+                "closed = \"this would send",
+                "mask = [\"/a\"]\nclosed = \"this would send",
+                "exactly one of",
+            ),
+            (
+                "username = { kind = \"login_name\"",
+                "username = { kind = \"plain\"",
+                "exactly one field",
+            ),
+            (
+                "take.token = { json",
+                "take.unread = { text = \"x(y)\" }\ntake.token = { json",
+                "nothing reads the value `unread`",
+            ),
+            (
+                "prefix = {",
+                "prefx = { default = \"\" }\nprefix = {",
+                "nothing reads the parameter `prefx`",
+            ),
             ("\"{{prefix}}/user-session\"\njson", "\"user-session\"\njson", "starts with `/`"),
         ] {
             let faults = replaced(old, new);
@@ -740,7 +765,8 @@ mod tests {
 
     #[test]
     fn what_can_never_be_reached_is_a_fault() {
-        let catch_all = "[[verdict]]\nwhen = {}\nthen = \"alive\"\n\n[[verdict]]\nwhen = { status = [401], any";
+        let catch_all =
+            "[[verdict]]\nwhen = {}\nthen = \"alive\"\n\n[[verdict]]\nwhen = { status = [401], any";
         let faults = replaced("[[verdict]]\nwhen = { status = [401], any", catch_all);
         assert!(faults.contains("never reached: the one before it always matches"), "{faults}");
 

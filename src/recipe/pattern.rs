@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_star_is_one_segment_and_two_are_the_rest() {
-        let fits = |pattern: &str, path: &str| PathPattern::parse(pattern, false).unwrap().matches(path);
+        let fits =
+            |pattern: &str, path: &str| PathPattern::parse(pattern, false).unwrap().matches(path);
         assert!(fits("/a/*/c", "/a/b/c"));
         assert!(!fits("/a/*/c", "/a/b/b/c"));
         assert!(fits("/a/**", "/a/b/c"));
@@ -165,7 +166,9 @@ mod tests {
         assert_eq!(Pointer::parse("/a~0~1b/1/t").unwrap().find(&value), Some(&json!("y")));
         assert_eq!(Pointer::parse("/n/x").unwrap().find(&value), None);
         assert_eq!(Pointer::parse("").unwrap().find(&json!("whole")), Some(&json!("whole")));
-        Pointer::parse("/*/*/t").unwrap().for_each_mut(&mut value, &mut |found| *found = json!("-"));
+        Pointer::parse("/*/*/t")
+            .unwrap()
+            .for_each_mut(&mut value, &mut |found| *found = json!("-"));
         assert_eq!(value, json!({"a~/b": [{"t": "-"}, {"t": "-"}], "n": null}));
     }
 

@@ -201,12 +201,7 @@ fn parse_filter(filter: &str) -> Result<Filter, String> {
     }
 }
 
-fn evaluate<'a>(
-    name: &str,
-    filters: &[Filter],
-    values: &'a Values,
-    now: SystemTime,
-) -> Value<'a> {
+fn evaluate<'a>(name: &str, filters: &[Filter], values: &'a Values, now: SystemTime) -> Value<'a> {
     let start = match name {
         "now" => Value::Time(now),
         "uuid" => Value::Text(Zeroizing::new(uuid::Uuid::new_v4().to_string())),
@@ -274,10 +269,7 @@ mod tests {
     use super::*;
 
     fn scope() -> Scope<'static> {
-        Scope {
-            parameters: BTreeMap::from([("prefix", "/v3")]),
-            values: vec!["token", "password"],
-        }
+        Scope { parameters: BTreeMap::from([("prefix", "/v3")]), values: vec!["token", "password"] }
     }
 
     fn values() -> Values {

@@ -55,7 +55,9 @@ impl Canonical {
     /// What is ambiguous for an upstream that does or does not take `%2F` as an ordinary character.
     pub fn ambiguity(&self, encoded_slash_is_ordinary: bool) -> Option<Ambiguity> {
         match self.ambiguity {
-            None if self.encoded_slash && !encoded_slash_is_ordinary => Some(Ambiguity::EncodedSlash),
+            None if self.encoded_slash && !encoded_slash_is_ordinary => {
+                Some(Ambiguity::EncodedSlash)
+            }
             ambiguity => ambiguity,
         }
     }

@@ -60,8 +60,7 @@ impl Reading {
             && let Some(real) = parameter(query, name)?
         {
             let real = real.to_ascii_uppercase();
-            reading.method =
-                Method::from_bytes(real.as_bytes()).map_err(|_| Unreadable::Method)?;
+            reading.method = Method::from_bytes(real.as_bytes()).map_err(|_| Unreadable::Method)?;
         }
         // With case that does not matter, a slash at the end does not either: be strict in rules.
         if spelling.case_insensitive && reading.path.len() > 1 {
@@ -85,9 +84,8 @@ fn without_suffix(path: &str, spelling: &Spelling) -> String {
 }
 
 fn parameter(query: &str, name: &str) -> Result<Option<String>, Unreadable> {
-    let decode = |text: &str| {
-        percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
-    };
+    let decode =
+        |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
     let mut found = query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -124,14 +122,20 @@ mod tests {
         assert_eq!(read("POST", "/REST/session.ashx", Some("x=1&_method=delete")), logout);
         assert_eq!(read("POST", "/REST/session", Some("%5Fmethod=DELETE")), logout);
         assert_eq!(read("DELETE", "/REST/MFWS.ashx", Some("restPath=%2Fsession")), logout);
-        assert_eq!(read("POST", "/REST/mfws.ashx", Some("restPath=session.aspx&_method=DELETE")), logout);
+        assert_eq!(
+            read("POST", "/REST/mfws.ashx", Some("restPath=session.aspx&_method=DELETE")),
+            logout
+        );
         // The parameter is only read from a POST.
         assert_eq!(read("GET", "/REST/session", Some("_method=DELETE")).unwrap().0, "GET");
     }
 
     #[test]
     fn a_request_with_two_readings_is_none() {
-        assert_eq!(read("POST", "/REST/x", Some("_method=GET&_method=DELETE")), Err(Unreadable::Twice));
+        assert_eq!(
+            read("POST", "/REST/x", Some("_method=GET&_method=DELETE")),
+            Err(Unreadable::Twice)
+        );
         assert!(read("GET", "/REST/mfws.ashx", Some("restPath=a/../session")).is_err());
         assert_eq!(read("POST", "/REST/x", Some("_method=%00")), Err(Unreadable::Method));
     }

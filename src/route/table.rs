@@ -40,9 +40,9 @@ impl Table {
     /// Whether some route names this host.
     pub fn names(&self, host: &str) -> bool {
         let host = without_port(host);
-        self.0
-            .iter()
-            .any(|route| route.host.as_deref().is_some_and(|named| named.eq_ignore_ascii_case(host)))
+        self.0.iter().any(|route| {
+            route.host.as_deref().is_some_and(|named| named.eq_ignore_ascii_case(host))
+        })
     }
 }
 
@@ -68,7 +68,9 @@ pub fn is_loopback_name(host: &str) -> bool {
 /// A host without its port.
 pub fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => {
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') =>
+        {
             name
         }
         _ => host,
@@ -114,7 +116,14 @@ mod tests {
 
     #[test]
     fn loopback_names_are_told_from_names_that_look_like_them() {
-        for name in ["localhost", "localhost:80", "cms.localhost", "127.0.0.1:8080", "[::1]:80", "127.9.9.9"] {
+        for name in [
+            "localhost",
+            "localhost:80",
+            "cms.localhost",
+            "127.0.0.1:8080",
+            "[::1]:80",
+            "127.9.9.9",
+        ] {
             assert!(is_loopback_name(name), "{name}");
         }
         for name in ["localhost.evil", "evil", "128.0.0.1", "127.0.0.1.evil", "[::2]", ""] {

@@ -196,10 +196,9 @@ impl Guard {
 
     fn refusal(&self, class: Option<RefusalClass>, now: Moment) -> Unavailable {
         match &self.state {
-            State::HeldBack { until, cause } => Unavailable::HeldBack {
-                retry_after: until.saturating_since(now),
-                cause: *cause,
-            },
+            State::HeldBack { until, cause } => {
+                Unavailable::HeldBack { retry_after: until.saturating_since(now), cause: *cause }
+            }
             _ => Unavailable::Refused(class),
         }
     }
@@ -326,7 +325,8 @@ mod tests {
             retry_after: Some(Duration::from_secs(86_400)),
         };
         let told = guard.failed(failure, secret("s"), at(0));
-        let expected = Unavailable::HeldBack { retry_after: RETRY_AFTER_MAX, cause: HoldCause::Throttled };
+        let expected =
+            Unavailable::HeldBack { retry_after: RETRY_AFTER_MAX, cause: HoldCause::Throttled };
         assert_eq!(told, expected);
     }
 }

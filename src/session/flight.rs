@@ -186,9 +186,8 @@ fn session(
 
 /// Everything secret that is long enough to be found only where it really stands.
 fn guarded(recipe: &Recipe, material: &Material) -> Vec<SecretText> {
-    let is_secret = |name: &str| {
-        recipe.fields.get(name).is_none_or(|field| field.kind == FieldKind::Secret)
-    };
+    let is_secret =
+        |name: &str| recipe.fields.get(name).is_none_or(|field| field.kind == FieldKind::Secret);
     let values = material.values.iter().filter(|(name, _)| is_secret(name));
     let values = values.chain(material.cookies.iter()).map(|(_, value)| value);
     values.filter(|value| value.expose().len() >= SEARCHED_BYTES_MIN).cloned().collect()

@@ -86,7 +86,8 @@ async fn log_out(inner: &Arc<Inner>, session: &Session) -> bool {
 async fn steps(inner: &Inner, session: &Session) -> bool {
     let (upstream, _) = inner.upstream_and_account(&session.key);
     for step in &upstream.recipe.logout {
-        let Ok(request) = render::request(step, &session.material.values, inner.clock.wall()) else {
+        let Ok(request) = render::request(step, &session.material.values, inner.clock.wall())
+        else {
             return false;
         };
         let exchange = Exchange { request, session: Some(&session.injector) };

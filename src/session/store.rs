@@ -127,7 +127,9 @@ impl Store {
         let Entry::Occupied(mut entry) = self.0.entry(key) else { return None };
         let replaced = match entry.get() {
             State::LoggingIn(flight) if flight.generation == generation => None,
-            State::Renewing(old, flight) if flight.generation == generation => Some(Arc::clone(old)),
+            State::Renewing(old, flight) if flight.generation == generation => {
+                Some(Arc::clone(old))
+            }
             _ => return None,
         };
         match (session, &replaced) {

@@ -76,7 +76,8 @@ impl Transport {
 }
 
 fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Request<Full<Bytes>> {
-    let Exchange { request: login::Request { method, target, mut headers, body }, session } = exchange;
+    let Exchange { request: login::Request { method, target, mut headers, body }, session } =
+        exchange;
     let mut target = format!("{}{target}", pool.origin().base_path);
     if let Some(injector) = session {
         let path = target.split('?').next().unwrap_or("/").to_owned();

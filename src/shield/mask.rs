@@ -67,10 +67,14 @@ mod tests {
 
     #[test]
     fn values_are_replaced_where_they_are_named_and_wherever_they_stand() {
-        let body = r#"{"z":1,"user":{"authtoken":"other","note":"is blt0123456789abcdef!"},"a":[]}"#;
+        let body =
+            r#"{"z":1,"user":{"authtoken":"other","note":"is blt0123456789abcdef!"},"a":[]}"#;
         let expected = r#"{"z":1,"user":{"authtoken":"hidden","note":"hidden"},"a":[]}"#;
         assert_eq!(masked(body).unwrap(), expected);
-        assert_eq!(masked(r#"{"user":{"authtoken":null}}"#).unwrap(), r#"{"user":{"authtoken":null}}"#);
+        assert_eq!(
+            masked(r#"{"user":{"authtoken":null}}"#).unwrap(),
+            r#"{"user":{"authtoken":null}}"#
+        );
     }
 
     #[test]

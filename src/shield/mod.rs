@@ -39,5 +39,7 @@ pub fn mask_headers(headers: &mut HeaderMap, secrets: &[SecretText], placeholder
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
-    !part.is_empty() && text.len() >= part.len() && text.windows(part.len()).any(|window| window == part)
+    !part.is_empty()
+        && text.len() >= part.len()
+        && text.windows(part.len()).any(|window| window == part)
 }

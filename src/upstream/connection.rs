@@ -62,7 +62,8 @@ where
             .await
             .map_err(ConnectError::Dns)?
             .collect();
-        let stream = TcpStream::connect(addresses.as_slice()).await.map_err(ConnectError::Refused)?;
+        let stream =
+            TcpStream::connect(addresses.as_slice()).await.map_err(ConnectError::Refused)?;
         // Requests are small and answered one by one: waiting for more to send only adds latency.
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
         let stream = match &origin.tls {

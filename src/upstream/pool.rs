@@ -132,11 +132,7 @@ where
         None
     }
 
-    fn answer(
-        &self,
-        answer: http::Response<Incoming>,
-        connection: Connection<B>,
-    ) -> Answer<B> {
+    fn answer(&self, answer: http::Response<Incoming>, connection: Connection<B>) -> Answer<B> {
         let (parts, incoming) = answer.into_parts();
         let connection = match connection {
             shared @ Connection::Http2(_) => {

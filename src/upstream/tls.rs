@@ -41,13 +41,10 @@ pub fn install_crypto_provider() {
 ///
 /// # Errors
 /// See [`TlsError`].
-pub fn client(
-    server_name: &str,
-    ca_file: Option<&Path>,
-    http2: Http2,
-) -> Result<Tls, TlsError> {
+pub fn client(server_name: &str, ca_file: Option<&Path>, http2: Http2) -> Result<Tls, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = match ca_file {
         None => builder.with_platform_verifier()?.with_no_client_auth(),
         Some(path) => builder.with_root_certificates(authorities(path)?).with_no_client_auth(),
@@ -64,7 +61,8 @@ pub fn client(
 }
 
 fn authorities(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
-    let unusable = |reason: String| TlsError::Authorities { path: path.display().to_string(), reason };
+    let unusable =
+        |reason: String| TlsError::Authorities { path: path.display().to_string(), reason };
     let mut roots = rustls::RootCertStore::empty();
     for certificate in
         CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?

@@ -1,0 +1,329 @@
+//! Settings become rooms: each gets what is its own, in its own words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::access::{Access, Keyring};
+use crate::clock::Clock;
+use crate::diagnosis::{Document, Faults};
+use crate::proxy::{self, Shared};
+use crate::recipe::template::Values;
+use crate::recipe::{self, FieldKind, Recipe};
+use crate::route::{Route, Table};
+use crate::secret::{Fingerprint, SecretText};
+use crate::server::{self, Address};
+use crate::session::{
+    self, Account, AccountId, Broker, Mechanism, Parts, Scope, SessionKey, Transport, Upstream,
+    UpstreamId,
+};
+use crate::settings::{
+    self, Credentials, FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference,
+    RecipeShape, Secrecy, Settings,
+};
+use crate::telemetry::Reporter;
+use crate::upstream::{Http2, Origin, Pool, tls};
+
+/// The largest recipe file, in bytes.
+const RECIPE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Why a room cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A recipe has faults that only its parameters bring out.
+    #[error("{0}")]
+    Recipe(Faults),
+    /// No such recipe.
+    #[error(transparent)]
+    Unknown(#[from] recipe::UnknownRecipe),
+    /// TLS towards an upstream.
+    #[error("upstream `{0}`: {1}")]
+    UpstreamTls(String, #[source] tls::TlsError),
+    /// TLS towards clients.
+    #[error(transparent)]
+    ListenerTls(#[from] server::TlsError),
+    /// A name that settings should have judged already.
+    #[error("{0}")]
+    Inconsistent(String),
+}
+
+/// The rooms of the data path.
+pub(super) struct Rooms {
+    pub(super) shared: Shared,
+    /// Where upstreams are, by [`UpstreamId`].
+    pub(super) origins: Vec<Arc<Origin>>,
+}
+
+pub(super) fn rooms(
+    settings: &Settings,
+    credentials: &Credentials,
+    clock: &Clock,
+    reporter: &Reporter,
+    without: Option<Mechanism>,
+) -> Result<Rooms, BuildError> {
+    let mut upstreams = Vec::new();
+    for written in &settings.upstreams {
+        upstreams.push(upstream(written, credentials)?);
+    }
+    let origins: Vec<_> = upstreams.iter().map(|upstream| Arc::clone(&upstream.origin)).collect();
+    let routes = routes(settings, &upstreams)?;
+    let broker = Broker::new(Parts {
+        upstreams,
+        transport: Transport::new(
+            origins.iter().map(|origin| Pool::new(Arc::clone(origin))).collect(),
+            settings.limits.login_answer_bytes_max,
+        ),
+        clock: clock.clone(),
+        reporter: reporter.clone(),
+        limits: session_limits(settings),
+        control: tokio::runtime::Handle::current(),
+        without,
+    });
+    let shared = Shared {
+        routes,
+        broker,
+        clock: clock.clone(),
+        reporter: reporter.clone(),
+        limits: proxy::Limits {
+            replay_body_bytes_max: settings.limits.replay_body_bytes_max,
+            verdict_body_bytes_max: settings.limits.verdict_body_bytes_max,
+            mask_body_bytes_max: settings.limits.login_answer_bytes_max,
+            request_timeout: settings.timeouts.request,
+        },
+        via: via(),
+    };
+    Ok(Rooms { shared, origins })
+}
+
+fn session_limits(settings: &Settings) -> session::Limits {
+    session::Limits {
+        login_timeout: settings.timeouts.login,
+        logout_timeout: settings.timeouts.logout,
+        drain_timeout: settings.timeouts.drain,
+    }
+}
+
+/// Our entry in `Via`: a pseudonym (RFC 9110 section 7.6.3) that no other process has, so that a request that comes
+/// back is told from one that another Doorward sent.
+fn via() -> HeaderValue {
+    let name = uuid::Uuid::new_v4().simple().to_string().split_off(24);
+    HeaderValue::from_str(&format!("1.1 doorward-{name}"))
+        .unwrap_or(HeaderValue::from_static("1.1 doorward"))
+}
+
+/// One upstream with its recipe, its origin and its accounts.
+///
+/// # Errors
+/// See [`BuildError`].
+fn upstream(
+    written: &settings::Upstream,
+    credentials: &Credentials,
+) -> Result<Upstream, BuildError> {
+    let document = recipe_document(&written.recipe)?;
+    let recipe = Recipe::load(&document, &written.parameters).map_err(BuildError::Recipe)?;
+    let accounts = written
+        .accounts
+        .iter()
+        .map(|account| self::account(written, account, &recipe, credentials))
+        .collect::<Result<_, _>>()?;
+    Ok(Upstream {
+        name: Arc::from(written.name.as_str()),
+        recipe: Arc::new(recipe),
+        origin: Arc::new(origin(written)?),
+        accounts,
+    })
+}
+
+fn account(
+    upstream: &settings::Upstream,
+    written: &settings::Account,
+    recipe: &Recipe,
+    credentials: &Credentials,
+) -> Result<Account, BuildError> {
+    let mut values = Values::default();
+    let mut secrets = Vec::new();
+    for (name, field) in &written.fields {
+        let text = match field {
+            settings::Field::Text(text) => SecretText::from(text.clone()),
+            settings::Field::Secret(_) => {
+                let secret = credentials.secret(&upstream.name, &written.name, name);
+                secret.cloned().ok_or_else(|| {
+                    let (upstream, account) = (&upstream.name, &written.name);
+                    BuildError::Inconsistent(format!("no secret for {upstream}.{account}.{name}"))
+                })?
+            }
+        };
+        if recipe.fields.get(name).is_some_and(|field| field.kind == FieldKind::Secret) {
+            secrets.push(text.clone());
+        }
+        values.set(name.clone(), text);
+    }
+    Ok(Account {
+        name: Arc::from(written.name.as_str()),
+        login_name: values.text(recipe.login_name_field()).to_owned(),
+        values,
+        fingerprint: Fingerprint::of(&secrets),
+    })
+}
+
+fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {
+    let settings::Origin { scheme, host, port } = &written.origin;
+    let http2 = match written.http2 {
+        settings::Http2::Auto => Http2::Auto,
+        settings::Http2::Never => Http2::Never,
+        settings::Http2::Always => Http2::Always,
+    };
+    let tls = match scheme {
+        settings::Scheme::Http => None,
+        settings::Scheme::Https => {
+            let name = written.tls.server_name.as_deref().unwrap_or(host);
+            let client = tls::client(name, written.tls.ca_file.as_deref(), http2);
+            Some(client.map_err(|error| BuildError::UpstreamTls(written.name.clone(), error))?)
+        }
+    };
+    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let authority = match *port == scheme.default_port() {
+        true => bracketed,
+        false => format!("{bracketed}:{port}"),
+    };
+    let authority = HeaderValue::from_str(&authority)
+        .map_err(|_| BuildError::Inconsistent(format!("`{authority}` is no host")))?;
+    Ok(Origin {
+        host: host.clone(),
+        port: *port,
+        authority,
+        base_path: written.base_path.clone(),
+        tls,
+        http2,
+        connect_timeout: written.connect_timeout,
+        response_timeout: written.response_timeout,
+    })
+}
+
+fn routes(settings: &Settings, upstreams: &[Upstream]) -> Result<Table, BuildError> {
+    let routes = settings.routes.iter().map(|route| {
+        let (upstream, account) = ids(upstreams, &route.upstream, &route.account)?;
+        let found = upstreams
+            .get(usize::from(upstream.0))
+            .and_then(|upstream| upstream.accounts.get(usize::from(account.0)));
+        let fingerprint = found.map(|account| account.fingerprint);
+        Ok(Route {
+            host: route.host.clone(),
+            prefix: route.path.trim_end_matches('/').to_owned(),
+            strip_prefix: route.prefix == settings::Prefix::Stripped,
+            session: SessionKey {
+                upstream,
+                account,
+                fingerprint: fingerprint.ok_or_else(|| {
+                    BuildError::Inconsistent(format!("no account {}", route.account))
+                })?,
+                scope: Scope::Shared,
+            },
+        })
+    });
+    routes.collect::<Result<Vec<_>, BuildError>>().map(Table::new)
+}
+
+fn ids(
+    upstreams: &[Upstream],
+    upstream: &str,
+    account: &str,
+) -> Result<(UpstreamId, AccountId), BuildError> {
+    let unknown = || BuildError::Inconsistent(format!("no account {upstream}.{account}"));
+    let number = |index: usize| u16::try_from(index).map_err(|_| unknown());
+    let upstream_index =
+        upstreams.iter().position(|known| &*known.name == upstream).ok_or_else(unknown)?;
+    let accounts = upstreams.get(upstream_index).map_or(&[][..], |known| &known.accounts);
+    let account_index =
+        accounts.iter().position(|known| &*known.name == account).ok_or_else(unknown)?;
+    Ok((UpstreamId(number(upstream_index)?), AccountId(number(account_index)?)))
+}
+
+pub(super) fn keyring(settings: &Settings) -> Arc<Keyring> {
+    let clients = settings.clients.iter();
+    Arc::new(Keyring::new(clients.map(|client| (client.id.as_str(), client.keys.clone()))))
+}
+
+pub(super) fn access(written: settings::Access, keyring: &Arc<Keyring>) -> Access {
+    match written {
+        settings::Access::Open => Access::Open,
+        settings::Access::Keys => Access::Keys(Arc::clone(keyring)),
+    }
+}
+
+pub(super) fn address(written: &settings::Address) -> Address {
+    match written {
+        settings::Address::Tcp(address) => Address::Tcp(*address),
+        settings::Address::Unix(path) => Address::Unix(path.clone()),
+    }
+}
+
+pub(super) fn server_limits(settings: &Settings, cores: usize) -> server::Limits {
+    server::Limits {
+        request_head_bytes_max: settings.limits.request_head_bytes_max,
+        header_fields_max: settings.limits.header_fields_max,
+        streams_max: settings.limits.streams_max,
+        connections_max: settings.limits.connections_max.div_ceil(cores),
+        head_timeout: settings.timeouts.head,
+        idle_timeout: settings.timeouts.idle,
+    }
+}
+
+/// What a recipe asks an operator for, so that settings can be judged.
+///
+/// # Errors
+/// See [`RecipeFault`].
+pub fn recipe_shape(reference: &RecipeReference) -> Result<RecipeShape, RecipeFault> {
+    let document = recipe_document(reference).map_err(|error| match error {
+        BuildError::Recipe(faults) => RecipeFault::Faulty(faults),
+        _ => RecipeFault::Unknown(
+            recipe::BUILT_IN.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        ),
+    })?;
+    // The whole recipe is judged, with its defaults, before anybody is asked to fill it in.
+    Recipe::load(&document, &BTreeMap::new()).map_err(RecipeFault::Faulty)?;
+    let shape = Recipe::shape(&document).map_err(RecipeFault::Faulty)?;
+    let presence = |required: bool| match required {
+        true => Presence::Required,
+        false => Presence::Optional,
+    };
+    let fields = shape.fields.into_iter().map(|(name, field)| FieldShape {
+        name,
+        presence: presence(!field.optional),
+        secrecy: match field.kind {
+            FieldKind::Secret => Secrecy::Secret,
+            FieldKind::LoginName | FieldKind::Plain => Secrecy::Plain,
+        },
+    });
+    let parameters = shape.parameters.into_iter();
+    Ok(RecipeShape {
+        fields: fields.collect(),
+        parameters: parameters
+            .map(|(name, required)| ParameterShape { name, presence: presence(required) })
+            .collect(),
+    })
+}
+
+fn recipe_document(reference: &RecipeReference) -> Result<Document, BuildError> {
+    match reference {
+        RecipeReference::BuiltIn(name) => Ok(recipe::built_in(name)?),
+        RecipeReference::File(path) => {
+            let unreadable = |why: String| {
+                let fault =
+                    crate::diagnosis::Fault::new(path, format!("the recipe cannot be read: {why}"));
+                let mut faults = Faults::new();
+                faults.push(fault);
+                BuildError::Recipe(faults)
+            };
+            let size =
+                std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+            if size > RECIPE_BYTES_MAX {
+                return Err(unreadable(format!("it is longer than {RECIPE_BYTES_MAX} bytes")));
+            }
+            let text =
+                std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+            Document::parse(path, text).map_err(BuildError::Recipe)
+        }
+    }
+}

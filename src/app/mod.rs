@@ -1,0 +1,211 @@
+//! The composition root: settings become rooms, rooms are started in order and stopped in order.
+//!
+//! The caller's runtime is the control side: logins, probes and logouts run on it. Each core gets a thread with a
+//! runtime of its own, its own sockets and its own upstream connections.
+
+mod build;
+mod core;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::diagnosis::Faults;
+use crate::server::{self, Address, Stop};
+use crate::session::{LogoutReport, Mechanism};
+use crate::settings::{self, Loaded, Settings};
+use crate::telemetry::{Reader, reports};
+use crate::upstream;
+pub use build::{BuildError, recipe_shape};
+
+/// A running Doorward.
+#[derive(Debug)]
+pub struct App {
+    listening: Vec<Listening>,
+    stop: Stop,
+    cores: Vec<JoinHandle<()>>,
+    broker: crate::session::Broker,
+    reading: JoinHandle<()>,
+    timeouts: settings::Timeouts,
+    clock: Clock,
+}
+
+/// A listener that is there.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it listens, with the real port.
+    pub address: Address,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// What a start needs besides the settings.
+pub struct Surroundings {
+    /// The clock of every room.
+    pub clock: Clock,
+    /// Who wants to know what happens.
+    pub readers: Vec<Box<dyn Reader>>,
+    /// A mechanism to switch off, to prove that its test notices.
+    pub without: Option<Mechanism>,
+}
+
+/// Why Doorward does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Faults(Faults),
+    /// A room cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A listener cannot be bound.
+    #[error("cannot listen at {address} (listener `{name}`)")]
+    Listen {
+        /// The listener's name.
+        name: String,
+        /// Its address.
+        address: Address,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A core's thread cannot be started.
+    #[error("cannot start a core")]
+    Core(#[source] io::Error),
+}
+
+impl App {
+    /// Starts all rooms. Nothing is left behind when one cannot be started.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(loaded: &Loaded, surroundings: Surroundings) -> Result<Self, StartError> {
+        upstream::tls::install_crypto_provider();
+        let settings = &loaded.settings;
+        let (credentials, _) = loaded.read_credentials().map_err(StartError::Faults)?;
+        let (reporter, reports) = reports();
+        let clock = surroundings.clock;
+        let built = build::rooms(settings, &credentials, &clock, &reporter, surroundings.without)?;
+        let access = build::keyring(settings);
+        let cores = settings.cores.unwrap_or_else(available_cores);
+
+        let mut listening = Vec::new();
+        let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
+        for listener in &settings.listeners {
+            let (bound, served) = listen(listener, cores, &access)?;
+            let scheme = if served.tls.is_some() { "https" } else { "http" };
+            for (core, socket) in sockets.iter_mut().zip(bound.sockets) {
+                core.push((socket, served.clone()));
+            }
+            listening.push(Listening {
+                name: listener.name.clone(),
+                address: bound.address,
+                scheme,
+            });
+        }
+
+        let stop = Stop::default();
+        let shared = Arc::new(built.shared);
+        let limits = build::server_limits(settings, cores);
+        let mut threads = Vec::new();
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let started = core::start(number, sockets, &shared, &built.origins, limits, &stop);
+            match started {
+                Ok(thread) => threads.push(Handle::current().spawn_blocking(move || {
+                    // A core that panicked has said so already; the others go on.
+                    _ = thread.join();
+                })),
+                Err(error) => {
+                    stop.accepting.cancel();
+                    stop.everything.cancel();
+                    return Err(StartError::Core(error));
+                }
+            }
+        }
+        Ok(Self {
+            listening,
+            stop,
+            cores: threads,
+            broker: shared.broker.clone(),
+            reading: tokio::spawn(reports.run(surroundings.readers)),
+            timeouts: settings.timeouts.clone(),
+            clock,
+        })
+    }
+
+    /// The listeners, with their real ports.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Stops in order: no new connections, running requests end within the drain time, sessions are logged out within
+    /// the logout time, the last events are read.
+    pub async fn stop(self) -> LogoutReport {
+        self.stop.accepting.cancel();
+        let drain = self.clock.sleep(self.timeouts.drain);
+        let stop = self.stop.everything.clone();
+        let cores = async {
+            for core in self.cores {
+                // The thread's own panic was reported by the thread.
+                _ = core.await;
+            }
+        };
+        let mut cores = std::pin::pin!(cores);
+        tokio::select! {
+            () = cores.as_mut() => {}
+            () = drain => {
+                stop.cancel();
+                cores.await;
+            }
+        }
+        for listener in &self.listening {
+            listener.address.clean_up();
+        }
+        let report = self.broker.stop(self.timeouts.logout).await;
+        drop(self.broker);
+        // Reports end when the last reporter is gone; a task that still holds one is not waited for.
+        _ = tokio::time::timeout(LAST_EVENTS, self.reading).await;
+        report
+    }
+}
+
+/// How long the last events may take to be read.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
+fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn listen(
+    listener: &settings::Listener,
+    cores: usize,
+    access: &Arc<crate::access::Keyring>,
+) -> Result<(server::Bound, server::Listener), StartError> {
+    let tls = listener
+        .tls
+        .as_ref()
+        .map(|tls| server::tls_server(&tls.certificate, &tls.key))
+        .transpose()
+        .map_err(BuildError::from)?;
+    let address = build::address(&listener.address);
+    let bound = server::bind(&address, cores).map_err(|source| StartError::Listen {
+        name: listener.name.clone(),
+        address,
+        source,
+    })?;
+    Ok((bound, server::Listener { tls, access: build::access(listener.access, access) }))
+}
+
+/// Judges and reads the settings, with the recipes that they name.
+///
+/// # Errors
+/// All faults at once.
+pub fn load(sources: &settings::Sources) -> Result<Loaded, Faults> {
+    Settings::load(sources, &recipe_shape)
+}

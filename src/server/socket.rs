@@ -1,0 +1,253 @@
+//! Sockets that clients connect to: one for each core and address, so that no core waits for another.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::{Domain, Protocol, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// Connections that may wait to be accepted, on each socket.
+const BACKLOG: i32 = 1024;
+
+/// Only the user who runs Doorward, and the group, may connect.
+const UNIX_SOCKET_MODE: u32 = 0o660;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP; port 0 is any free port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// The sockets of one listener, one for each core.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where they listen, with the real port.
+    pub address: Address,
+    /// The sockets.
+    pub sockets: Vec<Unregistered>,
+}
+
+/// A socket that no runtime knows yet.
+#[derive(Debug)]
+pub enum Unregistered {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// Unix.
+    Unix(StdUnixListener),
+}
+
+/// A socket on its core's runtime.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix.
+    Unix(UnixListener),
+}
+
+/// A connection from a client.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+}
+
+/// Binds `cores` sockets to one address.
+///
+/// # Errors
+/// When the address is taken or not allowed. A Unix socket that nobody listens at any more is replaced.
+pub fn bind(address: &Address, cores: usize) -> io::Result<Bound> {
+    match address {
+        Address::Tcp(address) => {
+            let first = bind_tcp(*address)?;
+            let address = first.local_addr()?;
+            let mut sockets = vec![Unregistered::Tcp(first)];
+            for _ in 1..cores {
+                sockets.push(Unregistered::Tcp(bind_tcp(address)?));
+            }
+            Ok(Bound { address: Address::Tcp(address), sockets })
+        }
+        Address::Unix(path) => {
+            let first = bind_unix(path)?;
+            let mut sockets = Vec::with_capacity(cores);
+            for _ in 1..cores {
+                sockets.push(Unregistered::Unix(first.try_clone()?));
+            }
+            sockets.push(Unregistered::Unix(first));
+            Ok(Bound { address: Address::Unix(path.clone()), sockets })
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
+    let listener = match StdUnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
+            std::fs::remove_file(path)?;
+            StdUnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_SOCKET_MODE))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A socket file that a process left behind when it died.
+fn is_abandoned(path: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+impl Unregistered {
+    /// Registers the socket with the current runtime.
+    ///
+    /// # Errors
+    /// When the runtime has no descriptor left.
+    pub fn register(self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => TcpListener::from_std(listener).map(Socket::Tcp),
+            Self::Unix(listener) => UnixListener::from_std(listener).map(Socket::Unix),
+        }
+    }
+}
+
+impl Socket {
+    /// Waits for a connection. Cancel safe.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), None))
+            }
+        }
+    }
+}
+
+impl Address {
+    /// Removes what the address leaves behind in the file system.
+    pub fn clean_up(&self) {
+        if let Self::Unix(path) = self {
+            // It may be gone already; then there is nothing to remove.
+            _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(out, "{address}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_core_gets_a_socket_at_the_same_port() {
+        let bound = bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 3).unwrap();
+        assert_eq!(bound.sockets.len(), 3);
+        let Address::Tcp(address) = bound.address else { panic!("not TCP") };
+        assert_ne!(address.port(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_unix_socket_is_replaced_and_a_used_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix(folder.path().join("doorward.sock"));
+        drop(bind(&address, 1).unwrap());
+        let used = bind(&address, 2).unwrap();
+        assert_eq!(bind(&address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        used.address.clean_up();
+        drop(bind(&address, 1).unwrap());
+    }
+}
