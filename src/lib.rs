@@ -3,3 +3,5 @@
 //! The rooms, in reading order; `docs/ARCHITECTURE.md` is the map.
 
 pub mod clock;
+#[cfg(feature = "emulator")]
+pub mod emulator;

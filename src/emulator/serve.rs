@@ -1,0 +1,223 @@
+//! Accepts connections and walks each request: judge, force or answer, hold, send.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::response::Response;
+use http::Request;
+use http::request::Parts;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use socket2::{SockRef, Socket};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::admin;
+use super::compress::{Coding, compressed};
+use super::control::Control;
+use super::force::Forced;
+use super::record::raw_target;
+
+/// So many connections are open at once; further ones wait in the listener's backlog.
+const CONNECTIONS_MAX: usize = 16_384;
+
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A client that does not finish its TLS handshake by then is dropped.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// The longest request body that a handler reads whole.
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Answers on every connection of one emulator.
+pub struct Server {
+    control: Control,
+    vendor: Router,
+    admin: Router,
+    acceptor: Option<TlsAcceptor>,
+}
+
+/// The connection is to be reset instead of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("a forced connection reset")]
+struct Reset;
+
+/// One client's connection, as its requests see it.
+struct Peer {
+    address: SocketAddr,
+    /// A second handle of the socket: closing is otherwise not ours to shape.
+    socket: Option<Socket>,
+}
+
+impl Server {
+    pub fn new(control: Control, acceptor: Option<TlsAcceptor>) -> Arc<Self> {
+        let vendor = Arc::clone(control.site()).router();
+        let vendor = vendor.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        let admin = admin::router(control.clone());
+        Arc::new(Self { control, vendor, admin, acceptor })
+    }
+
+    /// Serves until `stopping`; then ends every connection.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, stopping: CancellationToken) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                Some(_) = connections.join_next() => {}
+                (permit, accepted) = accept(&listener, &room) => {
+                    // A connection that failed in the backlog is not ours; that no more files
+                    // can be opened passes only with time.
+                    let Ok((stream, address)) = accepted else {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    };
+                    let server = Arc::clone(&self);
+                    connections.spawn(async move {
+                        server.connection(stream, address).await;
+                        drop(permit);
+                    });
+                }
+            }
+        }
+        drop(listener);
+        connections.shutdown().await;
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        _ = stream.set_nodelay(true);
+        let socket = SockRef::from(&stream).try_clone().ok();
+        let peer = Arc::new(Peer { address, socket });
+        match self.acceptor.clone() {
+            None => self.serve(stream, peer).await,
+            Some(acceptor) => {
+                let handshake = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream));
+                if let Ok(Ok(stream)) = handshake.await {
+                    self.serve(stream, peer).await;
+                }
+            }
+        }
+    }
+
+    async fn serve<S>(self: Arc<Self>, stream: S, peer: Arc<Peer>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(move |request| {
+            let (server, peer) = (Arc::clone(&self), Arc::clone(&peer));
+            async move { server.answer(request, &peer).await }
+        });
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new());
+        builder.http2().timer(TokioTimer::new());
+        // However the client ended it, there is nobody left to tell.
+        _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    /// One request, straight through.
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Result<Response, Reset> {
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(ConnectInfo(peer.address));
+        if admin::is_admin(&head) {
+            let request = Request::from_parts(head, Body::new(body));
+            return Ok(routed(&self.admin, request).await);
+        }
+
+        let house = self.control.house();
+        let judged = self.control.site().judge(&head);
+        let under_way = house.tally.arrived(judged);
+        let record = house.records.arrived(&head, judged.credential);
+        let line = format!("{} {}", head.method, raw_target(&head));
+        let held = house.holds.matching(&line);
+        let forced = house.forced.take(&line);
+        let coding = self.control.site().compresses().then(|| Coding::accepted(&head.headers));
+
+        let (body, read) = counted(body);
+        let response = self.response(head, body, forced.as_ref()).await;
+        let response = match coding.flatten() {
+            Some(coding) => compressed(response, coding).await,
+            None => response,
+        };
+        if let Some(forced) = &forced {
+            house.tally.forced();
+            house.clock.sleep(forced.delay).await;
+        }
+        if let Some(place) = held {
+            place.wait().await;
+        }
+        drop(under_way);
+
+        let read = read.load(Ordering::Relaxed);
+        if forced.is_some_and(|forced| forced.reset) {
+            house.records.answered(record, None, read);
+            peer.reset();
+            return Err(Reset);
+        }
+        house.records.answered(record, Some(response.status().as_u16()), read);
+        Ok(response)
+    }
+
+    async fn response(&self, head: Parts, body: Body, forced: Option<&Forced>) -> Response {
+        // What was forced was judged when it was asked for, so it can be sent.
+        if let Some(response) = forced.and_then(|forced| forced.answer().ok().flatten()) {
+            return response;
+        }
+        if self.control.house().maintenance.load(Ordering::Relaxed) {
+            return self.control.site().maintenance();
+        }
+        routed(&self.vendor, Request::from_parts(head, body)).await
+    }
+}
+
+impl Peer {
+    /// Has the kernel send a reset instead of a clean end once the connection is dropped.
+    fn reset(&self) {
+        if let Some(socket) = &self.socket {
+            _ = socket.set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+type Accepted = std::io::Result<(TcpStream, SocketAddr)>;
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (Option<OwnedSemaphorePermit>, Accepted) {
+    // The semaphore is never closed.
+    let permit = Arc::clone(room).acquire_owned().await.ok();
+    (permit, listener.accept().await)
+}
+
+async fn routed(router: &Router, request: Request<Body>) -> Response {
+    match router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The same body, and how much of it has been read.
+fn counted(body: Incoming) -> (Body, Arc<AtomicU64>) {
+    let read = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&read);
+    let body = body.map_frame(move |frame| {
+        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+        seen.fetch_add(bytes, Ordering::Relaxed);
+        frame
+    });
+    (Body::new(body), read)
+}

@@ -1,0 +1,47 @@
+//! Switches: points where public sources disagree or are silent, so that the emulator offers each
+//! behaviour. A vendor's switches are one serde struct; its fields' docs are the list.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A switch that cannot be turned so.
+#[derive(Debug, thiserror::Error)]
+pub enum UnknownSwitch {
+    /// No switch has this name.
+    #[error("no switch is called {name:?}; there are {known}")]
+    Name {
+        /// What was asked for.
+        name: String,
+        /// The vendor's switches.
+        known: String,
+    },
+    /// The switch does not take this value.
+    #[error("switch {name:?} does not take this value")]
+    Value {
+        /// The switch.
+        name: String,
+        /// What it takes.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// The same switches with one of them turned.
+pub fn turned<S>(switches: &S, name: &str, value: Value) -> Result<S, UnknownSwitch>
+where
+    S: Serialize + DeserializeOwned,
+{
+    let unreadable = |source| UnknownSwitch::Value { name: name.to_owned(), source };
+    let mut all = serde_json::to_value(switches).map_err(unreadable)?;
+    match all.get_mut(name) {
+        Some(switch) => *switch = value,
+        None => return Err(UnknownSwitch::Name { name: name.to_owned(), known: names(&all) }),
+    }
+    serde_json::from_value(all).map_err(unreadable)
+}
+
+fn names(all: &Value) -> String {
+    let names = all.as_object().into_iter().flat_map(|switches| switches.keys());
+    names.map(String::as_str).collect::<Vec<_>>().join(", ")
+}

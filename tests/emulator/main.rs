@@ -1,0 +1,4 @@
+//! The emulators alone, driven over real HTTP on loopback: each row of their contract.
+
+mod client;
+mod frame;
