@@ -44,7 +44,7 @@ pub use counters::Counters;
 pub use force::{Forced, ForcedError};
 pub use hold::Hold;
 pub use record::{Credential, RequestRecord};
-pub use switches::UnknownSwitch;
+pub use switches::{Status, UnknownSwitch};
 pub use totp::{Totp, TotpError};
 pub use user::{Kind, User};
 

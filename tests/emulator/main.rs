@@ -1,4 +1,6 @@
 //! The emulators alone, driven over real HTTP on loopback: each row of their contract.
 
 mod client;
+mod contentstack;
+mod contentstack_calls;
 mod frame;
