@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import dns from "node:dns";
 import { statSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
-import * as contentstack from "@contentstack/management";
+import contentstack from "@contentstack/management";
 import { phases, settings } from "./phases.mjs";
 
 // The SDK repeats a request after a 429, 5xx or broken connection; to an IP address or `localhost`

@@ -4,3 +4,5 @@ mod client;
 mod contentstack;
 mod contentstack_calls;
 mod frame;
+mod thoughtspot;
+mod thoughtspot_v2;

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::accounts::stable_guid;
 
-/// The Liveboard that nobody may read: its name and, by name, its GUID.
-pub(super) const PRIVATE_LIVEBOARD: &str = "Board Minutes";
+/// The name of the Liveboard that nobody may read.
+pub const PRIVATE_LIVEBOARD: &str = "Board Minutes";
 
 /// So many objects fit; then an import is refused.
 const OBJECTS_MAX: usize = 10_000;

@@ -2,8 +2,10 @@
 //! bearer tokens).
 //!
 //! It knows two orgs, a user who may do everything in both ([`LOGIN`], [`PASSWORD`]), the key of
-//! trusted authentication ([`SECRET_KEY`]) and a Liveboard that nobody may read. Its switches, by
-//! name with their defaults, are served at `/__admin/switches`.
+//! trusted authentication ([`SECRET_KEY`]) and a Liveboard that nobody may read
+//! ([`PRIVATE_LIVEBOARD`]). The contract's rows T-1 to T-11 are tested in
+//! `tests/emulator/thoughtspot*.rs`. Where public sources disagree or are silent there is a switch
+//! ([`Switches`]). Source: developers.thoughtspot.com/docs.
 
 mod accounts;
 mod answers;
@@ -28,15 +30,15 @@ use axum::routing::get;
 use http::request::Parts;
 use serde_json::Value;
 
-pub use accounts::SECRET_KEY;
-
-use super::house::{House, lock};
+pub use super::house::{House, lock};
 use super::site::{Judged, Site};
 use super::switches::{UnknownSwitch, turned};
 use super::user::User;
 use crate::clock::Moment;
 use accounts::Accounts;
+pub use accounts::SECRET_KEY;
 use library::Library;
+pub use library::PRIVATE_LIVEBOARD;
 use rate::Rates;
 use sessions::Sessions;
 use switches::Switches;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Every switch of the ThoughtSpot emulator; times are on the emulator's clock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Switches {
+pub struct Switches {
     /// What a login with cookies answers: 204, or 200 with an empty body.
     pub login_status: u16,
     /// What a call with cookies gets without `X-Requested-By`: 403 or 400.
@@ -63,7 +63,7 @@ impl Default for Switches {
 
 impl Switches {
     /// How long a session lives without a call.
-    pub fn idle(&self, remembered: bool) -> Duration {
+    pub(super) fn idle(&self, remembered: bool) -> Duration {
         let seconds = if remembered { self.remembered_idle_seconds } else { self.idle_seconds };
         Duration::from_secs(seconds)
     }
