@@ -11,7 +11,7 @@ use crate::emulator::user::{Kind, User};
 pub const SECRET_KEY: &str = "trusted-key-0f8b63c1-5d2e-4b7a-9c11";
 
 /// The orgs of the cluster: number and name.
-pub(super) const ORGS: [(u32, &str); 2] = [(0, "Primary"), (1, "Sandbox")];
+pub const ORGS: [(u32, &str); 2] = [(0, "Primary"), (1, "Sandbox")];
 
 /// So many refused passwords in a row lock an account (ThoughtSpot documentation, "Security
 /// events").
@@ -22,11 +22,11 @@ const LOCKED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Everybody the cluster knows, by login.
 #[derive(Debug, Default)]
-pub(super) struct Accounts(BTreeMap<String, Account>);
+pub struct Accounts(BTreeMap<String, Account>);
 
 /// Somebody the cluster knows.
 #[derive(Debug)]
-pub(super) struct Account {
+pub struct Account {
     user: User,
     /// The GUID, the same in every run.
     pub id: String,
@@ -43,14 +43,14 @@ pub(super) struct Account {
 
 /// What somebody proves a login with.
 #[derive(Clone, Copy)]
-pub(super) enum Proof<'a> {
+pub enum Proof<'a> {
     Password(&'a str),
     SecretKey(&'a str),
 }
 
 /// Why a proof was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub enum Refused {
     /// Unknown user, wrong password or wrong key.
     Wrong,
     /// The same, and it was the one that locked the account.
@@ -142,7 +142,7 @@ impl Account {
 }
 
 /// A GUID that depends on the name alone: an object's identity, not a credential.
-pub(super) fn stable_guid(name: &str) -> String {
+pub fn stable_guid(name: &str) -> String {
     use aws_lc_rs::digest::{SHA256, digest};
 
     let digits = data_encoding::HEXLOWER.encode(digest(&SHA256, name.as_bytes()).as_ref());
@@ -150,7 +150,7 @@ pub(super) fn stable_guid(name: &str) -> String {
 }
 
 /// The first 32 digits in the five groups of a GUID.
-pub(super) fn grouped(digits: &str) -> String {
+pub fn grouped(digits: &str) -> String {
     let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
     groups.map(|group| digits.get(group).unwrap_or_default()).join("-")
 }

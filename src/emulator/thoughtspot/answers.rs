@@ -13,7 +13,7 @@ use crate::emulator::mint::Mint;
 
 /// Why a call is refused.
 #[derive(Clone, Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The cluster cannot do it: trusted authentication is off.
     Off(&'static str),
     /// A field is missing or wrong.
@@ -87,7 +87,7 @@ impl Failure {
 }
 
 /// The page that answers everything during maintenance, with 200.
-pub(super) fn maintenance_page() -> Response {
+pub fn maintenance_page() -> Response {
     Html(
         "<!DOCTYPE html><html><head><title>Site Maintenance</title></head><body>\
           <h1>Site Maintenance</h1><p>Service will be online shortly.</p></body></html>\n",
@@ -96,22 +96,22 @@ pub(super) fn maintenance_page() -> Response {
 }
 
 /// The page of the cluster's own front end.
-pub(super) async fn front_page() -> Html<&'static str> {
+pub async fn front_page() -> Html<&'static str> {
     Html("<!DOCTYPE html><html><head><title>ThoughtSpot</title></head><body></body></html>\n")
 }
 
 /// An identity that is no credential.
-pub(super) fn object_guid(mint: &Mint) -> String {
+pub fn object_guid(mint: &Mint) -> String {
     grouped(&(mint.id() + &mint.id()))
 }
 
 /// The name of an org.
-pub(super) fn org_name(org: u32) -> &'static str {
+pub fn org_name(org: u32) -> &'static str {
     ORGS.iter().find(|(number, _)| *number == org).map_or("Unknown", |(_, name)| name)
 }
 
 /// The `User` of v2, complete.
-pub(super) fn user(account: &Account, org: u32) -> Value {
+pub fn user(account: &Account, org: u32) -> Value {
     let orgs: Vec<Value> =
         account.orgs.iter().map(|org| json!({ "id": org, "name": org_name(*org) })).collect();
     let mut user = json!({
@@ -175,7 +175,7 @@ fn user_traits() -> Value {
 }
 
 /// What v1's `session/info` says; it shows a bearer of the session.
-pub(super) fn session_info(account: &Account, org: u32, token: &str) -> Value {
+pub fn session_info(account: &Account, org: u32, token: &str) -> Value {
     json!({
         "userName": account.login(),
         "userGUID": account.id,
@@ -193,7 +193,7 @@ pub(super) fn session_info(account: &Account, org: u32, token: &str) -> Value {
 }
 
 /// The `Token` of v2, complete.
-pub(super) fn token(account: &Account, token: &Token) -> Value {
+pub fn token(account: &Account, token: &Token) -> Value {
     json!({
         "token": token.value,
         "creation_time_in_millis": token.created,
@@ -205,7 +205,7 @@ pub(super) fn token(account: &Account, token: &Token) -> Value {
 }
 
 /// The `AccessToken` of v2, which `auth/token/custom` gives.
-pub(super) fn access_token(account: &Account, token: &Token, mint: &Mint) -> Value {
+pub fn access_token(account: &Account, token: &Token, mint: &Mint) -> Value {
     json!({
         "id": object_guid(mint),
         "token": token.value,
@@ -218,7 +218,7 @@ pub(super) fn access_token(account: &Account, token: &Token, mint: &Mint) -> Val
 }
 
 /// What `auth/token/validate` says of a live token.
-pub(super) fn validation(account: &Account, token: &Token) -> Value {
+pub fn validation(account: &Account, token: &Token) -> Value {
     json!({
         "creation_time_in_millis": token.created,
         "expiration_time_in_millis": token.expires,
@@ -245,4 +245,4 @@ fn privileges(account: &Account) -> Vec<&'static str> {
 }
 
 /// When everything on the cluster was made: 2026-01-01.
-pub(super) const CREATED_MILLIS: u64 = 1_767_225_600_000;
+pub const CREATED_MILLIS: u64 = 1_767_225_600_000;

@@ -12,15 +12,15 @@ use crate::emulator::record::raw_target;
 use crate::emulator::site;
 
 /// The public part of REST API v1.
-pub(super) const V1: &str = "/callosum/v1/tspublic/v1";
+pub const V1: &str = "/callosum/v1/tspublic/v1";
 /// The part of v1 that ThoughtSpot's own pages use.
-pub(super) const V1_INTERNAL: &str = "/callosum/v1";
+pub const V1_INTERNAL: &str = "/callosum/v1";
 /// REST API v2.
-pub(super) const V2: &str = "/api/rest/2.0";
+pub const V2: &str = "/api/rest/2.0";
 
 /// Which of the two APIs; they differ in how they say no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub enum Version {
     V1,
     V2,
 }
@@ -32,7 +32,7 @@ impl Version {
 }
 
 /// What a call needs.
-pub(super) fn need(head: &Parts) -> site::Call {
+pub fn need(head: &Parts) -> site::Call {
     let path = head.uri.path();
     let call = path.strip_prefix(V1).or_else(|| path.strip_prefix(V2)).unwrap_or(path);
     match (&head.method, call) {
@@ -45,7 +45,7 @@ pub(super) fn need(head: &Parts) -> site::Call {
 }
 
 /// Head and body of a call; handlers read their fields from it.
-pub(super) struct Incoming {
+pub struct Incoming {
     pub head: Parts,
     pub body: Bytes,
 }
@@ -85,7 +85,7 @@ impl Incoming {
 
 /// Names and values as HTML forms write them.
 #[derive(Debug)]
-pub(super) struct Fields(Vec<(String, String)>);
+pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
     fn read(text: &str) -> Self {
@@ -111,12 +111,12 @@ fn decoded((name, value): (&str, &str)) -> (String, String) {
 }
 
 /// A text field of a JSON object, unless it is missing or empty.
-pub(super) fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+pub fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
 /// A flag that clients send as `true` and as `"true"`.
-pub(super) fn flag(object: &Value, name: &str) -> bool {
+pub fn flag(object: &Value, name: &str) -> bool {
     match object.get(name) {
         Some(Value::Bool(flag)) => *flag,
         Some(Value::String(flag)) => flag == "true",
@@ -125,7 +125,7 @@ pub(super) fn flag(object: &Value, name: &str) -> bool {
 }
 
 /// A number that clients send as `1` and as `"1"`.
-pub(super) fn number(object: &Value, name: &str) -> Option<u64> {
+pub fn number(object: &Value, name: &str) -> Option<u64> {
     match object.get(name)? {
         Value::Number(number) => number.as_u64(),
         Value::String(number) => number.parse().ok(),

@@ -19,13 +19,20 @@ use crate::emulator::record::Credential;
 use crate::emulator::site::{Call, Judged};
 
 /// ThoughtSpot's guard against forged requests: any value will do.
-pub(super) const REQUESTED_BY: &str = "x-requested-by";
+pub const REQUESTED_BY: &str = "x-requested-by";
 
 /// Who makes a call, for the handlers.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
+pub struct Caller {
     pub key: Key,
     pub owner: Owner,
+}
+
+/// Why a call is not let through.
+enum NotAdmitted {
+    Refused(Failure),
+    /// As a cluster with SAML does.
+    ToLoginPage,
 }
 
 impl ThoughtSpot {
@@ -45,7 +52,7 @@ impl ThoughtSpot {
         Judged { call: need(head), credential }
     }
 
-    fn admit(&self, head: &Parts) -> Result<Caller, Response> {
+    fn admit(&self, head: &Parts) -> Result<Caller, NotAdmitted> {
         let switches = self.switches();
         let presented = Presented::on(&head.headers);
         let sessions = lock(&self.sessions);
@@ -54,14 +61,15 @@ impl ThoughtSpot {
         drop(sessions);
         let Some(caller) = caller else {
             return Err(if switches.saml {
-                (StatusCode::FOUND, [(header::LOCATION, "/login")]).into_response()
+                NotAdmitted::ToLoginPage
             } else {
-                self.refuse(head, Failure::Unauthorized(UNAUTHORIZED))
+                NotAdmitted::Refused(Failure::Unauthorized(UNAUTHORIZED))
             });
         };
         let by_cookie = presented.bearer.is_none();
         if (by_cookie || Version::of(head) == Version::V1) && !requested_by(&head.headers) {
-            return Err(self.refuse(head, Failure::NotRequestedBy(switches.requested_by_refusal)));
+            let failure = Failure::NotRequestedBy(switches.requested_by_refusal);
+            return Err(NotAdmitted::Refused(failure));
         }
         Ok(caller)
     }
@@ -98,16 +106,12 @@ const UNAUTHORIZED: &str = "Authentication token could not be authenticated by a
                             realms. Please ensure that at least one realm can authenticate it.";
 
 /// Whether the header against forged requests is there.
-pub(super) fn requested_by(headers: &HeaderMap) -> bool {
+pub fn requested_by(headers: &HeaderMap) -> bool {
     headers.get(REQUESTED_BY).is_some_and(|value| !value.is_empty())
 }
 
 /// Stands around the router.
-pub(super) async fn gate(
-    State(site): State<Arc<ThoughtSpot>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub async fn gate(State(site): State<Arc<ThoughtSpot>>, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
     if site.too_fast(&head) {
         return site.refuse(&head, Failure::TooMany);
@@ -119,7 +123,10 @@ pub(super) async fn gate(
                 admitted = Some(caller.key);
                 head.extensions.insert(caller);
             }
-            Err(refusal) => return refusal,
+            Err(NotAdmitted::Refused(failure)) => return site.refuse(&head, failure),
+            Err(NotAdmitted::ToLoginPage) => {
+                return (StatusCode::FOUND, [(header::LOCATION, "/login")]).into_response();
+            }
         }
     }
     let mut response = next.run(Request::from_parts(head, body)).await;
@@ -130,7 +137,7 @@ pub(super) async fn gate(
 }
 
 /// Adds cookies to an answer.
-pub(super) fn set_cookies(response: &mut Response, cookies: Vec<String>) {
+pub fn set_cookies(response: &mut Response, cookies: Vec<String>) {
     for cookie in cookies {
         // A cookie of ours is plain text.
         if let Ok(value) = HeaderValue::try_from(cookie) {
@@ -140,7 +147,7 @@ pub(super) fn set_cookies(response: &mut Response, cookies: Vec<String>) {
 }
 
 /// An empty answer with cookies.
-pub(super) fn with_cookies(status: u16, cookies: Vec<String>) -> Response {
+pub fn with_cookies(status: u16, cookies: Vec<String>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::NO_CONTENT);
     let mut response = status.into_response();
     set_cookies(&mut response, cookies);

@@ -12,11 +12,11 @@ const OBJECTS_MAX: usize = 10_000;
 
 /// Every object, in the order in which it was made.
 #[derive(Debug)]
-pub(super) struct Library(Vec<Object>);
+pub struct Library(Vec<Object>);
 
 /// One object.
 #[derive(Clone, Debug)]
-pub(super) struct Object {
+pub struct Object {
     pub id: String,
     pub name: String,
     pub kind: Kind,
@@ -27,7 +27,7 @@ pub(super) struct Object {
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     Liveboard,
     Answer,
     Table,
@@ -35,7 +35,7 @@ pub(super) enum Kind {
 
 /// What a search asks for; each field that is none matches all.
 #[derive(Debug, Default)]
-pub(super) struct Search<'a> {
+pub struct Search<'a> {
     pub kind: Option<Kind>,
     /// Case does not count, `%` stands for any text.
     pub pattern: Option<&'a str>,
@@ -45,7 +45,7 @@ pub(super) struct Search<'a> {
 
 /// A TML document, as far as the cluster must understand it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Tml {
+pub struct Tml {
     pub kind: Kind,
     pub name: String,
 }
@@ -181,7 +181,7 @@ impl Tml {
 
 /// The texts in a list as v1 clients write it: JSON, or as Python prints a list of strings, which
 /// ThoughtSpot takes as well.
-pub(super) fn listed_texts(list: &str) -> Option<Vec<String>> {
+pub fn listed_texts(list: &str) -> Option<Vec<String>> {
     if let Ok(texts) = serde_json::from_str(list) {
         return Some(texts);
     }

@@ -21,7 +21,7 @@ const RECORDS_DEFAULT: u64 = 10;
 
 type Site = State<Arc<ThoughtSpot>>;
 
-pub(super) fn routes() -> Router<Arc<ThoughtSpot>> {
+pub fn routes() -> Router<Arc<ThoughtSpot>> {
     Router::new()
         .route(&format!("{V1}/metadata/list"), get(list))
         .route(&format!("{V1}/metadata/details"), get(details))

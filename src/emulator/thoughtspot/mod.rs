@@ -62,7 +62,6 @@ pub(super) fn site(house: &Arc<House>) -> Arc<dyn Site> {
 }
 
 /// The cluster. Where two of its books are locked at once, it is in the order of the fields.
-#[derive(Debug)]
 struct ThoughtSpot {
     house: Arc<House>,
     switches: Mutex<Switches>,

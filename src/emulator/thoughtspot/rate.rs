@@ -14,7 +14,7 @@ const ADDRESSES_MAX: usize = 1024;
 /// The vendor documents 100 requests a second with a burst of 10; here that is a bucket of 110
 /// which gains 100 a second.
 #[derive(Debug, Default)]
-pub(super) struct Rates(HashMap<IpAddr, Bucket>);
+pub struct Rates(HashMap<IpAddr, Bucket>);
 
 #[derive(Debug)]
 struct Bucket {

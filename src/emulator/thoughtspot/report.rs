@@ -35,7 +35,7 @@ const CHUNK_BYTES: usize = 4096;
 
 type Site = State<Arc<ThoughtSpot>>;
 
-pub(super) fn routes() -> Router<Arc<ThoughtSpot>> {
+pub fn routes() -> Router<Arc<ThoughtSpot>> {
     Router::new()
         .route(&format!("{V1}/export/pinboard/pdf"), post(pinboard))
         .route(&format!("{V2}/report/liveboard"), post(liveboard))

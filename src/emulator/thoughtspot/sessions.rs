@@ -10,11 +10,11 @@ use crate::clock::Moment;
 use crate::emulator::mint::Mint;
 
 /// The cookie that names a session.
-pub(super) const SESSION_COOKIE: &str = "JSESSIONID";
+pub const SESSION_COOKIE: &str = "JSESSIONID";
 /// The cookie that names the browser.
-pub(super) const CLIENT_COOKIE: &str = "clientId";
+pub const CLIENT_COOKIE: &str = "clientId";
 /// A load balancer's cookie.
-pub(super) const AFFINITY_COOKIE: &str = "AWSALB";
+pub const AFFINITY_COOKIE: &str = "AWSALB";
 
 /// So many sessions and tokens are kept; the oldest gives way.
 const KEPT_MAX: usize = 20_000;
@@ -27,7 +27,7 @@ const TOKEN_CHARACTERS: usize = 96;
 
 /// Everything that a request may prove itself with.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub struct Sessions {
     next: u64,
     sessions: BTreeMap<u64, Session>,
     tokens: BTreeMap<u64, Token>,
@@ -50,7 +50,7 @@ struct Session {
 
 /// A bearer token.
 #[derive(Clone, Debug)]
-pub(super) struct Token {
+pub struct Token {
     pub owner: Owner,
     pub value: String,
     pub scope: Scope,
@@ -64,7 +64,7 @@ pub(super) struct Token {
 
 /// What a token is good for.
 #[derive(Clone, Debug)]
-pub(super) enum Scope {
+pub enum Scope {
     Full,
     /// One object.
     Object(String),
@@ -72,21 +72,21 @@ pub(super) enum Scope {
 
 /// Whose session or token it is, and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub struct Owner {
     pub login: String,
     pub org: u32,
 }
 
 /// Which session or token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub enum Key {
     Session(u64),
     Token(u64),
 }
 
 /// The credentials on a request, as they stand there.
 #[derive(Debug, Default)]
-pub(super) struct Presented {
+pub struct Presented {
     pub bearer: Option<String>,
     session: Option<String>,
     client: Option<String>,

@@ -63,7 +63,7 @@ impl Default for Switches {
 
 impl Switches {
     /// How long a session lives without a call.
-    pub(super) fn idle(&self, remembered: bool) -> Duration {
+    pub fn idle(&self, remembered: bool) -> Duration {
         let seconds = if remembered { self.remembered_idle_seconds } else { self.idle_seconds };
         Duration::from_secs(seconds)
     }

@@ -24,7 +24,7 @@ const SESSION_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Site = State<Arc<ThoughtSpot>>;
 
-pub(super) fn routes() -> Router<Arc<ThoughtSpot>> {
+pub fn routes() -> Router<Arc<ThoughtSpot>> {
     Router::new()
         .route(&format!("{V1}/session/auth/token"), post(trusted))
         .route(&format!("{V2}/auth/token/full"), post(full))

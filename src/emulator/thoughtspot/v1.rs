@@ -18,11 +18,11 @@ use super::sessions::Owner;
 use crate::emulator::house::lock;
 
 /// What every refused login says: it does not tell why.
-pub(super) const REFUSED: &str = "Login or logout failure. Unauthorized";
+pub const REFUSED: &str = "Login or logout failure. Unauthorized";
 
 type Site = State<Arc<ThoughtSpot>>;
 
-pub(super) fn routes() -> Router<Arc<ThoughtSpot>> {
+pub fn routes() -> Router<Arc<ThoughtSpot>> {
     Router::new()
         .route(&format!("{V1}/session/login"), post(login))
         .route(&format!("{V1}/session/login/token"), get(login_by_token).post(login_by_token))
@@ -35,7 +35,7 @@ pub(super) fn routes() -> Router<Arc<ThoughtSpot>> {
 }
 
 /// Anything that is nowhere.
-pub(super) async fn nothing_here(State(site): Site, call: Incoming) -> Response {
+pub async fn nothing_here(State(site): Site, call: Incoming) -> Response {
     site.refuse(&call.head, Failure::NotFound)
 }
 

@@ -20,7 +20,7 @@ use crate::emulator::house::lock;
 
 type Site = State<Arc<ThoughtSpot>>;
 
-pub(super) fn routes() -> Router<Arc<ThoughtSpot>> {
+pub fn routes() -> Router<Arc<ThoughtSpot>> {
     Router::new()
         .route(&format!("{V2}/auth/session/login"), post(login))
         .route(&format!("{V2}/auth/session/logout"), post(logout))
