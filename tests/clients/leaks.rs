@@ -1,19 +1,15 @@
 //! The search for session material and passwords in what a client saw, in every form that a value
 //! takes on its way: as it is, base64, percent, JSON.
 
-use crate::transcript::find;
-
-/// The values of `secrets` of which some form is in `bytes`, with the form's name.
+/// The values of `secrets` of which some form is in `bytes`, with the name of the first such form.
 pub fn leaks<'a>(secrets: &'a [String], bytes: &[u8]) -> Vec<(&'a str, &'static str)> {
-    let mut found = Vec::new();
-    for secret in secrets {
-        for (name, form) in forms(secret) {
-            if find(bytes, form.as_bytes()).is_some() {
-                found.push((secret.as_str(), name));
-            }
-        }
-    }
-    found
+    // What is no text becomes replacement characters; whatever is text stays as it is.
+    let text = String::from_utf8_lossy(bytes);
+    let leaked = |secret: &'a String| {
+        let found = forms(secret).into_iter().find(|(_, form)| text.contains(form));
+        found.map(|(name, _)| (secret.as_str(), name))
+    };
+    secrets.iter().filter_map(leaked).collect()
 }
 
 fn forms(secret: &str) -> Vec<(&'static str, String)> {

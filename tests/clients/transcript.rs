@@ -102,7 +102,7 @@ fn take_chunks(mut bytes: &[u8]) -> (Vec<u8>, &[u8]) {
 }
 
 /// The position of the first `needle` in `bytes`.
-pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
 }
 

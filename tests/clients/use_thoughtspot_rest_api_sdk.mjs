@@ -10,17 +10,22 @@ import { phases, settings } from "./phases.mjs";
 
 const { baseUrl, direct } = settings;
 
-// Every way of the SDK to give credentials. It asks for a new token before every single call when
-// it is given a password.
-const password = direct
-  ? { username: settings.login, password: settings.password }
-  : { username: "nobody", password: "not-a-password" };
-const apis = [new ThoughtSpotRestApi(createBearerAuthenticationConfig(baseUrl, password))];
-if (!direct) {
-  apis.push(new ThoughtSpotRestApi(createBasicConfig(baseUrl)));
-  apis.push(
-    new ThoughtSpotRestApi(createBearerAuthenticationConfig(baseUrl, async () => "placeholder")),
-  );
+// Every way of the SDK to give credentials: with a password it asks for a new token before every
+// single call, a function of the user's own may keep one, and it works without any.
+const withPassword = (password) => createBearerAuthenticationConfig(baseUrl, password);
+const withToken = (token) => createBearerAuthenticationConfig(baseUrl, async () => token);
+const withNothing = createBasicConfig(baseUrl);
+const apis = (direct ? await directly() : through()).map((way) => new ThoughtSpotRestApi(way));
+
+async function directly() {
+  const password = { username: settings.login, password: settings.password };
+  const { token } = await new ThoughtSpotRestApi(withNothing).getFullAccessToken(password);
+  return [withPassword(password), withToken(token)];
+}
+
+function through() {
+  const nobody = { username: "nobody", password: "not-a-password" };
+  return [withPassword(nobody), withToken("placeholder"), withNothing];
 }
 
 await phases(
