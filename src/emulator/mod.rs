@@ -14,6 +14,7 @@ mod compress;
 pub mod contentstack;
 mod control;
 mod counters;
+mod download;
 mod force;
 mod hold;
 mod house;
@@ -25,7 +26,6 @@ mod site;
 mod switches;
 pub mod thoughtspot;
 mod totp;
-mod unbuilt;
 mod user;
 
 use std::fmt;

@@ -39,7 +39,7 @@ pub struct RequestRecord {
     pub credential: Credential,
     /// The answer's status; none while the answer is not sent, and for a connection reset.
     pub status: Option<u16>,
-    /// How much of the request's body was read before the answer.
+    /// The length of the request's body; none of one that broke off or was too long.
     pub body_bytes: u64,
 }
 

@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
-use axum::response::Response;
-use http::Request;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http_body_util::BodyExt;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// A client that does not finish its TLS handshake by then is dropped.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// The longest request body that a handler reads whole.
+/// The longest request body; a longer one gets 413.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Answers on every connection of one emulator.
@@ -66,7 +66,8 @@ struct Peer {
 impl Server {
     pub fn new(control: Control, acceptor: Option<TlsAcceptor>) -> Arc<Self> {
         let vendor = Arc::clone(control.site()).router();
-        let vendor = vendor.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+        // The walk below has bounded the body already.
+        let vendor = vendor.layer(DefaultBodyLimit::disable());
         let admin = admin::router(control.clone());
         Arc::new(Self { control, vendor, admin, acceptor })
     }
@@ -146,8 +147,18 @@ impl Server {
         let forced = house.forced.take(&line);
         let coding = self.control.site().compresses().then(|| Coding::accepted(&head.headers));
 
-        let (body, read) = counted(body);
-        let response = self.response(head, body, forced.as_ref()).await;
+        // Read whole before anything is said, as the vendors' front servers do: an answer that
+        // overtakes its request would reach the client as a broken connection.
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        let body = body.map(Collected::to_bytes);
+        let read = body.as_ref().map_or(0, |body| body.len() as u64);
+        let response = match body {
+            Ok(body) => self.response(head, Body::from(body), forced.as_ref()).await,
+            Err(error) if error.is::<LengthLimitError>() => {
+                StatusCode::PAYLOAD_TOO_LARGE.into_response()
+            }
+            Err(_) => return Err(Reset),
+        };
         let response = match coding.flatten() {
             Some(coding) => compressed(response, coding).await,
             None => response,
@@ -161,7 +172,6 @@ impl Server {
         }
         drop(under_way);
 
-        let read = read.load(Ordering::Relaxed);
         if forced.is_some_and(|forced| forced.reset) {
             house.records.answered(record, None, read);
             peer.reset();
@@ -208,16 +218,4 @@ async fn routed(router: &Router, request: Request<Body>) -> Response {
         Ok(response) => response,
         Err(never) => match never {},
     }
-}
-
-/// The same body, and how much of it has been read.
-fn counted(body: Incoming) -> (Body, Arc<AtomicU64>) {
-    let read = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&read);
-    let body = body.map_frame(move |frame| {
-        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-        seen.fetch_add(bytes, Ordering::Relaxed);
-        frame
-    });
-    (Body::new(body), read)
 }

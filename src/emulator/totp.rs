@@ -1,5 +1,6 @@
 //! Time-based one-time codes (RFC 6238): HMAC-SHA1, 30 s steps, six digits.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
@@ -14,7 +15,7 @@ const DIGITS: u32 = 6;
 /// The secret that a server and an authenticator app share.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Totp(hmac::Key);
+pub struct Totp(Arc<hmac::Key>);
 
 /// A secret that is not base32.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,7 @@ impl Totp {
             secret.chars().filter(|letter| !matches!(letter, ' ' | '=')).collect();
         let bytes =
             BASE32_NOPAD.decode(letters.to_ascii_uppercase().as_bytes()).map_err(|_| TotpError)?;
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &bytes)))
+        Ok(Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &bytes))))
     }
 
     /// The code that is shown at this wall time.

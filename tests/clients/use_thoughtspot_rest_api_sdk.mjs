@@ -78,6 +78,6 @@ async function round(api, mark) {
     file_format: "PDF",
   });
   const content = Buffer.from(await report.arrayBuffer());
-  assert.equal(content.subarray(0, 5).toString(), "%PDF-");
-  assert.equal(content.subarray(-6).toString(), "%%EOF\n");
+  assert.equal(content.length, 1024 * 1024);
+  assert.ok(content.every((byte, at) => byte === at % 251), "the report is another one");
 }

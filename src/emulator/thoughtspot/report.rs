@@ -1,9 +1,6 @@
 //! Large bodies: a report that streams, slowly if asked, and an upload as multipart.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,27 +8,15 @@ use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
-use bytes::Bytes;
 use http::header;
-use http_body::Frame;
+use http_body_util::BodyExt;
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::ThoughtSpot;
 use super::answers::Failure;
 use super::call::{Incoming, V1, V2, text};
 use super::gate::Caller;
-use crate::clock::Clock;
-
-/// How a report begins and ends, so that a reader can tell whether it has all of it.
-const FIRST: &[u8] = b"%PDF-1.7\n";
-const LAST: &[u8] = b"%%EOF\n";
-
-/// So many chunks lie in between.
-const CHUNKS: u32 = 64;
-
-/// The size of each.
-const CHUNK_BYTES: usize = 4096;
+use crate::emulator::download::download;
 
 type Site = State<Arc<ThoughtSpot>>;
 
@@ -107,45 +92,16 @@ impl ThoughtSpot {
             Ok(object) => object,
             Err(failure) => return self.refuse(&call.head, failure),
         };
-        let pause = Duration::from_millis(self.switches().report_pause_milliseconds);
-        let (chunks, body) = mpsc::channel(1);
-        // Ends with the answer's body, at the latest.
-        tokio::spawn(write_report(chunks, pause, self.house.clock.clone()));
+        let switches = self.switches();
+        let pause = Duration::from_millis(switches.download_pause_ms);
+        let body = download(switches.download_bytes, self.house.clock.clone(), pause);
+        // Whoever makes a report does not know its length beforehand.
+        let body = Body::new(body.map_frame(|frame| frame));
         let disposition = format!("attachment; filename=\"{}.pdf\"", object.name);
         let headers = [
             (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
             (header::CONTENT_DISPOSITION, disposition),
         ];
-        (headers, Body::new(Chunks(body))).into_response()
-    }
-}
-
-async fn write_report(chunks: mpsc::Sender<Bytes>, pause: Duration, clock: Clock) {
-    let middle = Bytes::from(vec![b'.'; CHUNK_BYTES]);
-    let middle = std::iter::repeat_n(middle, CHUNKS as usize);
-    let first = std::iter::once(Bytes::from_static(FIRST));
-    for chunk in first.chain(middle).chain(std::iter::once(Bytes::from_static(LAST))) {
-        tokio::select! {
-            () = chunks.closed() => return,
-            () = clock.sleep(pause) => {}
-        }
-        if chunks.send(chunk).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A body of chunks that are still being made.
-struct Chunks(mpsc::Receiver<Bytes>);
-
-impl http_body::Body for Chunks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+        (headers, body).into_response()
     }
 }

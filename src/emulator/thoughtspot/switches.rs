@@ -35,8 +35,10 @@ pub struct Switches {
     pub requests_per_second: u32,
     /// Calls beyond that in any one second.
     pub burst: u32,
-    /// The pause before each chunk of a report.
-    pub report_pause_milliseconds: u64,
+    /// How long a report is, in bytes. 1 MiB.
+    pub download_bytes: u64,
+    /// The pause before each further 64 KiB of a report, on the emulator's clock.
+    pub download_pause_ms: u64,
 }
 
 impl Default for Switches {
@@ -56,7 +58,8 @@ impl Default for Switches {
             saml: false,
             requests_per_second: 100,
             burst: 10,
-            report_pause_milliseconds: 0,
+            download_bytes: 1024 * 1024,
+            download_pause_ms: 0,
         }
     }
 }
