@@ -15,26 +15,17 @@ use crate::clock::Clock;
 
 /// The common rooms of one emulator.
 pub struct House {
-    /// Whose server it is.
     pub vendor: Vendor,
-    /// The time that everything in it lives in.
     pub clock: Clock,
-    /// Makes and remembers every credential.
     pub mint: Mint,
-    /// The counters.
     pub tally: Tally,
-    /// The latest requests.
     pub records: Records,
-    /// Answers that wait for their requests.
     pub forced: ForcedAnswers,
-    /// Answers that are kept back.
     pub holds: Holds,
-    /// Whether every call gets the maintenance page.
     pub maintenance: AtomicBool,
 }
 
 impl House {
-    /// Empty books.
     pub fn new(vendor: Vendor, address: SocketAddr, clock: Clock) -> Self {
         Self {
             vendor,

@@ -30,18 +30,19 @@ use axum::routing::get;
 use http::request::Parts;
 use serde_json::Value;
 
-pub use super::house::{House, lock};
+pub use accounts::SECRET_KEY;
+pub use library::PRIVATE_LIVEBOARD;
+pub use switches::Switches;
+
+use super::house::{House, lock};
 use super::site::{Judged, Site};
 use super::switches::{UnknownSwitch, turned};
 use super::user::User;
 use crate::clock::Moment;
 use accounts::Accounts;
-pub use accounts::SECRET_KEY;
 use library::Library;
-pub use library::PRIVATE_LIVEBOARD;
 use rate::Rates;
 use sessions::Sessions;
-use switches::Switches;
 
 /// The login of the user that is there from the start.
 pub const LOGIN: &str = "kettle@thoughtspot.example";
