@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use doorward::emulator::{Certificate, Emulator};
+use doorward::emulator::{Certificate, Emulator, Vendor, mfiles};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -97,7 +97,7 @@ impl Gateway {
 
 /// The address in a line such as `listening on http://127.0.0.1:40213`.
 fn bound_address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("://")?;
+    let (_, rest) = line.split_once("listening")?.1.split_once("://")?;
     let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
     rest[..end.unwrap_or(rest.len())].parse().ok()
 }
@@ -116,6 +116,11 @@ fn configuration(emulator: &Emulator, files: &Files<'_>) -> String {
     let upstream_tls = files
         .upstream_authority
         .map_or_else(String::new, |authority| format!("tls = {{ ca_file = {authority:?} }}\n"));
+    // A client that names no vault works in the one that the operator named.
+    let parameters = match vendor {
+        Vendor::MFiles => format!("vault = {:?}", mfiles::VAULT),
+        Vendor::Contentstack | Vendor::ThoughtSpot => String::new(),
+    };
     format!(
         r#"[listeners.main]
 address = "127.0.0.1:0"
@@ -124,6 +129,7 @@ access = "open"
 [upstreams.vendor]
 url = {origin:?}
 recipe = "{vendor}"
+parameters = {{ {parameters} }}
 {upstream_tls}
 [upstreams.vendor.accounts.user]
 username = {login:?}
