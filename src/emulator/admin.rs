@@ -17,6 +17,7 @@
 //! | `POST /__admin/clock` | `{"advance_ms": n}` | 204 |
 //! | `GET /__admin/clock` | | `{"wall_ms": since 1970}` |
 //! | `GET /__admin/issued` | | `[value, ...]` |
+//! | `POST /__admin/requests-with` | `{"session": token or cookie}` | `{"requests": n}` |
 //! | `GET /__admin/requests` | | [`RequestRecord`](super::RequestRecord)s |
 //!
 //! A kind is `"normal"`, `"locked"`, `"single_sign_on"` or `{"second_factor": {"secret": base32}}`.
@@ -76,6 +77,7 @@ pub fn router(control: Control) -> Router {
         .route("/__admin/clock", get(wall).post(advance))
         .route("/__admin/issued", get(issued))
         .route("/__admin/requests", get(requests))
+        .route("/__admin/requests-with", post(requests_with))
         .with_state(Desk { control, holds: Arc::default() })
 }
 
@@ -211,6 +213,16 @@ async fn issued(State(desk): State<Desk>) -> Json<Vec<String>> {
 
 async fn requests(State(desk): State<Desk>) -> Response {
     Json(desk.control.requests()).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Session {
+    session: String,
+}
+
+async fn requests_with(State(desk): State<Desk>, Json(which): Json<Session>) -> Json<Value> {
+    Json(json!({ "requests": desk.control.requests_with(&which.session) }))
 }
 
 fn done<E: Display>(result: Result<(), E>) -> Response {

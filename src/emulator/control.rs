@@ -43,6 +43,12 @@ impl Control {
     pub fn reset_counters(&self) {
         self.house.tally.reset();
         self.house.records.clear();
+        self.house.mint.reset_requests();
+    }
+
+    /// How many requests carried this token or cookie value, in a header or in the query.
+    pub fn requests_with(&self, credential: &str) -> u64 {
+        self.house.mint.requests_with(credential)
     }
 
     /// Ends every session on the server; returns how many were live.

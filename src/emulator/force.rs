@@ -32,7 +32,7 @@ pub struct Forced {
     #[serde(rename = "delay_ms", deserialize_with = "milliseconds")]
     pub delay: Duration,
     /// The connection is reset where the answer would have been sent: without a status, a
-    /// request that was executed and whose answer is lost.
+    /// request that was executed and whose answer is lost. On HTTP/2 it is the stream.
     pub reset: bool,
 }
 

@@ -1,11 +1,12 @@
 //! Makes every credential value. They look like the vendor's own, are never the same twice, and
 //! are remembered, so that a test can search any bytes for them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Mutex;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use http::request::Parts;
 
 use super::Vendor;
 use super::house::lock;
@@ -25,7 +26,8 @@ pub struct Mint {
 #[derive(Debug, Default)]
 struct Book {
     made: u64,
-    issued: HashSet<String>,
+    /// Each value and how many requests carried it.
+    issued: HashMap<String, u64>,
     order: VecDeque<String>,
 }
 
@@ -75,12 +77,35 @@ impl Mint {
 
     /// Whether this value was ever given out here.
     pub fn knows(&self, value: &str) -> bool {
-        lock(&self.book).issued.contains(value)
+        lock(&self.book).issued.contains_key(value)
     }
 
     /// Everything ever given out and every password known, oldest first.
     pub fn issued(&self) -> Vec<String> {
         lock(&self.book).order.iter().cloned().collect()
+    }
+
+    /// Counts the values that a request carries in its headers or its query.
+    pub fn seen_in(&self, head: &Parts) {
+        let headers = head.headers.values().filter_map(|value| value.to_str().ok());
+        let query = head.uri.query().unwrap_or_default();
+        let words = headers.chain([query]).flat_map(|text| text.split([' ', ';', '=', '&']));
+        let words: HashSet<&str> = words.collect();
+        let mut book = lock(&self.book);
+        for word in words {
+            if let Some(requests) = book.issued.get_mut(word) {
+                *requests += 1;
+            }
+        }
+    }
+
+    /// How many requests carried this value since the counters were reset.
+    pub fn requests_with(&self, value: &str) -> u64 {
+        lock(&self.book).issued.get(value).copied().unwrap_or_default()
+    }
+
+    pub fn reset_requests(&self) {
+        lock(&self.book).issued.values_mut().for_each(|requests| *requests = 0);
     }
 
     fn issue(&self, render: impl FnOnce(&[u8]) -> String) -> String {
@@ -102,9 +127,10 @@ impl Mint {
 
 impl Book {
     fn remember(&mut self, value: String) {
-        if !self.issued.insert(value.clone()) {
+        if self.issued.contains_key(&value) {
             return;
         }
+        self.issued.insert(value.clone(), 0);
         self.order.push_back(value);
         if self.order.len() > ISSUED_MAX
             && let Some(oldest) = self.order.pop_front()

@@ -13,16 +13,17 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::admin;
@@ -56,6 +57,29 @@ pub struct Server {
 #[error("a forced connection reset")]
 struct Reset;
 
+/// The tasks of connections and, on HTTP/2, of their streams: all end at the stop, which waits for
+/// them.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let stopping = self.stopping.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+}
+
 /// One client's connection, as its requests see it.
 struct Peer {
     address: SocketAddr,
@@ -75,11 +99,10 @@ impl Server {
     /// Serves until `stopping`; then ends every connection.
     pub async fn run(self: Arc<Self>, listener: TcpListener, stopping: CancellationToken) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
+        let tasks = Tasks { tracker: TaskTracker::new(), stopping: stopping.clone() };
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
-                Some(_) = connections.join_next() => {}
                 (permit, accepted) = accept(&listener, &room) => {
                     // A connection that failed in the backlog is not ours; that no more files
                     // can be opened passes only with time.
@@ -87,34 +110,35 @@ impl Server {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
                     };
-                    let server = Arc::clone(&self);
-                    connections.spawn(async move {
-                        server.connection(stream, address).await;
+                    let (server, streams) = (Arc::clone(&self), tasks.clone());
+                    tasks.execute(async move {
+                        server.connection(stream, address, streams).await;
                         drop(permit);
                     });
                 }
             }
         }
         drop(listener);
-        connections.shutdown().await;
+        tasks.tracker.close();
+        tasks.tracker.wait().await;
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, tasks: Tasks) {
         _ = stream.set_nodelay(true);
         let socket = SockRef::from(&stream).try_clone().ok();
         let peer = Arc::new(Peer { address, socket });
         match self.acceptor.clone() {
-            None => self.serve(stream, peer).await,
+            None => self.serve(stream, peer, tasks).await,
             Some(acceptor) => {
                 let handshake = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream));
                 if let Ok(Ok(stream)) = handshake.await {
-                    self.serve(stream, peer).await;
+                    self.serve(stream, peer, tasks).await;
                 }
             }
         }
     }
 
-    async fn serve<S>(self: Arc<Self>, stream: S, peer: Arc<Peer>)
+    async fn serve<S>(self: Arc<Self>, stream: S, peer: Arc<Peer>, tasks: Tasks)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -122,7 +146,7 @@ impl Server {
             let (server, peer) = (Arc::clone(&self), Arc::clone(&peer));
             async move { server.answer(request, &peer).await }
         });
-        let mut builder = Builder::new(TokioExecutor::new());
+        let mut builder = Builder::new(tasks);
         builder.http1().timer(TokioTimer::new());
         builder.http2().timer(TokioTimer::new());
         // However the client ended it, there is nobody left to tell.
@@ -142,6 +166,7 @@ impl Server {
         let judged = self.control.site().judge(&head);
         let under_way = house.tally.arrived(judged);
         let record = house.records.arrived(&head, judged.credential);
+        house.mint.seen_in(&head);
         let line = format!("{} {}", head.method, raw_target(&head));
         let held = house.holds.matching(&line);
         let forced = house.forced.take(&line);

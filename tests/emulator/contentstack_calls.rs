@@ -249,6 +249,21 @@ async fn answers_are_compressed_for_clients_that_accept_it() {
     assert!(get("gzip").await.all("content-encoding").is_empty());
 }
 
+/// The common counter: requests of one token.
+#[tokio::test]
+async fn requests_are_counted_for_each_token() {
+    let desk = Desk::open().await;
+    let other = token(&desk.emulator).await;
+    for _ in 0..3 {
+        user(&desk.emulator, &desk.token).await;
+    }
+    user(&desk.emulator, &other).await;
+    let control = desk.emulator.control();
+    assert_eq!((control.requests_with(&desk.token), control.requests_with(&other)), (3, 1));
+    control.reset_counters();
+    assert_eq!(control.requests_with(&other), 0);
+}
+
 /// C-8
 #[tokio::test]
 async fn reads_and_writes_beyond_ten_a_second_get_429_without_a_time_to_come_back() {

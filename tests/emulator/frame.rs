@@ -121,11 +121,16 @@ async fn held_answers_wait_until_they_are_released() {
 async fn stopping_ends_held_connections_and_frees_the_port() {
     let emulator = started(Vendor::Contentstack).await;
     let address = emulator.address();
-    let hold = emulator.control().hold("");
+    let control = emulator.control().clone();
+    let hold = control.hold("");
     let held = tokio::spawn(call(&emulator, "GET", "/held").try_send());
-    hold.arrived(1).await;
+    let stream = tokio::spawn(call(&emulator, "GET", "/held").send_h2());
+    hold.arrived(2).await;
     emulator.stop().await;
+    // Nobody waits any more: the tasks have ended, not only their connections.
+    assert_eq!(hold.waiting(), 0);
     assert!(held.await.unwrap().is_err());
+    assert!(stream.await.is_err());
     let again = Options { address, ..Options::default() };
     Emulator::start(Vendor::Contentstack, again).await.unwrap().stop().await;
 }
@@ -166,6 +171,10 @@ async fn everything_of_the_control_is_served_to_other_languages() {
     assert_eq!(admin("POST", "users").json(&user).send().await.status, 204);
     let issued = admin("GET", "issued").send().await.json();
     assert!(issued.as_array().unwrap().contains(&json!("a new password")));
+
+    let kind = json!({ "second_factor": { "secret": "JBSWY3DPEHPK3PXP" } });
+    let user = json!({ "login": "two", "password": "a second password", "kind": kind });
+    assert_eq!(admin("POST", "users").json(&user).send().await.status, 204);
 
     let turn = json!({ "name": "no such switch", "value": 1 });
     assert_eq!(admin("POST", "switches").json(&turn).send().await.status, 400);

@@ -169,6 +169,7 @@ async fn credentials_ride_in_headers_or_in_the_query_and_the_header_wins() {
     let token = desk.token().await;
     let by_query = format!("/REST/session?auth={token}");
     assert_eq!(desk.call("GET", &by_query).send().await.status, 200);
+    assert_eq!(desk.emulator.control().requests_with(&token), 1);
     let overruled = desk.call("GET", &by_query).header("x-authentication", "").send().await;
     assert_eq!(verdict(&overruled), NOT_LOGGED_IN);
 

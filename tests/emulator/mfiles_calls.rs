@@ -125,6 +125,7 @@ async fn a_vault_answers_with_its_structure_views_and_searches() {
     assert_eq!((&types[0]["ID"], &types[0]["Name"]), (&json!(0), &json!("Document")));
     let items = get("/REST/views/items").await.json();
     assert_eq!(items["Items"][0]["Title"], "Handbook");
+    assert_eq!(items["Items"][0]["Files"][0]["Size"], 4 * 1024 * 1024);
     let found = get("/REST/objects?q=hand%62ook").await.json();
     assert_eq!(found["Items"].as_array().unwrap().len(), 1);
     let found = get("/REST/objects?q=a%20b/c").await.json();
@@ -172,6 +173,8 @@ async fn an_upload_becomes_an_object_for_the_session_that_sent_it() {
     assert_eq!(made.status, 200);
     assert_eq!(made.json()["Files"][0]["Size"], 1000);
     let id = made.json()["ObjVer"]["ID"].as_u64().unwrap();
+    let target = format!("/REST/objects/0/{id}/latest/files/1/content");
+    assert_eq!(desk.with_token("GET", &target, &token).await.body, vec![7; 1000]);
     // A client without a file sends an empty list in its place.
     assert_eq!(create(&token, json!([[]])).await.status, 200);
 

@@ -15,8 +15,9 @@ const OBJECTS_MAX: usize = 10_000;
 /// So many uploads wait; after that the oldest is forgotten.
 const UPLOADS_MAX: usize = 10_000;
 
-/// So many bytes the uploads hold, and as many the objects; after that the oldest is forgotten.
-const STORED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// So many bytes wait in uploads, and so many are kept in objects; after that the oldest uploads
+/// and the oldest objects are forgotten.
+const KEPT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 pub struct Content {
     objects: VecDeque<Object>,
@@ -25,9 +26,16 @@ pub struct Content {
     last_upload: u64,
 }
 
-pub struct Object {
-    pub id: u64,
+/// How an address calls an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectName {
+    /// The number of its object type.
     pub kind: u64,
+    pub id: u64,
+}
+
+pub struct Object {
+    pub name: ObjectName,
     pub title: String,
     pub checked_out: bool,
     pub files: Vec<File>,
@@ -36,15 +44,16 @@ pub struct Object {
 pub struct File {
     pub name: String,
     pub extension: String,
-    pub stored: Stored,
+    pub body: FileBody,
 }
 
 /// What a download of a file gives.
-pub enum Stored {
-    /// What was uploaded.
-    Uploaded(Bytes),
-    /// As much as a switch says.
+#[derive(Clone)]
+pub enum FileBody {
+    /// As many bytes as the switch says, made while they are sent.
     Made,
+    /// What was uploaded.
+    Sent(Bytes),
 }
 
 /// An upload belongs to whoever sent it: it is temporary state of that session.
@@ -69,7 +78,7 @@ impl Default for Content {
             last_object: 0,
             last_upload: 0,
         };
-        let file = File { name: "handbook".into(), extension: "bin".into(), stored: Stored::Made };
+        let file = File { name: "handbook".into(), extension: "bin".into(), body: FileBody::Made };
         content.add_object(0, "Handbook".to_owned(), vec![file]);
         content
     }
@@ -78,7 +87,8 @@ impl Default for Content {
 impl Content {
     pub fn add_upload(&mut self, uploader: Uploader, bytes: Bytes) -> Value {
         self.last_upload += 1;
-        let (id, size) = (self.last_upload, bytes.len());
+        let id = self.last_upload;
+        let size = bytes.len();
         self.uploads.push_back(Upload { id, uploader, bytes });
         forget_oldest(&mut self.uploads, UPLOADS_MAX, |upload| upload.bytes.len() as u64);
         json!({ "UploadID": id, "Size": size, "FileInformationType": 0 })
@@ -90,38 +100,43 @@ impl Content {
         (upload.uploader == *uploader).then(|| upload.bytes.clone())
     }
 
-    pub fn add_object(&mut self, kind: u64, title: String, files: Vec<File>) -> Value {
+    /// Adds an object and says what it is called.
+    pub fn add_object(&mut self, kind: u64, title: String, files: Vec<File>) -> ObjectName {
         self.last_object += 1;
-        let object = Object { id: self.last_object, kind, title, checked_out: false, files };
-        let described = object.described();
+        let name = ObjectName { kind, id: self.last_object };
+        let object = Object { name, title, checked_out: false, files };
         self.objects.push_back(object);
-        let size = |object: &Object| object.files.iter().map(|file| file.stored.size()).sum();
-        forget_oldest(&mut self.objects, OBJECTS_MAX, size);
-        described
+        forget_oldest(&mut self.objects, OBJECTS_MAX, |object| {
+            object.files.iter().map(|file| file.size(0)).sum()
+        });
+        name
     }
 
-    pub fn object(&mut self, kind: u64, id: u64) -> Option<&mut Object> {
-        self.objects.iter_mut().find(|object| object.kind == kind && object.id == id)
+    pub fn object(&mut self, name: ObjectName) -> Option<&mut Object> {
+        self.objects.iter_mut().find(|object| object.name == name)
     }
 
     /// Every object whose title has these words in it.
-    pub fn found(&self, words: &str) -> Vec<Value> {
+    pub fn found(&self, words: &str, made_bytes: u64) -> Vec<Value> {
         let words = words.to_lowercase();
         let found =
             self.objects.iter().filter(|object| object.title.to_lowercase().contains(&words));
-        found.map(Object::described).collect()
+        found.map(|object| object.described(made_bytes)).collect()
     }
 }
 
 impl Object {
-    pub fn described(&self) -> Value {
+    /// The `ObjectVersion` struct; files that are made while they are sent have so many bytes.
+    pub fn described(&self, made_bytes: u64) -> Value {
+        let ObjectName { kind, id } = self.name;
         let files = self.files.iter().enumerate();
-        let files: Vec<Value> = files.map(|(place, file)| file.described(place + 1)).collect();
+        let files: Vec<Value> =
+            files.map(|(place, file)| file.described(place + 1, made_bytes)).collect();
         json!({
             "Title": self.title,
-            "EscapedTitleWithID": format!("{} (ID {})", self.title, self.id),
-            "DisplayID": self.id.to_string(),
-            "ObjVer": { "Version": 1, "VersionType": 4, "ID": self.id, "Type": self.kind },
+            "EscapedTitleWithID": format!("{} (ID {})", self.title, id),
+            "DisplayID": id.to_string(),
+            "ObjVer": { "Version": 1, "VersionType": 4, "ID": id, "Type": kind },
             "Class": 0,
             "ObjectCheckedOut": self.checked_out,
             "ObjectCheckedOutToThisUser": self.checked_out,
@@ -135,30 +150,27 @@ impl Object {
 }
 
 impl File {
-    fn described(&self, id: usize) -> Value {
+    fn size(&self, made_bytes: u64) -> u64 {
+        match &self.body {
+            FileBody::Made => made_bytes,
+            FileBody::Sent(bytes) => bytes.len() as u64,
+        }
+    }
+
+    fn described(&self, id: usize, made_bytes: u64) -> Value {
         json!({
             "ID": id,
             "Name": self.name,
             "Extension": self.extension,
-            "Size": self.stored.size(),
+            "Size": self.size(made_bytes),
             "LastModified": "2024-01-01T00:00:00Z",
         })
     }
 }
 
-impl Stored {
-    fn size(&self) -> u64 {
-        match self {
-            Stored::Uploaded(bytes) => bytes.len() as u64,
-            Stored::Made => 0,
-        }
-    }
-}
-
-fn forget_oldest<T>(kept: &mut VecDeque<T>, number_max: usize, size: impl Fn(&T) -> u64) {
-    let mut bytes: u64 = kept.iter().map(&size).sum();
-    while kept.len() > number_max || bytes > STORED_BYTES_MAX {
-        bytes -= kept.pop_front().as_ref().map_or(bytes, &size);
+fn forget_oldest<T>(kept: &mut VecDeque<T>, most: usize, size: impl Fn(&T) -> u64) {
+    while kept.len() > most || kept.iter().map(&size).sum::<u64>() > KEPT_BYTES_MAX {
+        kept.pop_front();
     }
 }
 

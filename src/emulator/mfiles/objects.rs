@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::MFiles;
 use super::address::Address;
 use super::caller::{Caller, Proof};
-use super::content::{File, Stored, Uploader};
+use super::content::{File, FileBody, ObjectName, Uploader};
 use super::refusal::Refusal;
 use super::visit::{Answer, Visit};
 use crate::emulator::download::download;
@@ -48,20 +48,22 @@ pub async fn upload(
 /// Everything that lives in a vault.
 pub fn vault_resource(site: &MFiles, caller: &Caller, address: &Address, body: &[u8]) -> Answer {
     let resource: Vec<&str> = address.resource.iter().map(String::as_str).collect();
+    let made_bytes = lock(&site.switches).download_bytes;
     let answer = match (address.method.as_str(), resource.as_slice()) {
         ("GET" | "HEAD", ["structure", what]) => structure(what)?,
         ("GET" | "HEAD", ["views", .., "items"]) => {
             // The raw target, so that a test can compare what arrived with what was sent.
-            let items = lock(&site.content).found("");
+            let items = lock(&site.content).found("", made_bytes);
             json!({ "Path": address.raw, "Items": items, "MoreResults": false })
         }
         ("GET" | "HEAD", ["objects"]) => {
             let words = address.value("q").unwrap_or_default();
-            json!({ "Items": lock(&site.content).found(words), "MoreResults": false })
+            json!({ "Items": lock(&site.content).found(words, made_bytes), "MoreResults": false })
         }
         ("POST", ["objects", kind]) => create(site, caller, address, number(kind)?, body)?,
         (_, ["objects", kind, id, rest @ ..]) => {
-            return object(site, address, (number(kind)?, number(id)?), rest, body);
+            let name = ObjectName { kind: number(kind)?, id: number(id)? };
+            return object(site, address, name, rest, body);
         }
         (_, ["objects" | "structure" | "views", ..]) => return Err(Refusal::MethodNotAllowed),
         _ => return Err(Refusal::NotFound),
@@ -125,7 +127,7 @@ fn create(
         files.push(File {
             name: text("Title"),
             extension: text("Extension"),
-            stored: Stored::Uploaded(bytes),
+            body: FileBody::Sent(bytes),
         });
     }
     let title = properties
@@ -133,33 +135,37 @@ fn create(
         .find(|property| property.get("PropertyDef").and_then(Value::as_u64) == Some(0))
         .and_then(|property| property.pointer("/TypedValue/Value").and_then(Value::as_str));
     site.house.tally.wrote(&format!("POST {}", address.url()), body);
-    Ok(content.add_object(kind, title.unwrap_or_default().to_owned(), files))
+    let name = content.add_object(kind, title.unwrap_or_default().to_owned(), files);
+    let made = content.object(name).ok_or(Refusal::NotFound)?;
+    Ok(made.described(lock(&site.switches).download_bytes))
 }
 
 /// One object, by its type and id.
 fn object(
     site: &MFiles,
     address: &Address,
-    (kind, id): (u64, u64),
+    name: ObjectName,
     resource: &[&str],
     body: &[u8],
 ) -> Answer {
     let switches = site.switches_now();
-    if id == switches.forbidden_object {
+    if name.id == switches.forbidden_object {
         return Err(Refusal::AccessDenied);
     }
     let mut content = lock(&site.content);
-    let object = content.object(kind, id).ok_or(Refusal::NotFound)?;
+    let object = content.object(name).ok_or(Refusal::NotFound)?;
     match (address.method.as_str(), resource) {
-        ("GET" | "HEAD", [] | [_]) => Ok(Json(object.described()).into_response()),
+        ("GET" | "HEAD", [] | [_]) => {
+            Ok(Json(object.described(switches.download_bytes)).into_response())
+        }
         ("GET" | "HEAD", [_, "files", file, "content"]) => {
             let place = usize::try_from(number(file)?).unwrap_or_default();
             let file = place.checked_sub(1).and_then(|place| object.files.get(place));
             let file = file.ok_or(Refusal::NotFound)?;
             let name = format!("{}.{}", file.name, file.extension);
-            let body = match &file.stored {
-                Stored::Uploaded(bytes) => Body::from(bytes.clone()),
-                Stored::Made => {
+            let body = match &file.body {
+                FileBody::Sent(bytes) => Body::from(bytes.clone()),
+                FileBody::Made => {
                     let pause = Duration::from_millis(switches.download_pause_ms);
                     download(switches.download_bytes, site.house.clock.clone(), pause)
                 }
@@ -172,7 +178,7 @@ fn object(
             let value = status.get("Value").ok_or(Refusal::BadRequest)?;
             object.checked_out = *value != json!(0) && *value != json!("0");
             site.house.tally.wrote(&format!("PUT {}", address.url()), body);
-            Ok(Json(object.described()).into_response())
+            Ok(Json(object.described(switches.download_bytes)).into_response())
         }
         _ => Err(Refusal::NotFound),
     }
