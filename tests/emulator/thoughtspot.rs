@@ -343,6 +343,19 @@ async fn a_user_with_a_second_factor_gets_in_by_secret_key_only() {
     assert_eq!(answer.status, 200);
 }
 
+/// T-7
+#[tokio::test]
+async fn a_changed_password_ends_the_users_sessions() {
+    let emulator = started().await;
+    let cookies = login(&emulator).await;
+    emulator.control().add_user(User::new(LOGIN, PASSWORD));
+    assert_eq!(info(&emulator, &cookies).await.status, 200, "the same password");
+    emulator.control().add_user(User::new(LOGIN, "another-password-27"));
+    assert_eq!(info(&emulator, &cookies).await.status, 401);
+    let fields = [("username", LOGIN), ("password", PASSWORD)];
+    assert_eq!(login_with(&emulator, &fields).await.status, 401);
+}
+
 /// T-8
 #[tokio::test]
 async fn calls_beyond_the_rate_get_429_without_retry_after() {

@@ -62,9 +62,12 @@ pub enum Refused {
 }
 
 impl Accounts {
-    pub fn add(&mut self, user: User) {
+    /// Adds or replaces an account; says whether somebody's password has changed by that.
+    pub fn add(&mut self, user: User) -> bool {
         let account = Account::new(user);
-        self.0.insert(account.user.login.clone(), account);
+        let password = account.user.password.clone();
+        let before = self.0.insert(account.user.login.clone(), account);
+        before.is_some_and(|before| before.user.password != password)
     }
 
     /// Makes the account that a trusted login asked for, if there is none.

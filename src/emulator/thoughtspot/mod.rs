@@ -103,7 +103,11 @@ impl Site for ThoughtSpot {
     }
 
     fn add_user(&self, user: User) {
-        lock(&self.accounts).add(user);
+        let login = user.login.clone();
+        if lock(&self.accounts).add(user) {
+            let (switches, now) = (self.switches(), self.now());
+            lock(&self.sessions).end(&switches, now, |owner, _| owner.login == login);
+        }
     }
 
     fn switch(&self, name: &str, value: Value) -> Result<(), UnknownSwitch> {
