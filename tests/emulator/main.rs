@@ -9,3 +9,5 @@ mod contentstack_calls;
 mod frame;
 mod mfiles;
 mod mfiles_calls;
+mod thoughtspot;
+mod thoughtspot_v2;

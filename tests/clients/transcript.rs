@@ -1,0 +1,126 @@
+//! Recorded HTTP/1.1 answers made readable: chunks joined and compression undone, so that a search
+//! finds a value wherever the server hid it.
+
+use std::io::Read;
+
+/// Heads and plain bodies of all the answers in `received`, one after the other. Panics on bytes
+/// that are not a sequence of whole HTTP/1.1 answers: a search in half of them would prove nothing.
+pub fn plain_answers(mut received: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while !received.is_empty() {
+        let (answer, rest) = Answer::take(received);
+        plain.extend_from_slice(answer.head.as_bytes());
+        plain.extend_from_slice(&answer.plain_body());
+        received = rest;
+    }
+    plain
+}
+
+struct Answer<'a> {
+    head: &'a str,
+    body: Vec<u8>,
+}
+
+impl<'a> Answer<'a> {
+    fn take(bytes: &'a [u8]) -> (Answer<'a>, &'a [u8]) {
+        let end = find(bytes, b"\r\n\r\n").expect("an answer's head is whole") + 4;
+        let head = std::str::from_utf8(&bytes[..end]).expect("an answer's head is text");
+        assert!(head.starts_with("HTTP/1."), "not an answer: {head:?}");
+        let rest = &bytes[end..];
+        let answer = Answer { head, body: Vec::new() };
+        if answer.status() < 200 || [204, 304].contains(&answer.status()) {
+            return (answer, rest);
+        }
+        let chunked = answer.header("transfer-encoding").is_some_and(|coding| coding == "chunked");
+        let (body, rest) = if chunked {
+            take_chunks(rest)
+        } else if let Some(length) = answer.header("content-length") {
+            let length: usize = length.parse().unwrap();
+            assert!(length <= rest.len(), "a body is cut: {} of {length} bytes", rest.len());
+            (rest[..length].to_vec(), &rest[length..])
+        } else {
+            (rest.to_vec(), &rest[rest.len()..])
+        };
+        (Answer { body, ..answer }, rest)
+    }
+
+    fn status(&self) -> u16 {
+        self.head[9..12].parse().expect("a status line")
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_ascii_lowercase())
+        })
+    }
+
+    fn plain_body(&self) -> Vec<u8> {
+        let mut plain = Vec::new();
+        match self.header("content-encoding").as_deref() {
+            None | Some("identity") => plain.extend_from_slice(&self.body),
+            Some("gzip") => {
+                flate2::read::MultiGzDecoder::new(&self.body[..]).read_to_end(&mut plain).unwrap();
+            }
+            Some("deflate") => {
+                flate2::read::ZlibDecoder::new(&self.body[..]).read_to_end(&mut plain).unwrap();
+            }
+            Some("br") => {
+                brotli_decompressor::Decompressor::new(&self.body[..], 4096)
+                    .read_to_end(&mut plain)
+                    .unwrap();
+            }
+            Some(other) => panic!("content encoding {other} cannot be searched"),
+        }
+        plain
+    }
+}
+
+fn take_chunks(mut bytes: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut body = Vec::new();
+    loop {
+        let end = find(bytes, b"\r\n").expect("a chunk's size line is whole");
+        let line = std::str::from_utf8(&bytes[..end]).unwrap();
+        let size = line.split(';').next().unwrap().trim();
+        let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+        bytes = &bytes[end + 2..];
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(&bytes[..size]);
+        assert_eq!(&bytes[size..size + 2], b"\r\n", "a chunk ends with a line break");
+        bytes = &bytes[size + 2..];
+    }
+    // Trailers, up to the empty line.
+    loop {
+        let end = find(bytes, b"\r\n").expect("the trailers are whole");
+        bytes = &bytes[end + 2..];
+        if end == 0 {
+            return (body, bytes);
+        }
+    }
+}
+
+/// The position of the first `needle` in `bytes`.
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).position(|window| window == needle)
+}
+
+#[test]
+fn a_value_is_found_across_chunks_and_inside_gzip() {
+    use std::io::Write;
+
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"the secret in gzip").unwrap();
+    let gzip = gzip.finish().unwrap();
+    let mut received = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+        7\r\nthe sec\r\n8;x=y\r\nret in c\r\n5\r\nhunks\r\n0\r\ntrailer: 1\r\n\r\n\
+        HTTP/1.1 204 No Content\r\n\r\n\
+        HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nContent-Length: "
+        .to_vec();
+    received.extend_from_slice(format!("{}\r\n\r\n", gzip.len()).as_bytes());
+    received.extend_from_slice(&gzip);
+    let plain = plain_answers(&received);
+    assert!(find(&plain, b"secret in chunks").is_some());
+    assert!(find(&plain, b"secret in gzip").is_some());
+}
