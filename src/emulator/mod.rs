@@ -5,7 +5,7 @@
 //! sessions, forced answers, held answers, switches. Everything of [`Control`] is also served as
 //! JSON under `/__admin/`, off the vendor's namespace, for tests in other languages ([`admin`]).
 //!
-//! Each vendor is a [`site::Site`] in a room of its own; it knows nothing of connections, and the
+//! Each vendor is a `site::Site` in a room of its own; it knows nothing of connections, and the
 //! frame knows nothing of vendors.
 
 pub mod admin;
