@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -266,4 +267,26 @@ fn colour_is_only_for_terminals() {
     let faults = document.judge::<House>();
     assert!(!faults.report(Paint::Plain).contains('\u{1b}'));
     assert!(faults.report(Paint::Coloured).contains('\u{1b}'));
+}
+
+#[test]
+fn the_report_and_the_fault_agree_on_the_position() {
+    for text in
+        ["rooms.a = { \"éß\" = 1, windws = 2 }", "\tnam = 1", "name = \"\"\r\n\tnam = 1\r\n"]
+    {
+        let document = Document::parse("house.toml", text).unwrap();
+        for fault in document.judge::<House>() {
+            let place =
+                format!("house.toml:{}:{}\n", fault.line().unwrap(), fault.column().unwrap());
+            assert!(fault.to_string().contains(&place), "{fault}\n{place}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_judge_panic(text in "(name|rooms|doors|password|kind|[\\[\\]{}=\"'#\n\r\t .,0-9é€]){0,40}") {
+        let report = reports(&text);
+        prop_assert!(report.is_empty() || report.contains("house.toml"));
+    }
 }

@@ -88,6 +88,40 @@ path = "/a"
 }
 
 #[test]
+fn a_broken_reference_to_a_secret_is_one_fault() {
+    let reference = "{ file = \"secrets/password\" }";
+    for (wrong, message) in [
+        ("{ file = 5 }", "12:21 expected a string for `file`, found an integer; put it in quotes"),
+        (
+            "{}",
+            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env` or `credential`",
+        ),
+        (
+            "{ trim = true }",
+            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env` or `credential`",
+        ),
+        (
+            "{ fil = \"x\" }",
+            "12:14 unknown key `fil` in `upstreams.cms.accounts.editor.password`; did you mean `file`?",
+        ),
+        ("{ file = \"x\", env = \"X\" }", "12:12 only one of `file` and `env` can be given"),
+        (
+            "{ file = \"x\", trim = true, verbatim = true }",
+            "12:50 only one of `trim` and `verbatim` can be true",
+        ),
+        ("0012345", "12:12 this is not TOML: "),
+        (
+            "12345",
+            "12:12 expected a string or a table with `file`, `env` or `credential` for `password`, found an integer; for example { file = \"secrets/password\" }",
+        ),
+    ] {
+        let found = faults_of(&good_with(reference, wrong));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(&format!("doorward.toml:{message}")), "{found:#?}");
+    }
+}
+
+#[test]
 fn odd_addresses_are_told_apart() {
     let cases = [
         ("127.0.0.1:8080", ":8080", "write \"0.0.0.0:8080\""),
