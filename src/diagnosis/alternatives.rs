@@ -24,11 +24,12 @@ impl From<Finding> for Choice<'_> {
     }
 }
 
-/// Chooses among `branches` for `value` at `at`.
+/// Chooses among `branches` for `value` at `at`; `example` is one of what is expected there.
 pub(super) fn choose<'s>(
     judge: Judge<'s>,
     value: &Value,
     branches: &[&'s Value],
+    example: Option<String>,
     at: &Pointer,
 ) -> Choice<'s> {
     let fits = |branch: &&&Value| match judge.schemas.kinds(branch) {
@@ -37,7 +38,7 @@ pub(super) fn choose<'s>(
     };
     let fitting: Vec<&Value> = branches.iter().filter(fits).copied().collect();
     match (fitting.as_slice(), value) {
-        ([], _) => wrong_kind(value, &nouns(judge, branches), example(judge, branches), at).into(),
+        ([], _) => wrong_kind(value, &nouns(judge, branches), example, at).into(),
         ([only], _) => Choice::Branch(only),
         (_, Value::String(word)) => by_word(judge, word, &fitting, at),
         (_, Value::Object(_)) => by_tag(judge, value, &fitting, at)
@@ -47,26 +48,24 @@ pub(super) fn choose<'s>(
     }
 }
 
+/// "a string or a table with `file` or `env`".
 fn nouns(judge: Judge<'_>, branches: &[&Value]) -> String {
-    let schemas = judge.schemas;
-    let mut nouns: Vec<String> = Vec::new();
+    let (mut nouns, mut keys): (Vec<String>, Vec<&str>) = (Vec::new(), Vec::new());
     for branch in branches {
-        let noun = match schemas.words(branch) {
+        let noun = match judge.schemas.words(branch) {
             Some(words) => one_of(&words),
-            None => schemas.noun(branch),
+            None => judge.schemas.noun(branch),
         };
-        let table = noun == "a table";
-        let told = if table { told_apart(judge, branches, branch) } else { None };
-        let noun = told.map_or(noun, |key| format!("a table with `{key}`"));
-        if !nouns.contains(&noun) {
-            nouns.push(noun);
+        match told_apart(judge, branches, branch) {
+            Some(key) => keys.push(key),
+            None if !nouns.contains(&noun) => nouns.push(noun),
+            None => {}
         }
     }
+    if !keys.is_empty() {
+        nouns.push(format!("a table with {}", one_of(&keys)));
+    }
     nouns.join(" or ")
-}
-
-fn example(judge: Judge<'_>, branches: &[&Value]) -> Option<String> {
-    branches.iter().find_map(|branch| judge.schemas.example(branch))
 }
 
 /// A string among alternatives of which some are closed lists of words.

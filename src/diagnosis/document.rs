@@ -38,7 +38,12 @@ impl Document {
         let (name, text) = (name.into(), text.into());
         let (table, errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
-            return Err(errors.iter().map(|error| syntax_fault(&name, &text, error)).collect());
+            let mut faults: Vec<Fault> =
+                errors.iter().map(|error| syntax_fault(&name, &text, error)).collect();
+            // What comes second on a line only follows from what came first.
+            faults.sort_by_key(|fault| (fault.line(), fault.column()));
+            faults.dedup_by_key(|fault| fault.line());
+            return Err(faults.into_iter().collect());
         }
         let reading = Reading::of(table.get_ref());
         drop(table);
@@ -207,7 +212,10 @@ fn syntax_fault(name: &Path, text: &str, error: &toml::de::Error) -> Fault {
     if withheld {
         excerpt.text = None;
     }
-    let fault = Fault::new(name, format!("this is not TOML: {}", error.message()));
+    let mut fault = Fault::new(name, format!("this is not TOML: {}", error.message()));
+    if error.message().ends_with("expected nothing") {
+        fault = fault.help("a text stands in quotes");
+    }
     let fault = fault.with_excerpt(excerpt);
     if withheld { fault.help("the line is not shown because it may hold a secret") } else { fault }
 }

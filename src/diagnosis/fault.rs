@@ -175,10 +175,13 @@ impl Faults {
         sorted
     }
 
-    /// All reports and the closing line, with a line end.
+    /// All reports and the closing line, with a line end; nothing where nothing is wrong.
     pub fn report(&self, paint: Paint) -> String {
         let sorted = self.sorted();
         let mut out = String::new();
+        if sorted.is_empty() {
+            return out;
+        }
         for fault in &sorted {
             out.push_str(&fault.report(paint));
             out.push_str("\n\n");

@@ -86,7 +86,7 @@ impl<'s> Judge<'s> {
         while let Some(part) = open.pop() {
             parts.push(part);
             for branches in self.schemas.choices(part) {
-                match choose(self, value, &branches, at) {
+                match choose(self, value, &branches, self.schemas.example(schema), at) {
                     Choice::Branch(branch) => open.extend(self.schemas.parts(branch)),
                     Choice::Undecided => return,
                     Choice::Fault(finding) => return found.push(*finding),

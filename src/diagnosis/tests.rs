@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -163,6 +164,9 @@ heat_up = "3"
 [rooms.loft]
 windows = 1
 password = { file = "x", env = "y" }
+[rooms.roof]
+windows = 1
+password = 5
 [[doors]]
 kind = "wodden"
 [[doors]]
@@ -185,12 +189,13 @@ thickness = 4
         "7:14 unknown key `fil` in `rooms.attic.password`; did you mean `file`?",
         "9:11 this must be at most 9",
         "13:12 only one of `file` and `env` can be given",
-        "15:8 unknown value for `kind`; expected `wooden` or `glass`; did you mean `wooden`?",
-        "18:1 unknown key `pth` in `doors[1]`; did you mean `path`?",
-        "19:10 this must be at least 0",
-        "22:13 expected a number for `thickness`, found `true` or `false`",
-        "23:1 unknown key `colour` in `doors[2]`; the known keys are `kind` and `thickness`",
-        "24:1 missing key `kind` in `doors[3]`; `kind` is `wooden` or `glass`",
+        "16:12 expected a table with `file` or `env` for `password`, found an integer",
+        "18:8 unknown value for `kind`; expected `wooden` or `glass`; did you mean `wooden`?",
+        "21:1 unknown key `pth` in `doors[1]`; did you mean `path`?",
+        "22:10 this must be at least 0",
+        "25:13 expected a number for `thickness`, found `true` or `false`",
+        "26:1 unknown key `colour` in `doors[2]`; the known keys are `kind` and `thickness`",
+        "27:1 missing key `kind` in `doors[3]`; `kind` is `wooden` or `glass`",
     ];
     let found = lines(text);
     let unit = found.iter().position(|line| line.starts_with("10:11")).unwrap();
@@ -213,6 +218,17 @@ fn all_faults_of_syntax_are_told_at_once() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("1:"), "{found:?}");
     assert!(found[1].starts_with("3:"), "{found:?}");
+}
+
+#[test]
+fn a_line_with_two_faults_of_syntax_is_told_once_and_simply() {
+    assert_eq!(
+        lines("address = 127.0.0.1:80\nurl: \"x\"\n"),
+        [
+            "1:16 this is not TOML: invalid float, expected nothing; a text stands in quotes",
+            "2:4 this is not TOML: invalid unquoted key, expected letters, numbers, `-`, `_`",
+        ]
+    );
 }
 
 #[test]
@@ -251,4 +267,26 @@ fn colour_is_only_for_terminals() {
     let faults = document.judge::<House>();
     assert!(!faults.report(Paint::Plain).contains('\u{1b}'));
     assert!(faults.report(Paint::Coloured).contains('\u{1b}'));
+}
+
+#[test]
+fn the_report_and_the_fault_agree_on_the_position() {
+    for text in
+        ["rooms.a = { \"éß\" = 1, windws = 2 }", "\tnam = 1", "name = \"\"\r\n\tnam = 1\r\n"]
+    {
+        let document = Document::parse("house.toml", text).unwrap();
+        for fault in document.judge::<House>() {
+            let place =
+                format!("house.toml:{}:{}\n", fault.line().unwrap(), fault.column().unwrap());
+            assert!(fault.to_string().contains(&place), "{fault}\n{place}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_judge_panic(text in "(name|rooms|doors|password|kind|[\\[\\]{}=\"'#\n\r\t .,0-9é€]){0,40}") {
+        let report = reports(&text);
+        prop_assert!(report.is_empty() || report.contains("house.toml"));
+    }
 }

@@ -47,9 +47,8 @@ impl Layers {
             faults.extend(document.judge_layer::<Written>());
         }
         let nothing = Value::Object(Map::new());
-        let from_files = faults.take(merge(&documents, &nothing));
-        let layer =
-            variables::read(&sources.environment, from_files.as_ref().unwrap_or(&nothing), faults);
+        let from_files = merge(&documents, &nothing).unwrap_or_else(|_| nothing.clone());
+        let layer = variables::read(&sources.environment, &from_files, faults);
         let merged = faults.take(merge(&documents, &layer.value))?;
         if documents.len() < files.len() {
             return None;
@@ -88,13 +87,10 @@ impl Layers {
         }
     }
 
-    /// What the layers say together, rid of what cannot be used.
-    pub(super) fn written(&self) -> Result<Written, Faults> {
-        serde_json::from_value(self.merged.clone()).map_err(|_| {
-            // What the schema lets pass fits; were it not so, the reason could repeat a value.
-            let name = self.documents.first().map(Document::name).unwrap_or(Path::new("-"));
-            Fault::new(name, "the configuration does not have the expected structure").into()
-        })
+    /// What the layers say together, rid of what cannot be used; nothing where that leaves a
+    /// table without what makes it one.
+    pub(super) fn written(&self) -> Option<Written> {
+        serde_json::from_value(self.merged.clone()).ok()
     }
 
     /// Whether a fault of structure at, above or below `pointer` may have changed what is there.

@@ -33,7 +33,13 @@ pub(super) fn load(sources: &Sources, recipes: &Recipes<'_>) -> Result<Loaded, F
         Some(layers) => layers,
         None => return Err(faults),
     };
-    let Some(written) = faults.take(layers.written()) else { return Err(faults) };
+    let Some(written) = layers.written() else {
+        if faults.is_empty() {
+            let message = "the configuration does not have the expected structure";
+            faults.push(Fault::new("configuration", message));
+        }
+        return Err(faults);
+    };
     let mut meaning = Meaning { layers: &layers, recipes, faults, warnings: Vec::new() };
     let settings = meaning.settings(written);
     let Meaning { faults, warnings, .. } = meaning;

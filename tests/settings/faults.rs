@@ -1,0 +1,150 @@
+//! All faults of a text at once, each with its place and its hint.
+
+use super::{Folder, faults_of, good_with, nothing};
+
+#[test]
+fn six_faults_of_one_file_come_at_once_with_place_and_hint() {
+    let text = r#"[listners.main]
+address = "127.0.0.1:8080"
+
+[upstreams.cms]
+ur = "https://api.example.com"
+recipe = "contentstak"
+http2 = "allways"
+connect_timeout = 5
+
+[upstreams.cms.accounts.editor]
+username = "me"
+password = { env = "X" }
+
+[limits]
+connections_max = 0
+"#;
+    let expected = [
+        "doorward.toml:1:2 unknown key `listners`; did you mean `listeners`?",
+        "doorward.toml:5:1 unknown key `ur` in `upstreams.cms`; did you mean `url`?",
+        "doorward.toml:6:10 no built-in recipe is called `contentstak`; did you mean `contentstack`?",
+        "doorward.toml:7:9 unknown value for `http2`; expected `auto`, `never` or `always`; did you mean `always`?",
+        "doorward.toml:8:19 expected a duration with its unit for `connect_timeout`, found an integer; for example \"5s\"",
+        "doorward.toml:15:19 this must be at least 1",
+    ];
+    assert_eq!(faults_of(text), expected);
+    let folder = Folder::with(&[("doorward.toml", text)]);
+    let report = folder.faults(&["doorward.toml"], nothing()).to_string();
+    assert!(report.contains("7 | http2 = \"allways\""), "{report}");
+    assert!(report.ends_with("doorward.toml; nothing was started"), "{report}");
+}
+
+#[test]
+fn faults_of_meaning_come_at_once_too() {
+    let text = r#"[listeners.main]
+address = "0.0.0.0:80"
+access = "open"
+
+[listeners.other]
+address = "127.0.0.1:80"
+
+[upstreams.cms]
+url = "http://api.example.com"
+recipe = "contentstack"
+parameters = { prefx = "/v3" }
+[upstreams.cms.accounts.editor]
+username = "me"
+passwort = { env = "X" }
+[upstreams.cms.accounts.reader]
+password = "hunter2"
+
+[[routes]]
+upstream = "csm"
+[[routes]]
+upstream = "cms"
+account = "editr"
+path = "v3"
+[[routes]]
+upstream = "cms"
+account = "editor"
+path = "/a/"
+[[routes]]
+upstream = "cms"
+path = "/a"
+"#;
+    let expected = [
+        "doorward.toml:2:11 a listener that is neither loopback nor a Unix socket needs `tls`; where a proxy in front ends TLS, set `plaintext = \"behind-tls\"`",
+        "doorward.toml:3:10 an open listener must be on loopback or a Unix socket; whoever reaches it would act as the account; use `access = \"keys\"`, or an address such as 127.0.0.1:8080",
+        "doorward.toml:5:12 listener `other` needs client keys, but there is no client; make a key with `doorward key new NAME`; or set `access = \"open\"`: whoever reaches it then acts as the account",
+        "doorward.toml:6:11 listener `main` has this address already",
+        "doorward.toml:9:7 plain `http` would send the login to another machine in the clear; use `https`, or say `danger_plaintext_login = true`",
+        "doorward.toml:11:16 the recipe has no parameter `prefx`; did you mean `prefix`?",
+        "doorward.toml:14:1 the recipe has no account field `passwort`; did you mean `password`?",
+        "doorward.toml:15:25 the recipe needs the account field `username`; username = \"...\"",
+        "doorward.toml:16:12 `password` is a secret and must not stand in the configuration; keep it in a file and write `password = { file = \"secrets/password\" }`, or use `env` or `credential`",
+        "doorward.toml:19:12 there is no upstream `csm`; did you mean `cms`?",
+        "doorward.toml:22:11 upstream `cms` has no account `editr`; did you mean `editor`?",
+        "doorward.toml:23:8 the path of a route begins with `/`; write \"/v3\"",
+        "doorward.toml:28:1 missing key `account`: upstream `cms` has several; its accounts are editor, reader",
+        "doorward.toml:28:1 an earlier route takes the same host and path",
+    ];
+    assert_eq!(faults_of(text), expected);
+}
+
+#[test]
+fn a_broken_reference_to_a_secret_is_one_fault() {
+    let reference = "{ file = \"secrets/password\" }";
+    for (wrong, message) in [
+        ("{ file = 5 }", "12:21 expected a string for `file`, found an integer; put it in quotes"),
+        (
+            "{}",
+            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env` or `credential`",
+        ),
+        (
+            "{ trim = true }",
+            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env` or `credential`",
+        ),
+        (
+            "{ fil = \"x\" }",
+            "12:14 unknown key `fil` in `upstreams.cms.accounts.editor.password`; did you mean `file`?",
+        ),
+        ("{ file = \"x\", env = \"X\" }", "12:12 only one of `file` and `env` can be given"),
+        (
+            "{ file = \"x\", trim = true, verbatim = true }",
+            "12:50 only one of `trim` and `verbatim` can be true",
+        ),
+        ("0012345", "12:12 this is not TOML: "),
+        (
+            "12345",
+            "12:12 expected a string or a table with `file`, `env` or `credential` for `password`, found an integer; for example { file = \"secrets/password\" }",
+        ),
+    ] {
+        let found = faults_of(&good_with(reference, wrong));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(&format!("doorward.toml:{message}")), "{found:#?}");
+    }
+}
+
+#[test]
+fn odd_addresses_are_told_apart() {
+    let cases = [
+        ("127.0.0.1:8080", ":8080", "write \"0.0.0.0:8080\""),
+        ("127.0.0.1:8080", "localhost:8080", "write \"127.0.0.1:8080\""),
+        ("127.0.0.1:8080", "unix:", "the path of the socket is missing"),
+        ("https://api.example.com/base/", "api.example.com", "this is not a URL"),
+        ("https://api.example.com/base/", "https:///base", "this URL has no host"),
+        ("https://api.example.com/base/", "https://a/?x=1", "has no query"),
+        ("https://api.example.com/base/", "https://me@a/", "a user name or a password"),
+    ];
+    for (from, to, message) in cases {
+        let found = faults_of(&good_with(from, to));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].contains(message), "{found:#?}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_told_what_it_needs() {
+    let found = faults_of("");
+    assert_eq!(found.len(), 3, "{found:#?}");
+    for what in ["listener", "route", "upstream"] {
+        let message = format!("there is no {what}");
+        assert!(found.iter().any(|line| line.contains(&message)), "{found:#?}");
+    }
+}
