@@ -1,3 +1,63 @@
-//! The `doorward` command.
+//! The `doorward` command: reads the command line, hands it to its command, prints the error chain.
 
-fn main() {}
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use doorward::app;
+use doorward::cli::{self, Exit};
+use doorward::diagnosis::Paint;
+use doorward::secret::Environment;
+
+/// Doorward logs in, so that your clients never have to.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Run(cli::run::Run),
+    Check(cli::check::Check),
+    Try(cli::trial::Try),
+    Key(cli::key::Key),
+    Recipes(cli::recipes::Recipes),
+    Schema(cli::schema::Schema),
+}
+
+fn main() -> ExitCode {
+    let line = Line::parse();
+    let (mut out, mut errors) = (io::stdout().lock(), io::stderr());
+    match run(line.command, &mut out, &mut errors) {
+        Ok(exit) => exit.into(),
+        // Whoever read our output has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok.into(),
+        Err(error) => {
+            cli::print_chain(&error, &mut errors);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::Result<Exit> {
+    let (environment, paint) = (Environment::Process, paint());
+    match command {
+        Command::Run(run) => run.run(environment, paint, out, errors),
+        Command::Check(check) => check.run(environment, &app::recipe_shape, paint, out, errors),
+        Command::Try(trial) => trial.run(environment, paint, out, errors),
+        Command::Key(key) => key.run(out, errors),
+        Command::Recipes(recipes) => recipes.run(out, errors),
+        Command::Schema(schema) => schema.run(out),
+    }
+}
+
+/// Colours on a terminal, unless `NO_COLOR` says otherwise.
+fn paint() -> Paint {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match wanted && io::stderr().is_terminal() {
+        true => Paint::Coloured,
+        false => Paint::Plain,
+    }
+}

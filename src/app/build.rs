@@ -116,7 +116,7 @@ fn via() -> HeaderValue {
 ///
 /// # Errors
 /// See [`BuildError`].
-fn upstream(
+pub(super) fn upstream(
     written: &settings::Upstream,
     credentials: &Credentials,
 ) -> Result<Upstream, BuildError> {

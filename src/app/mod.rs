@@ -5,6 +5,7 @@
 
 mod build;
 mod core;
+mod trial;
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::settings::{self, Loaded, Settings};
 use crate::telemetry::{Reader, reports};
 use crate::upstream;
 pub use build::{BuildError, recipe_shape};
+pub use trial::{TrialError, try_out};
 
 /// A running Doorward.
 #[derive(Debug)]
@@ -43,6 +45,16 @@ pub struct Listening {
     pub address: Address,
     /// `http` or `https`.
     pub scheme: &'static str,
+}
+
+impl Listening {
+    /// What clients reach it by.
+    pub fn url(&self) -> String {
+        match &self.address {
+            Address::Tcp(address) => format!("{}://{address}", self.scheme),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
 }
 
 /// What a start needs besides the settings.

@@ -3,7 +3,10 @@
 
 pub mod check;
 pub mod key;
+pub mod recipes;
+pub mod run;
 pub mod schema;
+pub mod trial;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,5 +54,16 @@ impl ConfigFiles {
     /// These files with the variables of `environment` on top.
     pub fn sources(&self, environment: Environment) -> Sources {
         Sources { files: self.files.clone(), environment }
+    }
+}
+
+/// Prints an error and its causes, one a line.
+pub fn print_chain(error: &dyn std::error::Error, errors: &mut impl std::io::Write) {
+    // Where even this cannot be written, the exit code still tells.
+    _ = writeln!(errors, "error: {error}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        _ = writeln!(errors, "  caused by: {inner}");
+        cause = inner.source();
     }
 }

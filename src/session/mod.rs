@@ -10,6 +10,7 @@ mod refresh;
 mod retire;
 mod store;
 mod transport;
+pub mod trial;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -349,6 +349,19 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// A length of time with its unit, as it was written.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]

@@ -138,6 +138,10 @@ password = {{ file = {password_file:?} }}
 [[routes]]
 path = "/"
 upstream = "vendor"
+
+[[routes]]
+host = "gateway.doorward.test"
+upstream = "vendor"
 "#,
         origin = emulator.origin(),
         login = user.login,

@@ -1,0 +1,119 @@
+//! `doorward run`: everything starts, a signal comes, everything stops in order.
+
+use std::io::{self, IsTerminal, Write};
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{ConfigFiles, Exit, print_chain};
+use crate::app::{self, App, StartError, Surroundings};
+use crate::clock::Clock;
+use crate::diagnosis::Paint;
+use crate::secret::Environment;
+use crate::settings::{Loaded, LogFormat, Settings};
+use crate::telemetry::{Format, Log};
+
+/// Run the gateway until it is told to stop (SIGTERM, SIGINT)
+#[derive(Clone, Debug, clap::Args)]
+pub struct Run {
+    #[command(flatten)]
+    config: ConfigFiles,
+}
+
+impl Run {
+    /// Prints every bound address to `out`, faults and warnings to `errors`.
+    ///
+    /// # Errors
+    /// What `out` and `errors` refuse.
+    pub fn run(
+        &self,
+        environment: Environment,
+        paint: Paint,
+        out: &mut impl Write,
+        errors: &mut impl Write,
+    ) -> io::Result<Exit> {
+        let loaded = match app::load(&self.config.sources(environment)) {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                write!(errors, "{}", faults.report(paint))?;
+                return Ok(Exit::Config);
+            }
+        };
+        for warning in &loaded.warnings {
+            writeln!(errors, "warning: {warning}")?;
+        }
+        Log::install(format(&loaded.settings), loaded.settings.log.level.as_str());
+        // The control side: one worker, beside the cores.
+        let control = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        control.block_on(serve(&loaded, paint, out, errors))
+    }
+}
+
+async fn serve(
+    loaded: &Loaded,
+    paint: Paint,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<Exit> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let surroundings =
+        Surroundings { clock: Clock::system(), readers: vec![Box::new(Log)], without: None };
+    let app = match App::start(loaded, surroundings) {
+        Ok(app) => app,
+        Err(StartError::Faults(faults)) => {
+            write!(errors, "{}", faults.report(paint))?;
+            return Ok(Exit::Config);
+        }
+        Err(error) => {
+            print_chain(&error, errors);
+            return Ok(Exit::Config);
+        }
+    };
+    announce(loaded, &app, out)?;
+    wait(&mut terminate, &mut interrupt).await;
+    writeln!(out, "stopping: running requests end, then sessions are logged out")?;
+    out.flush()?;
+    let report = tokio::select! {
+        report = app.stop() => report,
+        () = wait(&mut terminate, &mut interrupt) => {
+            writeln!(errors, "stopped at once: sessions may be left open at upstreams")?;
+            return Ok(Exit::Ok);
+        }
+    };
+    writeln!(
+        out,
+        "logged out {} of {} sessions",
+        report.confirmed,
+        report.confirmed + report.unconfirmed
+    )?;
+    Ok(Exit::Ok)
+}
+
+async fn wait(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn announce(loaded: &Loaded, app: &App, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "doorward {}", env!("CARGO_PKG_VERSION"))?;
+    for listening in app.listening() {
+        writeln!(out, "listening on {} ({})", listening.url(), listening.name)?;
+    }
+    for route in &loaded.settings.routes {
+        let host = route.host.as_deref().unwrap_or("*");
+        writeln!(out, "route {host}{} -> {} ({})", route.path, route.upstream, route.account)?;
+    }
+    out.flush()
+}
+
+fn format(settings: &Settings) -> Format {
+    match settings.log.format {
+        Some(LogFormat::Human) => Format::Human,
+        Some(LogFormat::Json) => Format::Json,
+        None if io::stderr().is_terminal() => Format::Human,
+        None => Format::Json,
+    }
+}
