@@ -117,8 +117,16 @@ impl InjectMethods {
 }
 
 /// Drops what could pass for a credential from a client's request: `Authorization`, `Cookie`, what the
-/// recipe names, and every field that the session itself sets.
+/// recipe names, every field that the session itself sets, and fields with `_` in their names, which pass for
+/// others in some servers, unless the upstream is known to read them.
 pub fn strip(recipe: &Recipe, headers: &mut HeaderMap) {
+    let is_alias = |name: &&HeaderName| {
+        name.as_str().contains('_') && !recipe.spelling.underscore_headers.contains(name)
+    };
+    let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
+    for name in aliases {
+        headers.remove(name);
+    }
     headers.remove(header::AUTHORIZATION);
     headers.remove(header::COOKIE);
     for name in &recipe.strip_headers {

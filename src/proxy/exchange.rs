@@ -69,12 +69,12 @@ impl Reply {
 async fn walk(
     core: &Core,
     peer: &Peer,
-    mut head: Parts,
+    head: Parts,
     body: Incoming,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
     let shared = &core.shared;
-    let call = parse::call(shared, &mut head)?;
+    let call = parse::call(shared, &head)?;
     record.path.clone_from(&call.path);
 
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;

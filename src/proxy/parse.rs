@@ -2,7 +2,7 @@
 //! before anything is decided on it.
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderName, Method, Version, header};
 
 use super::Shared;
 use super::error::Problem;
@@ -25,12 +25,12 @@ pub(super) struct Call {
     pub(super) canonical: Canonical,
 }
 
-pub(super) fn call(shared: &Shared, head: &mut Parts) -> Result<Call, Problem> {
+pub(super) fn call(shared: &Shared, head: &Parts) -> Result<Call, Problem> {
     if matches!(head.method, Method::TRACE | Method::CONNECT) {
         return Err(Problem::MethodNotAllowed);
     }
     framing(&head.headers)?;
-    underscores(&mut head.headers)?;
+    underscores(&head.headers)?;
     let host = host(head)?;
     if came_back(&head.headers, shared) {
         return Err(Problem::Loop);
@@ -68,20 +68,16 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Names with `_` pass for names with `-` in some servers: they are dropped, and refused where they could decide
-/// something.
-fn underscores(headers: &mut HeaderMap) -> Result<(), Problem> {
+/// Names with `_` pass for names with `-` in some servers: refused where they could decide something, dropped later
+/// where the upstream does not read them.
+fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
     const DECISIVE: [&str; 5] =
         ["transfer-encoding", "content-length", "host", "authorization", "cookie"];
-    let names: Vec<_> =
-        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
-    for name in names {
-        if DECISIVE.contains(&name.as_str().replace('_', "-").as_str()) {
-            return Err(Problem::BadRequest("a field name with `_` passes for another field"));
-        }
-        headers.remove(name);
+    let mut names = headers.keys().map(HeaderName::as_str).filter(|name| name.contains('_'));
+    match names.any(|name| DECISIVE.contains(&name.replace('_', "-").as_str())) {
+        true => Err(Problem::BadRequest("a field name with `_` passes for another field")),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// The authority: from the target where it has one (RFC 9112 section 3.2.2), else from the one `Host`.

@@ -450,6 +450,14 @@ impl<'a> Loader<'a> {
                 .as_ref()
                 .map(|real| (real.segment.to_lowercase(), real.query.clone())),
             encoded_slash: spelling.encoded_slash,
+            underscore_headers: spelling
+                .underscore_headers
+                .iter()
+                .enumerate()
+                .filter_map(|(index, name)| {
+                    self.header_name(&format!("/spelling/underscore_headers/{index}"), name)
+                })
+                .collect(),
         }
     }
 

@@ -254,6 +254,8 @@ pub struct Spelling {
     pub path_query: Option<(String, String)>,
     /// `%2F` inside a segment is an ordinary character.
     pub encoded_slash: bool,
+    /// Header fields with `_` in their names that the upstream reads.
+    pub underscore_headers: Vec<HeaderName>,
 }
 
 /// How many logins an account may lose before Doorward stops trying.

@@ -518,6 +518,10 @@ pub struct Spelling {
     /// `%2F` inside a segment is an ordinary character of this upstream's paths.
     #[serde(default)]
     pub encoded_slash: bool,
+    /// Header fields with `_` in their names that this upstream reads; others are dropped, because some servers take
+    /// `_` for `-`.
+    #[serde(default)]
+    pub underscore_headers: Vec<String>,
 }
 
 /// A query parameter that carries the real path.

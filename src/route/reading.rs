@@ -107,7 +107,7 @@ mod tests {
             suffixes: vec![".aspx".to_owned(), ".ashx".to_owned()],
             method_query: Some("_method".to_owned()),
             path_query: Some(("mfws".to_owned(), "restPath".to_owned())),
-            encoded_slash: false,
+            ..Spelling::default()
         };
         Reading::of(&method.parse().unwrap(), path, query, &spelling)
             .map(|reading| (reading.method.to_string(), reading.path))
