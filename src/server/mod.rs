@@ -1,6 +1,7 @@
 //! The listening side: sockets for every core, TLS, hyper connections, and their drain.
 
 mod connection;
+mod pace;
 mod socket;
 mod tls;
 
@@ -31,9 +32,9 @@ pub struct Limits {
     pub streams_max: u32,
     /// The most connections at a time, on one core.
     pub connections_max: usize,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and the head of a request from its first byte to its last.
     pub head_timeout: Duration,
-    /// How long a connection waits for its next request, head included.
+    /// How long a connection waits for its next request.
     pub idle_timeout: Duration,
 }
 
