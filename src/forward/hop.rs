@@ -72,9 +72,9 @@ pub struct Origin<'a> {
     pub host: &'a str,
 }
 
-/// Sets `Forwarded` (RFC 7239) and its older kin anew, and adds to `Via` (RFC 9110 section 7.6.3). What the
+/// Sets `Forwarded` (RFC 7239) and its older kin anew. What the
 /// client sent under these names is dropped: nobody here is trusted to say it.
-pub fn set_forwarded(headers: &mut HeaderMap, origin: Origin<'_>, via: &HeaderValue) {
+pub fn set_forwarded(headers: &mut HeaderMap, origin: Origin<'_>) {
     for name in FORGEABLE {
         headers.remove(name);
     }
@@ -94,7 +94,6 @@ pub fn set_forwarded(headers: &mut HeaderMap, origin: Origin<'_>, via: &HeaderVa
     }
     set(headers, X_FORWARDED_HOST, host);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme));
-    headers.append(header::VIA, via.clone());
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -141,19 +140,17 @@ mod tests {
             ("forwarded", "for=6.6.6.6"),
             ("x-real-ip", "6.6.6.6"),
             ("x-original-url", "/admin"),
-            ("via", "1.0 fred"),
         ]);
         let origin = Origin {
             peer: Some("127.0.0.1".parse().unwrap()),
             scheme: "https",
             host: "cms.example:8443",
         };
-        set_forwarded(&mut headers, origin, &HeaderValue::from_static("1.1 doorward-1"));
+        set_forwarded(&mut headers, origin);
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"cms.example:8443\";proto=https");
         assert!(!headers.contains_key("x-real-ip") && !headers.contains_key("x-original-url"));
-        assert_eq!(headers.get_all("via").iter().count(), 2);
     }
 
     proptest! {

@@ -90,11 +90,7 @@ async fn walk(
     match rule {
         Some(EndpointRule::Answer(answer)) => {
             record.reason = "answered_locally";
-            return Ok(own_answer(
-                shared,
-                shield::local_answer(answer, shared.clock.wall()),
-                record,
-            ));
+            return Ok(own_answer(shield::local_answer(answer, shared.clock.wall()), record));
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
         Some(EndpointRule::Mask(_)) | None => {}
@@ -242,7 +238,7 @@ async fn finish(
     headers.remove(header::SET_COOKIE);
     shield::mask_headers(headers, held.session.guarded(), placeholder);
     location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
-    headers.append(header::VIA, shared.via.clone());
+    shared.via.add(headers, answer.version);
     if !headers.contains_key(header::CACHE_CONTROL) {
         // RFC 9111 section 3.5: nobody else may be given what this session was given.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
@@ -256,7 +252,7 @@ async fn finish(
     if record.reason == super::record::CLIENT_LEFT {
         record.reason = if record.replayed { "replayed" } else { "forwarded" };
     }
-    let Looked { status, headers, seen, extent, rest } = answer;
+    let Looked { status, headers, seen, extent, rest, .. } = answer;
     let content = match extent {
         Extent::Whole => Content::Whole(seen),
         _ => Content::Streamed { seen, rest },
@@ -309,9 +305,8 @@ fn stripped_prefix(route: &Route) -> &str {
     if route.strip_prefix { &route.prefix } else { "" }
 }
 
-fn own_answer(shared: &Shared, mut response: Response<Bytes>, record: &Record) -> Reply {
+fn own_answer(mut response: Response<Bytes>, record: &Record) -> Reply {
     let headers = response.headers_mut();
-    headers.append(header::VIA, shared.via.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::from_str(&record.id) {
         headers.insert(hop::REQUEST_ID, id);

@@ -12,12 +12,12 @@ pub mod reply;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::HeaderValue;
 use hyper::body::Incoming;
 
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::forward::replay::Sending;
+use crate::forward::via::Via;
 use crate::route::Table;
 use crate::session::Broker;
 use crate::telemetry::Reporter;
@@ -50,7 +50,7 @@ pub struct Shared {
     /// Bounds.
     pub limits: Limits,
     /// Our entry in `Via`; it also tells our own requests that came back.
-    pub via: HeaderValue,
+    pub via: Via,
 }
 
 /// What one core has for its requests.

@@ -32,7 +32,7 @@ pub(super) fn call(shared: &Shared, head: &Parts) -> Result<Call, Problem> {
     framing(&head.headers)?;
     underscores(&head.headers)?;
     let host = host(head)?;
-    if came_back(&head.headers, shared) {
+    if shared.via.is_in(&head.headers) {
         return Err(Problem::Loop);
     }
     let path = head.uri.path();
@@ -107,15 +107,6 @@ fn host(head: &Parts) -> Result<String, Problem> {
         true => Ok(host.to_owned()),
         false => Err(Problem::BadRequest("Host is no host")),
     }
-}
-
-fn came_back(headers: &HeaderMap, shared: &Shared) -> bool {
-    headers
-        .get_all(header::VIA)
-        .iter()
-        .filter_map(|via| via.to_str().ok())
-        .flat_map(|via| via.split(','))
-        .any(|entry| entry.trim().as_bytes() == shared.via.as_bytes())
 }
 
 /// Where the request came from, for the fields that say so.

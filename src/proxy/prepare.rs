@@ -37,7 +37,8 @@ pub(super) fn request(
     hop::remove_hop_by_hop(&mut headers);
     access::strip(&mut headers);
     inject::strip(recipe, &mut headers);
-    hop::set_forwarded(&mut headers, parse::origin(peer, to.call), &shared.via);
+    hop::set_forwarded(&mut headers, parse::origin(peer, to.call));
+    shared.via.add(&mut headers, head.version);
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(hop::REQUEST_ID, id);
     }
