@@ -156,10 +156,13 @@ async fn send(
 
         let body = replay.send().ok_or(Problem::UpstreamBroken)?;
         let request = prepared.with(&session.session, to.upstream, body);
-        let answer = pool.send(request).await.map_err(|error| match replay.client_failed() {
-            true => Problem::BadBody,
-            false => Problem::from(error),
-        })?;
+        let answer = tokio::select! {
+            answer = pool.send(request) => answer.map_err(|error| match replay.client_failed() {
+                true => Problem::BadBody,
+                false => Problem::from(error),
+            })?,
+            () = clock.sleep_until(deadline) => return Err(Problem::UpstreamTimeout),
+        };
 
         let mut answer = Looked::not_yet(answer);
         let bytes_max = core.shared.limits.verdict_body_bytes_max;

@@ -257,7 +257,7 @@ pub(super) struct Route {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
     /// The longest request head, in bytes; a longer one gets 431.
-    #[schemars(range(min = 1024, max = 1_048_576))]
+    #[schemars(range(min = 8192, max = 1_048_576))]
     pub(super) request_head_bytes_max: usize,
     /// The most header fields of a request; more get 431.
     #[schemars(range(min = 16, max = 1000))]
@@ -286,7 +286,8 @@ pub(super) struct Limits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Timeouts {
-    /// How long a client may take to send the head of a request; then 408.
+    /// How long a client may take to send the head of a request, from its first byte to its last,
+    /// and for a TLS handshake; then the connection is closed.
     pub(super) head: DurationText,
     /// How long a request may wait in all, for a session and for the head of the upstream's
     /// answer; then 504. A body may take longer.
@@ -298,7 +299,7 @@ pub(super) struct Timeouts {
     pub(super) drain: DurationText,
     /// How long all logouts together may take when Doorward stops.
     pub(super) logout: DurationText,
-    /// How long a connection without a request is kept, on both sides.
+    /// How long a client's connection is kept without a request.
     pub(super) idle: DurationText,
 }
 
