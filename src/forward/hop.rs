@@ -1,5 +1,7 @@
 //! Fields that belong to one connection only, and those that say where a message came from.
 
+use std::net::IpAddr;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that tell how a message is framed and where it goes; `Connection` cannot nominate them.
@@ -71,41 +73,55 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Where a request came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    /// The peer's address; nothing on a Unix socket.
-    pub peer: Option<std::net::IpAddr>,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// The authority that the client asked for.
-    pub host: &'a str,
+/// Where the requests of one connection come from, as the fields say it that tell upstreams. Written once, not for
+/// each request.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The peer's address for `X-Forwarded-For`; nothing on a Unix socket.
+    peer: Option<HeaderValue>,
+    /// How `Forwarded` begins, up to the host.
+    forwarded_start: String,
+    /// How `Forwarded` ends, after the host.
+    forwarded_end: String,
+    scheme: HeaderValue,
 }
 
-/// Sets `Forwarded` (RFC 7239) and its older kin anew. What the
-/// client sent under these names is dropped: nobody here is trusted to say it.
-pub fn set_forwarded(headers: &mut HeaderMap, origin: Origin<'_>) {
-    remove_where(headers, is_forgeable);
-    let host = origin.host;
-    let forwarded = match origin.peer {
-        Some(std::net::IpAddr::V4(peer)) => {
-            format!("for={peer};host=\"{host}\";proto={}", origin.scheme)
+impl Origin {
+    /// The peer's address, nothing on a Unix socket, and `http` or `https`.
+    pub fn new(peer: Option<IpAddr>, scheme: &'static str) -> Self {
+        // An address has no character that a node identifier or a header value must not hold (RFC 7239 section 6).
+        let node = match peer {
+            Some(IpAddr::V4(peer)) => peer.to_string(),
+            Some(IpAddr::V6(peer)) => format!("\"[{peer}]\""),
+            None => "unknown".to_owned(),
+        };
+        Self {
+            peer: peer.and_then(|peer| HeaderValue::try_from(peer.to_string()).ok()),
+            forwarded_start: format!("for={node};host=\""),
+            forwarded_end: format!("\";proto={scheme}"),
+            scheme: HeaderValue::from_static(scheme),
         }
-        Some(std::net::IpAddr::V6(peer)) => {
-            format!("for=\"[{peer}]\";host=\"{host}\";proto={}", origin.scheme)
-        }
-        None => format!("for=unknown;host=\"{host}\";proto={}", origin.scheme),
-    };
-    set(headers, header::FORWARDED, &forwarded);
-    if let Some(peer) = origin.peer {
-        set(headers, X_FORWARDED_FOR, &peer.to_string());
     }
-    set(headers, X_FORWARDED_HOST, host);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme));
+
+    fn forwarded(&self, host: &str) -> String {
+        [&self.forwarded_start, host, &self.forwarded_end].concat()
+    }
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+/// Sets `Forwarded` (RFC 7239) and its older kin anew for a request from `origin` to the authority `host`. What the
+/// client sent under these names is dropped: nobody here is trusted to say it.
+pub fn set_forwarded(headers: &mut HeaderMap, origin: &Origin, host: &str) {
+    remove_where(headers, is_forgeable);
+    set(headers, header::FORWARDED, origin.forwarded(host));
+    if let Some(peer) = &origin.peer {
+        headers.insert(X_FORWARDED_FOR, peer.clone());
+    }
+    set(headers, X_FORWARDED_HOST, host.to_owned());
+    headers.insert(X_FORWARDED_PROTO, origin.scheme.clone());
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }
 }
@@ -149,16 +165,26 @@ mod tests {
             ("x-real-ip", "6.6.6.6"),
             ("x-original-url", "/admin"),
         ]);
-        let origin = Origin {
-            peer: Some("127.0.0.1".parse().unwrap()),
-            scheme: "https",
-            host: "cms.example:8443",
-        };
-        set_forwarded(&mut headers, origin);
+        let origin = Origin::new(Some("127.0.0.1".parse().unwrap()), "https");
+        set_forwarded(&mut headers, &origin, "cms.example:8443");
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"cms.example:8443\";proto=https");
         assert!(!headers.contains_key("x-real-ip") && !headers.contains_key("x-original-url"));
+    }
+
+    #[test]
+    fn an_address_with_colons_is_quoted_and_a_unix_socket_has_none() {
+        let forwarded = |peer: Option<&str>| {
+            let origin = Origin::new(peer.map(|peer| peer.parse().unwrap()), "http");
+            let mut headers = HeaderMap::new();
+            set_forwarded(&mut headers, &origin, "a");
+            (headers["forwarded"].clone(), headers.contains_key("x-forwarded-for"))
+        };
+        let expected = HeaderValue::from_static("for=\"[::1]\";host=\"a\";proto=http");
+        assert_eq!(forwarded(Some("::1")), (expected, true));
+        let expected = HeaderValue::from_static("for=unknown;host=\"a\";proto=http");
+        assert_eq!(forwarded(None), (expected, false));
     }
 
     proptest! {

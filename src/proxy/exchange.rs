@@ -45,7 +45,7 @@ pub async fn exchange(
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
-            Reply::own(reply::problem(&problem, &record.id))
+            Reply::own(reply::problem(&problem, record.id.as_str()))
         }
     };
     record.status = reply.response.status();
@@ -243,9 +243,7 @@ async fn finish(
         // RFC 9111 section 3.5: nobody else may be given what this session was given.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    if let Ok(id) = HeaderValue::from_str(&record.id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    headers.insert(hop::REQUEST_ID, record.id.field());
     if let Some(pointers) = mask {
         masked(shared, &mut answer, &held, pointers, placeholder, deadline).await?;
     }
@@ -308,8 +306,6 @@ fn stripped_prefix(route: &Route) -> &str {
 fn own_answer(mut response: Response<Bytes>, record: &Record) -> Reply {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(&record.id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    headers.insert(hop::REQUEST_ID, record.id.field());
     Reply::own(response)
 }

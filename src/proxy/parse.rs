@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderName, Method, Version, header};
 
 use super::Shared;
 use super::error::Problem;
-use crate::forward::hop::{self};
 use crate::route::Canonical;
 
 /// A longer target is refused with 400 by us if the server has not refused it with 414 already.
@@ -73,7 +72,8 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
 fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
     const DECISIVE: [&str; 5] =
         ["transfer-encoding", "content-length", "host", "authorization", "cookie"];
-    let mut names = headers.keys().map(HeaderName::as_str).filter(|name| name.contains('_'));
+    let mut names =
+        headers.keys().map(HeaderName::as_str).filter(|name| name.as_bytes().contains(&b'_'));
     match names.any(|name| DECISIVE.contains(&name.replace('_', "-").as_str())) {
         true => Err(Problem::BadRequest("a field name with `_` passes for another field")),
         false => Ok(()),
@@ -107,9 +107,4 @@ fn host(head: &Parts) -> Result<String, Problem> {
         true => Ok(host.to_owned()),
         false => Err(Problem::BadRequest("Host is no host")),
     }
-}
-
-/// Where the request came from, for the fields that say so.
-pub(super) fn origin<'a>(peer: &super::Peer, call: &'a Call) -> hop::Origin<'a> {
-    hop::Origin { peer: peer.address, scheme: peer.scheme, host: &call.host }
 }

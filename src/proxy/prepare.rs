@@ -1,12 +1,12 @@
 //! Step 6 of the walk: the client's request becomes one that can be sent to the upstream, up to the session.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 
 use super::exchange::Forwarded;
-use super::parse::{self, Call};
-use super::{Peer, Shared};
+use super::parse::Call;
+use super::{Peer, RequestId, Shared};
 use crate::access;
 use crate::forward::replay::Sending;
 use crate::forward::{coding, hop, inject, target};
@@ -30,18 +30,16 @@ pub(super) fn request(
     to: &Forwarded<'_>,
     head: Parts,
     rule: Option<&EndpointRule>,
-    request_id: &str,
+    request_id: &RequestId,
 ) -> Prepared {
     let recipe = &*to.upstream.recipe;
     let mut headers = head.headers;
     hop::remove_hop_by_hop(&mut headers);
     access::strip(&mut headers);
     inject::strip(recipe, &mut headers);
-    hop::set_forwarded(&mut headers, parse::origin(peer, to.call));
+    hop::set_forwarded(&mut headers, &peer.origin, &to.call.host);
     shared.via.add(&mut headers, head.version);
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    headers.insert(hop::REQUEST_ID, request_id.field());
     // Whether to go on is said by us, who have the body in hand.
     headers.remove(header::EXPECT);
     if matches!(rule, Some(EndpointRule::Mask(_))) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
+use super::RequestId;
 use crate::clock::{Clock, Moment};
 use crate::session::Generation;
 use crate::telemetry::{Event, Reporter, Request};
@@ -11,7 +12,7 @@ use crate::telemetry::{Event, Reporter, Request};
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) id: Arc<str>,
+    pub(super) id: RequestId,
     pub(super) client: Option<Arc<str>>,
     pub(super) upstream: Option<Arc<str>>,
     pub(super) method: Method,
@@ -30,7 +31,7 @@ pub(super) struct Record {
 pub(super) const CLIENT_LEFT: &str = "client_left";
 
 impl Record {
-    pub(super) fn new(id: Arc<str>, method: Method, clock: Clock, reporter: Reporter) -> Self {
+    pub(super) fn new(id: RequestId, method: Method, clock: Clock, reporter: Reporter) -> Self {
         Self {
             id,
             client: None,
@@ -55,7 +56,7 @@ impl Drop for Record {
             return;
         }
         self.reporter.report(Event::Request(Box::new(Request {
-            id: Arc::clone(&self.id),
+            id: Arc::from(self.id.as_str()),
             client: self.client.take(),
             upstream: self.upstream.take(),
             method: self.method.clone(),
