@@ -37,10 +37,8 @@ pub async fn exchange(
     peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
-    let shared = &core.shared;
     let (head, body) = request.into_parts();
-    let (clock, reporter) = (shared.clock.clone(), shared.reporter.clone());
-    let mut record = Record::new(core.request_id(), head.method.clone(), clock, reporter);
+    let mut record = Record::new(core.request_id(), head.method.clone(), Arc::clone(&core.shared));
     let reply = match walk(&core, &peer, head, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
@@ -75,7 +73,7 @@ async fn walk(
 ) -> Result<Reply, Problem> {
     let shared = &core.shared;
     let call = parse::call(shared, &head)?;
-    record.path.clone_from(&call.path);
+    record.target = Some(call.target.clone());
 
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.session.upstream);
@@ -129,7 +127,7 @@ fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<
         false => &call.canonical.path,
     };
     let path = if path.is_empty() { "/" } else { path };
-    Reading::of(method, path, call.query.as_deref(), &recipe.spelling)
+    Reading::of(method, path, call.target.query(), &recipe.spelling)
         .map_err(Problem::AmbiguousRequest)
 }
 
@@ -137,7 +135,7 @@ fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<
 async fn send(
     core: &Core,
     to: &Forwarded<'_>,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     replay: &Replay<Incoming>,
     deadline: Moment,
     record: &mut Record,
