@@ -37,15 +37,13 @@ pub async fn exchange(
     peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
-    let shared = &core.shared;
     let (head, body) = request.into_parts();
-    let (clock, reporter) = (shared.clock.clone(), shared.reporter.clone());
-    let mut record = Record::new(core.request_id(), head.method.clone(), clock, reporter);
+    let mut record = Record::new(core.request_id(), head.method.clone(), Arc::clone(&core.shared));
     let reply = match walk(&core, &peer, head, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
-            Reply::own(reply::problem(&problem, &record.id))
+            Reply::own(reply::problem(&problem, record.id.as_str()))
         }
     };
     record.status = reply.response.status();
@@ -75,7 +73,7 @@ async fn walk(
 ) -> Result<Reply, Problem> {
     let shared = &core.shared;
     let call = parse::call(shared, &head)?;
-    record.path.clone_from(&call.path);
+    record.target = Some(call.target.clone());
 
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.session.upstream);
@@ -129,7 +127,7 @@ fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<
         false => &call.canonical.path,
     };
     let path = if path.is_empty() { "/" } else { path };
-    Reading::of(method, path, call.query.as_deref(), &recipe.spelling)
+    Reading::of(method, path, call.target.query(), &recipe.spelling)
         .map_err(Problem::AmbiguousRequest)
 }
 
@@ -137,7 +135,7 @@ fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<
 async fn send(
     core: &Core,
     to: &Forwarded<'_>,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     replay: &Replay<Incoming>,
     deadline: Moment,
     record: &mut Record,
@@ -246,9 +244,7 @@ async fn finish(
         // RFC 9111 section 3.5: nobody else may be given what this session was given.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    if let Ok(id) = HeaderValue::from_str(&record.id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    headers.insert(hop::REQUEST_ID, record.id.field());
     if let Some(pointers) = mask {
         masked(shared, &mut answer, &held, pointers, placeholder, deadline).await?;
     }
@@ -311,8 +307,6 @@ fn stripped_prefix(route: &Route) -> &str {
 fn own_answer(mut response: Response<Bytes>, record: &Record) -> Reply {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(&record.id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    headers.insert(hop::REQUEST_ID, record.id.field());
     Reply::own(response)
 }

@@ -74,11 +74,8 @@ pub async fn serve(
             accepted = accept(&socket, &room) => accepted,
         };
         let Some((stream, address, permit)) = accepted else { continue };
-        let peer = Arc::new(Peer {
-            address,
-            scheme: if listener.tls.is_some() { "https" } else { "http" },
-            access: listener.access.clone(),
-        });
+        let scheme = if listener.tls.is_some() { "https" } else { "http" };
+        let peer = Arc::new(Peer::new(address, scheme, listener.access.clone()));
         let (core, stop, tls) = (Arc::clone(&core), stop.clone(), listener.tls.clone());
         connections.spawn(async move {
             let served = connection::serve(stream, tls, core, peer, limits, &stop);
