@@ -138,7 +138,8 @@ pub(super) struct Upstream {
     /// How long a connection to the upstream may take to be made, TLS included.
     #[serde(default = "defaults::connect_timeout")]
     pub(super) connect_timeout: DurationText,
-    /// How long the upstream may take from the end of a request to the head of its answer.
+    /// How long the upstream may take for a request, its body included, up to the head of the
+    /// answer; then 504.
     #[serde(default = "defaults::response_timeout")]
     pub(super) response_timeout: DurationText,
     /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads
@@ -257,7 +258,7 @@ pub(super) struct Route {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Limits {
     /// The longest request head, in bytes; a longer one gets 431.
-    #[schemars(range(min = 1024, max = 1_048_576))]
+    #[schemars(range(min = 8192, max = 1_048_576))]
     pub(super) request_head_bytes_max: usize,
     /// The most header fields of a request; more get 431.
     #[schemars(range(min = 16, max = 1000))]
@@ -270,11 +271,12 @@ pub(super) struct Limits {
     /// How much of an answer is looked at where the recipe judges by the body, in bytes.
     #[schemars(range(min = 1024, max = 16_777_216))]
     pub(super) verdict_body_bytes_max: usize,
-    /// The longest answer to a login, in bytes; a longer one is a failed login.
+    /// The longest answer to a login, a probe or a logout, in bytes; a longer one is a failure. It
+    /// is also the longest answer that session values are taken out of; a longer one is withheld.
     #[schemars(range(min = 1024, max = 67_108_864))]
     pub(super) login_answer_bytes_max: usize,
-    /// The most client connections at a time, all listeners together; further ones wait in the
-    /// system's queue.
+    /// The most client connections at a time of each listener, shared out evenly to the cores;
+    /// further ones wait in the system's queue.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) connections_max: usize,
     /// The most requests at a time on one HTTP/2 connection.
@@ -286,19 +288,21 @@ pub(super) struct Limits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Timeouts {
-    /// How long a client may take to send the head of a request; then 408.
+    /// How long a client may take for the TLS handshake. The head of a request counts to `idle`.
     pub(super) head: DurationText,
-    /// How long a request may wait in all, for a session and for the head of the upstream's
-    /// answer; then 504. A body may take longer.
+    /// How long a request may wait for a session, both times together where it is sent again; then
+    /// 504. For the head of the answer there is `response_timeout` of the upstream.
     pub(super) request: DurationText,
     /// How long a login may take, all its steps together. It goes on when the client that needed
     /// it leaves.
     pub(super) login: DurationText,
-    /// How long running requests may go on after the signal to stop.
+    /// How long running requests may go on after the signal to stop, and how long a replaced
+    /// session waits for the requests that carry it.
     pub(super) drain: DurationText,
     /// How long all logouts together may take when Doorward stops.
     pub(super) logout: DurationText,
-    /// How long a connection without a request is kept, on both sides.
+    /// How long a client's connection may wait for its next request, head included; then it is
+    /// closed. Over HTTP/2 the client is asked so often whether it is still there.
     pub(super) idle: DurationText,
 }
 
