@@ -45,7 +45,10 @@ impl Run {
         Log::install(format(&loaded.settings), loaded.settings.log.level.as_str());
         // The control side: one worker, beside the cores.
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        control.block_on(serve(&loaded, paint, out, errors))
+        let exit = control.block_on(serve(&loaded, paint, out, errors));
+        // After a second signal nobody waits for what still runs.
+        control.shutdown_background();
+        exit
     }
 }
 

@@ -237,3 +237,85 @@ impl From<SendError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// One of each.
+    fn all() -> Vec<Problem> {
+        vec![
+            Problem::BadRequest("Host is missing"),
+            Problem::AmbiguousPath(Ambiguity::DotSegment),
+            Problem::AmbiguousRequest(Unreadable::Twice),
+            Problem::MethodNotAllowed,
+            Problem::BadBody,
+            Problem::NoRoute,
+            Problem::MisdirectedHost,
+            Problem::CrossOrigin,
+            Problem::ClientKeyMissing,
+            Problem::ClientKeyInvalid,
+            Problem::EndpointClosed("why".to_owned()),
+            Problem::LoginRefused,
+            Problem::LoginHeldBack {
+                retry_after: Duration::from_secs(1),
+                cause: HoldCause::Throttled,
+            },
+            Problem::LoginTimeout,
+            Problem::UpstreamUnreachable("dns_error"),
+            Problem::UpstreamTimeout,
+            Problem::UpstreamBroken,
+            Problem::UpstreamUnavailable,
+            Problem::AnswerWithheld,
+            Problem::Loop,
+            Problem::Stopping,
+        ]
+    }
+
+    /// Code and status of every row of the tables.
+    fn documented() -> BTreeMap<&'static str, &'static str> {
+        let rows = include_str!("../../docs/ERRORS.md").lines().filter_map(|row| {
+            let (code, rest) = row.strip_prefix("| `")?.split_once("` | ")?;
+            let (status, _) = rest.split_once(" | ")?;
+            status.parse::<u16>().is_ok().then_some((code, status))
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn the_document_of_errors_has_every_code_with_its_status_and_no_other() {
+        let all = all();
+        let codes: BTreeMap<_, _> = all
+            .iter()
+            .map(|problem| (problem.code(), problem.status().as_u16().to_string()))
+            .collect();
+        let documented = documented();
+        let documented: BTreeMap<_, _> =
+            documented.iter().map(|(code, status)| (*code, (*status).to_owned())).collect();
+        assert_eq!(codes, documented);
+
+        // The list above is whole: these are all codes that the source knows.
+        let source = include_str!("error.rs");
+        let source = source.split("pub fn code").nth(1).unwrap().split("pub fn").next().unwrap();
+        let written: BTreeSet<&str> =
+            source.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(codes.keys().copied().collect::<BTreeSet<_>>(), written);
+    }
+
+    #[test]
+    fn every_cause_of_holding_back_is_documented() {
+        let document = include_str!("../../docs/ERRORS.md");
+        for cause in [
+            HoldCause::UnclassifiedRefusal,
+            HoldCause::SlotsFull,
+            HoldCause::Throttled,
+            HoldCause::UpstreamBroken,
+            HoldCause::Unreachable,
+            HoldCause::AnswerLost,
+        ] {
+            assert!(document.contains(&format!("`{}`", cause.as_str())), "{cause:?}");
+        }
+    }
+}

@@ -301,6 +301,11 @@ pub struct UnknownRecipe {
     meant: Option<String>,
 }
 
+/// The JSON schema of a recipe as its author writes it.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(written::Recipe).to_value()
+}
+
 impl Recipe {
     /// Checks the document and fills in `parameters`.
     ///

@@ -17,8 +17,10 @@ use crate::forward::inject::Injector;
 use crate::login::{Attempt, Because, Material, Next, Refusal};
 use crate::recipe::{FieldKind, Recipe};
 use crate::secret::SecretText;
-use crate::shield::SEARCHED_BYTES_MIN;
 use crate::telemetry::{self, Event, Trigger};
+
+/// Shorter values are not searched for: they would be found where they do not stand.
+const SEARCHED_BYTES_MIN: usize = 16;
 
 /// Begins a login, if the account's guard admits one.
 pub(super) fn begin(

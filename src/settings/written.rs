@@ -138,7 +138,8 @@ pub(super) struct Upstream {
     /// How long a connection to the upstream may take to be made, TLS included.
     #[serde(default = "defaults::connect_timeout")]
     pub(super) connect_timeout: DurationText,
-    /// How long the upstream may take from the end of a request to the head of its answer.
+    /// How long the upstream may take for a request, its body included, up to the head of the
+    /// answer; then 504.
     #[serde(default = "defaults::response_timeout")]
     pub(super) response_timeout: DurationText,
     /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads
@@ -270,11 +271,12 @@ pub(super) struct Limits {
     /// How much of an answer is looked at where the recipe judges by the body, in bytes.
     #[schemars(range(min = 1024, max = 16_777_216))]
     pub(super) verdict_body_bytes_max: usize,
-    /// The longest answer to a login, in bytes; a longer one is a failed login.
+    /// The longest answer to a login, a probe or a logout, in bytes; a longer one is a failure. It
+    /// is also the longest answer that session values are taken out of; a longer one is withheld.
     #[schemars(range(min = 1024, max = 67_108_864))]
     pub(super) login_answer_bytes_max: usize,
-    /// The most client connections at a time, all listeners together; further ones wait in the
-    /// system's queue.
+    /// The most client connections at a time of each listener, shared out evenly to the cores;
+    /// further ones wait in the system's queue.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) connections_max: usize,
     /// The most requests at a time on one HTTP/2 connection.
@@ -295,7 +297,8 @@ pub(super) struct Timeouts {
     /// How long a login may take, all its steps together. It goes on when the client that needed
     /// it leaves.
     pub(super) login: DurationText,
-    /// How long running requests may go on after the signal to stop.
+    /// How long running requests may go on after the signal to stop, and how long a replaced
+    /// session waits for the requests that carry it.
     pub(super) drain: DurationText,
     /// How long all logouts together may take when Doorward stops.
     pub(super) logout: DurationText,

@@ -12,9 +12,6 @@ use crate::secret::SecretText;
 pub use local::local_answer;
 pub use mask::{MaskError, mask};
 
-/// Shorter values are not searched for: they would be found where they do not stand.
-pub const SEARCHED_BYTES_MIN: usize = 16;
-
 /// The rule for a request, if its endpoint has one.
 pub fn rule<'a>(recipe: &'a Recipe, reading: &Reading) -> Option<&'a EndpointRule> {
     recipe.endpoints.iter().find(|endpoint| endpoint.is(reading)).map(|endpoint| &endpoint.rule)

@@ -1,0 +1,180 @@
+//! The loader: judges a written recipe as strictly as configuration, all faults at once.
+
+mod conditions;
+mod rules;
+mod steps;
+mod texts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::template::{BUILT_IN, Scope};
+use super::{Field, Recipe, Shape, written};
+use crate::diagnosis::{Document, Faults};
+
+/// A session is renewed at least this long before a known end, unless the recipe says otherwise.
+const REFRESH_AHEAD: Duration = Duration::from_secs(30);
+
+/// The name by which templates read a recipe's placeholder.
+const PLACEHOLDER: &str = "placeholder";
+
+pub(super) fn shape(document: &Document) -> Result<Shape, Faults> {
+    let faults = document.judge::<written::Recipe>();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let recipe: written::Recipe = document.deserialize()?;
+    Ok(Shape {
+        fields: recipe
+            .account
+            .into_iter()
+            .map(|(name, field)| (name, Field { kind: field.kind, optional: field.optional }))
+            .collect(),
+        parameters: recipe
+            .parameters
+            .into_iter()
+            .map(|(name, parameter)| (name, parameter.default.is_none()))
+            .collect(),
+    })
+}
+
+pub(super) fn load(
+    document: &Document,
+    parameters: &BTreeMap<String, String>,
+) -> Result<Recipe, Faults> {
+    let faults = document.judge::<written::Recipe>();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let recipe: written::Recipe = document.deserialize()?;
+    let mut filled = BTreeMap::from([(PLACEHOLDER, recipe.placeholder.as_str())]);
+    for (name, parameter) in &recipe.parameters {
+        let default = parameter.default.as_deref().unwrap_or_default();
+        filled.insert(name, parameters.get(name).map_or(default, String::as_str));
+    }
+    let mut loader = Loader {
+        document,
+        faults: Faults::default(),
+        scope: Scope { parameters: filled, values: Vec::new() },
+        read: BTreeSet::new(),
+    };
+    let loaded = loader.recipe(&recipe);
+    loader.faults.or(loaded)
+}
+
+/// A duration as people write it: `90s`, `1h 30m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let signed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no duration; write for example `90s` or `1h30m`"))?;
+    Duration::try_from(signed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+struct Loader<'a> {
+    document: &'a Document,
+    faults: Faults,
+    scope: Scope<'a>,
+    /// The names of values that some template reads.
+    read: BTreeSet<String>,
+}
+
+impl<'a> Loader<'a> {
+    fn recipe(&mut self, recipe: &'a written::Recipe) -> Recipe {
+        self.account(recipe);
+        if recipe.placeholder.trim().is_empty() {
+            self.fault("/placeholder", "the placeholder cannot be empty: clients check for it");
+        }
+        self.scope.values.extend(recipe.account.keys().map(String::as_str));
+        let login = self.steps("/login/steps", &recipe.login.steps);
+        if login.is_empty() {
+            self.fault("/login/steps", "a login needs at least one step");
+        }
+        let refusals = self.refusals(&recipe.login.refusals);
+        let session = self.session(recipe);
+        let inject = self.injections(recipe);
+        let verdicts = self.verdicts(recipe);
+        let probe = recipe.probe.as_ref().map(|probe| self.probe(probe));
+        let logout = self.steps("/logout/steps", &recipe.logout.steps);
+        let spelling = self.spelling(&recipe.spelling);
+        let endpoints = self.endpoints(recipe);
+        let strip_headers = recipe.strip.headers.iter().enumerate();
+        let strip_headers = strip_headers
+            .filter_map(|(index, name)| self.header_name(&format!("/strip/headers/{index}"), name))
+            .collect();
+        self.unused(recipe);
+        Recipe {
+            name: recipe.name.clone(),
+            title: recipe.title.clone(),
+            placeholder: recipe.placeholder.clone(),
+            fields: recipe
+                .account
+                .iter()
+                .map(|(name, field)| {
+                    (name.clone(), Field { kind: field.kind, optional: field.optional })
+                })
+                .collect(),
+            login,
+            refusals,
+            session,
+            inject,
+            strip_headers,
+            strip_query: recipe.strip.query.iter().map(|name| name.to_lowercase()).collect(),
+            verdicts,
+            probe,
+            logout,
+            endpoints,
+            spelling,
+            budget: self.budget(&recipe.budget),
+        }
+    }
+
+    fn fault(&mut self, pointer: &str, message: impl Into<String>) {
+        self.faults.push(self.document.fault(pointer, message));
+    }
+
+    fn account(&mut self, recipe: &written::Recipe) {
+        let names = recipe
+            .account
+            .values()
+            .filter(|field| field.kind == written::FieldKind::LoginName)
+            .count();
+        if names != 1 {
+            self.fault("/account", "exactly one field of an account has `kind = \"login_name\"`");
+        }
+        for name in recipe.account.keys().chain(recipe.parameters.keys()) {
+            if BUILT_IN.contains(&name.as_str()) || name == PLACEHOLDER {
+                self.fault("/account", format!("`{name}` is the name of a built-in value"));
+            }
+        }
+    }
+
+    /// Names that nothing reads are mistakes, most often a misspelling elsewhere.
+    fn unused(&mut self, recipe: &written::Recipe) {
+        let text = format!("{recipe:?}");
+        for name in recipe.parameters.keys() {
+            if !text.contains(&format!("{{{{{name}")) && !text.contains(&format!("{{{{ {name}")) {
+                self.faults.push(self.document.key_fault(
+                    &format!("/parameters/{name}"),
+                    format!("nothing reads the parameter `{name}`"),
+                ));
+            }
+        }
+        for (index, step) in recipe.login.steps.iter().enumerate() {
+            for name in step.take.keys().filter(|name| !self.read.contains(*name)) {
+                self.faults.push(self.document.key_fault(
+                    &format!("/login/steps/{index}/take/{name}"),
+                    format!("nothing reads the value `{name}`"),
+                ));
+            }
+        }
+        for name in recipe.account.keys().filter(|name| !self.read.contains(*name)) {
+            self.faults.push(self.document.key_fault(
+                &format!("/account/{name}"),
+                format!("nothing reads the field `{name}`"),
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

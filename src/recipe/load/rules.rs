@@ -1,0 +1,211 @@
+//! What is decided by rules: refusals, the session's life, injections, verdicts, endpoints, spellings, the budget.
+
+use http::StatusCode;
+
+use super::{Loader, REFRESH_AHEAD};
+use crate::recipe::condition::Condition;
+use crate::recipe::{
+    Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, Refusal, SessionRules,
+    Spelling, StepBody, Verdict, written,
+};
+
+impl<'a> Loader<'a> {
+    pub(super) fn refusals(&mut self, refusals: &[written::Refusal]) -> Vec<Refusal> {
+        let mut loaded: Vec<Refusal> = Vec::new();
+        for (index, refusal) in refusals.iter().enumerate() {
+            let at = format!("/login/refusals/{index}/when");
+            self.after_catch_all(&at, loaded.last().map(|rule| &rule.when));
+            loaded.push(Refusal { when: self.condition(&at, &refusal.when), class: refusal.class });
+        }
+        loaded
+    }
+
+    pub(super) fn after_catch_all(&mut self, at: &str, before: Option<&Condition>) {
+        if before.is_some_and(Condition::is_empty) {
+            self.fault(at, "this rule is never reached: the one before it always matches");
+        }
+    }
+
+    pub(super) fn session(&mut self, recipe: &'a written::Recipe) -> SessionRules {
+        let session = &recipe.session;
+        if let Some(expires) = &session.expires {
+            self.read.insert(expires.value.clone());
+            if !self.scope.values.contains(&expires.value.as_str()) {
+                self.fault(
+                    "/session/expires/value",
+                    format!("no step takes a value called `{}`", expires.value),
+                );
+            }
+        }
+        SessionRules {
+            cookies: session.cookies,
+            expires: session.expires.as_ref().map(|end| (end.value.clone(), end.unit)),
+            max_age: self.duration("/session/max_age", session.max_age.as_deref()),
+            idle: self.duration("/session/idle", session.idle.as_deref()),
+            refresh_ahead: self
+                .duration("/session/refresh_ahead", session.refresh_ahead.as_deref())
+                .unwrap_or(REFRESH_AHEAD),
+        }
+    }
+
+    pub(super) fn injections(&mut self, recipe: &'a written::Recipe) -> Vec<Injection> {
+        if recipe.inject.is_empty() {
+            self.fault("/inject", "without an injection the session would never be used");
+        }
+        let mut loaded = Vec::new();
+        for (index, inject) in recipe.inject.iter().enumerate() {
+            let at = format!("/inject/{index}");
+            let into = match (&inject.header, &inject.query, inject.cookies, &inject.value) {
+                (Some(header), None, false, Some(value)) => {
+                    self.header_name(&format!("{at}/header"), header).map(|name| {
+                        InjectInto::Header(name, self.template(&format!("{at}/value"), value))
+                    })
+                }
+                (None, Some(query), false, Some(value)) => Some(InjectInto::Query(
+                    query.clone(),
+                    self.template(&format!("{at}/value"), value),
+                )),
+                (None, None, true, None) => {
+                    if recipe.session.cookies == written::Cookies::None {
+                        self.fault(&at, "`[session] cookies` is `none`: there is nothing to send");
+                    }
+                    Some(InjectInto::Cookies)
+                }
+                _ => {
+                    self.fault(
+                        &at,
+                        "an injection is `header` with `value`, `query` with `value`, or `cookies = true`",
+                    );
+                    None
+                }
+            };
+            loaded.extend(into.map(|into| Injection {
+                into,
+                methods: inject.methods,
+                overwrite: inject.overwrite,
+            }));
+        }
+        loaded
+    }
+
+    pub(super) fn verdicts(&mut self, recipe: &written::Recipe) -> Vec<Verdict> {
+        let mut loaded: Vec<Verdict> = Vec::new();
+        for (index, verdict) in recipe.verdict.iter().enumerate() {
+            let at = format!("/verdict/{index}");
+            self.after_catch_all(&format!("{at}/when"), loaded.last().map(|rule| &rule.when));
+            if verdict.then == written::VerdictIs::Probe && recipe.probe.is_none() {
+                self.fault(&format!("{at}/then"), "there is no `[probe]` to ask");
+            }
+            loaded.push(Verdict {
+                when: self.condition(&format!("{at}/when"), &verdict.when),
+                then: verdict.then,
+                replay: verdict.replay,
+            });
+        }
+        if !loaded.iter().any(|rule| {
+            matches!(rule.then, written::VerdictIs::Expired | written::VerdictIs::Probe)
+        }) {
+            self.fault("/verdict", "no rule says when a session is expired");
+        }
+        loaded
+    }
+
+    pub(super) fn endpoints(&mut self, recipe: &'a written::Recipe) -> Vec<Endpoint> {
+        // An answer given here must never hold a value of the session or the account.
+        let values = std::mem::take(&mut self.scope.values);
+        let endpoints = recipe.endpoints.iter().enumerate();
+        let loaded =
+            endpoints.filter_map(|(index, endpoint)| self.endpoint(recipe, index, endpoint));
+        let loaded = loaded.collect();
+        self.scope.values = values;
+        loaded
+    }
+
+    pub(super) fn endpoint(
+        &mut self,
+        recipe: &'a written::Recipe,
+        index: usize,
+        endpoint: &'a written::Endpoint,
+    ) -> Option<Endpoint> {
+        let at = format!("/endpoints/{index}");
+        let mut paths = Vec::new();
+        for (index, path) in endpoint.paths.iter().enumerate() {
+            let at = format!("{at}/paths/{index}");
+            let path = self.template(&at, path);
+            paths.extend(self.pattern(
+                &at,
+                path.literal().unwrap_or_default(),
+                recipe.spelling.case_insensitive,
+            ));
+        }
+        let rule = match (&endpoint.answer, &endpoint.closed, endpoint.mask.as_slice()) {
+            (Some(answer), None, []) => EndpointRule::Answer(self.answer(&at, answer)?),
+            (None, Some(why), []) => EndpointRule::Closed(why.clone()),
+            (None, None, [_, ..]) => {
+                let pointers = endpoint.mask.iter().enumerate();
+                EndpointRule::Mask(
+                    pointers
+                        .filter_map(|(index, text)| {
+                            self.pointer(&format!("{at}/mask/{index}"), text)
+                        })
+                        .collect(),
+                )
+            }
+            _ => {
+                self.fault(&at, "an endpoint has exactly one of `answer`, `closed`, `mask`");
+                return None;
+            }
+        };
+        Some(Endpoint { methods: self.methods(&at, &endpoint.methods), paths, rule })
+    }
+
+    pub(super) fn answer(&mut self, at: &str, answer: &'a written::Answer) -> Option<LocalAnswer> {
+        let at = format!("{at}/answer");
+        let body = match (&answer.json, &answer.text) {
+            (Some(json), None) => StepBody::Json(self.json(&format!("{at}/json"), json)),
+            (None, Some(text)) => StepBody::Text(self.template(&format!("{at}/text"), text)),
+            (None, None) => StepBody::Empty,
+            (Some(_), Some(_)) => {
+                self.fault(&at, "an answer has one body: `json` or `text`");
+                return None;
+            }
+        };
+        let Ok(status) = StatusCode::from_u16(answer.status) else {
+            self.fault(&format!("{at}/status"), "a status code is between 100 and 999");
+            return None;
+        };
+        let headers = self.header_templates(&format!("{at}/headers"), &answer.headers);
+        Some(LocalAnswer { status, headers, body })
+    }
+
+    pub(super) fn spelling(&mut self, spelling: &written::Spelling) -> Spelling {
+        Spelling {
+            case_insensitive: spelling.case_insensitive,
+            suffixes: spelling.suffixes.iter().map(|suffix| suffix.to_lowercase()).collect(),
+            method_query: spelling.method_query.clone(),
+            path_query: spelling
+                .path_query
+                .as_ref()
+                .map(|real| (real.segment.to_lowercase(), real.query.clone())),
+            encoded_slash: spelling.encoded_slash,
+            underscore_headers: spelling
+                .underscore_headers
+                .iter()
+                .enumerate()
+                .filter_map(|(index, name)| {
+                    self.header_name(&format!("/spelling/underscore_headers/{index}"), name)
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn budget(&mut self, budget: &written::Budget) -> Budget {
+        if budget.attempts == 0 {
+            self.fault("/budget/attempts", "with no attempt there is never a session");
+        }
+        Budget {
+            attempts: budget.attempts,
+            window: self.duration("/budget/window", Some(&budget.window)).unwrap_or_default(),
+        }
+    }
+}
