@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::account::{Guard, State, class_name};
 use super::store::{Expiry, Joined, Store};
 use super::{
-    Account, AccountId, Aliveness, Generation, LogoutReport, Mechanism, Scope, Session, SessionKey,
+    Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session, SessionKey,
     Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire,
 };
 use crate::clock::{Clock, Moment};
@@ -143,9 +143,14 @@ impl Broker {
     }
 
     /// Asks the upstream whether `session` is alive, at most once for all who ask at the same time.
-    pub async fn probe(&self, session: &Arc<Session>, deadline: Moment) -> Aliveness {
+    pub async fn probe(
+        &self,
+        session: &Arc<Session>,
+        doubt: Doubt,
+        deadline: Moment,
+    ) -> Aliveness {
         tokio::select! {
-            known = probe::probe(&self.0, session) => known,
+            known = probe::probe(&self.0, session, doubt) => known,
             () = self.0.clock.sleep_until(deadline) => Aliveness::Unknown,
         }
     }

@@ -1,8 +1,7 @@
 //! One login, in a task of its own on the control side: no client can cancel it, all who need its session wait
 //! for the same outcome, and its requests are never blindly repeated.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
@@ -180,7 +179,7 @@ fn session(
         users: TaskTracker::new(),
         probed: Mutex::default(),
         guarded,
-        contradicted: AtomicBool::new(false),
+        contradicted: OnceLock::new(),
     }))
 }
 
