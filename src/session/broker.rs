@@ -47,6 +47,7 @@ pub(super) struct Inner {
     pub(super) control: Handle,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
+    pub(super) logouts_at_stop: retire::Tally,
     generations: AtomicU64,
     pub(super) without: Option<Mechanism>,
 }
@@ -86,6 +87,7 @@ impl Broker {
             control: parts.control,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            logouts_at_stop: retire::Tally::default(),
             generations: AtomicU64::new(0),
             without: parts.without,
         }))

@@ -49,8 +49,8 @@ struct Landing {
 impl Landing {
     fn land(&self, outcome: Outcome) {
         let session = outcome.as_ref().ok().map(Arc::clone);
-        if let Some(replaced) = self.inner.store.land(self.key, self.generation, session) {
-            retire::retire(&self.inner, replaced);
+        if let Some(unused) = self.inner.store.land(self.key, self.generation, session) {
+            retire::retire(&self.inner, unused);
         }
         self.sender.send_replace(Some(outcome));
     }

@@ -16,6 +16,8 @@ mod vendors;
 
 mod lock_out;
 mod login_answers;
+mod refresh;
 mod replay;
 mod single_login;
+mod stop;
 mod verdicts;
