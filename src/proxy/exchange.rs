@@ -21,7 +21,7 @@ use crate::forward::{coding, hop, location};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
-use crate::session::{Aliveness, Hold, Mechanism, Session, Upstream};
+use crate::session::{Aliveness, Doubt, Hold, Mechanism, Session, Upstream};
 use crate::shield;
 use crate::telemetry::Trigger;
 
@@ -173,13 +173,17 @@ async fn send(
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
             Verdict::Expired(_) if sendings == SENDINGS_MAX => {
                 // A new session, and dead already? That says more of the request than of the session.
-                session.session.contradict();
+                session.session.contradict(clock.now());
                 record.reason = "expired_twice";
                 return Ok((answer, session));
             }
             Verdict::Expired(policy) if !session.session.is_contradicted() => policy,
             Verdict::Expired(policy) | Verdict::Ambiguous(policy) => {
-                match broker.probe(&session.session, deadline).await {
+                let doubt = match verdict {
+                    Verdict::Ambiguous(_) => Doubt::Ambiguous,
+                    _ => Doubt::Contradicted,
+                };
+                match broker.probe(&session.session, doubt, deadline).await {
                     Aliveness::Dead => policy,
                     Aliveness::Alive | Aliveness::Unknown => return Ok((answer, session)),
                 }

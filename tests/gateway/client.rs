@@ -113,6 +113,15 @@ impl Call {
     }
 
     pub async fn try_send_by(self, protocol: Protocol) -> io::Result<Answer> {
+        self.exchange(protocol).await.map(|(answer, _)| answer)
+    }
+
+    /// The answer and the trailers that came after it.
+    pub async fn send_for_trailers(self, protocol: Protocol) -> (Answer, Option<HeaderMap>) {
+        within(self.exchange(protocol)).await.unwrap()
+    }
+
+    async fn exchange(self, protocol: Protocol) -> io::Result<(Answer, Option<HeaderMap>)> {
         let stream = self.door.connect(self.record.clone(), protocol).await?;
         let io = TokioIo::new(stream);
         let response = match protocol {
@@ -132,11 +141,24 @@ impl Call {
             }
         };
         let (head, body) = response.map_err(io::Error::other)?.into_parts();
-        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let body = body.collect().await.map_err(io::Error::other)?;
+        let trailers = body.trailers().cloned();
+        let body = body.to_bytes();
         self.record.note(format!("{:?}", head.headers).as_bytes());
         self.record.note(&decoded(&head.headers, &body));
         let body = decoded(&head.headers, &body);
-        Ok(Answer { version: head.version, status: head.status, headers: head.headers, body })
+        let (version, status, headers) = (head.version, head.status, head.headers);
+        Ok((Answer { version, status, headers, body }, trailers))
+    }
+
+    /// One HTTP/2 connection for many requests.
+    pub async fn http2_connection(self) -> Http2Connection {
+        let stream = self.door.connect(self.record.clone(), Protocol::Http2).await.unwrap();
+        let io = TokioIo::new(stream);
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        Http2Connection { sender }
     }
 
     fn request(&self, protocol: Protocol) -> Request<Full<Bytes>> {
@@ -150,6 +172,21 @@ impl Call {
             request = request.header(name, value.as_bytes());
         }
         request.body(Full::new(self.body.clone())).unwrap()
+    }
+}
+
+/// An HTTP/2 connection with many requests at once.
+pub struct Http2Connection {
+    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+}
+
+impl Http2Connection {
+    /// The status of the answer to this read.
+    pub fn get(&mut self, target: &str) -> impl Future<Output = u16> + Send + 'static {
+        let request = Request::get(format!("http://localhost{target}"));
+        let request = request.header("api_key", doorward::emulator::contentstack::API_KEY);
+        let answer = self.sender.send_request(request.body(Full::default()).unwrap());
+        async move { answer.await.unwrap().status().as_u16() }
     }
 }
 
@@ -204,6 +241,11 @@ impl Raw {
     pub async fn connect(door: &Door, record: &Record) -> Raw {
         let stream = door.connect(record.clone(), Protocol::Http1).await.unwrap();
         Raw { stream: Box::new(stream), seen: Vec::new() }
+    }
+
+    /// Whether somebody listens.
+    pub async fn try_connect(door: &Door) -> io::Result<()> {
+        door.connect(Record::default(), Protocol::Http1).await.map(drop)
     }
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {

@@ -98,6 +98,11 @@ impl Setup {
 
     /// Starts both.
     pub async fn start(self) -> Scene {
+        self.start_with(&[]).await
+    }
+
+    /// Starts both with these environment variables.
+    pub async fn start_with(self, variables: &[(&str, &str)]) -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(SystemTime::now());
         let certificate =
@@ -118,7 +123,9 @@ impl Setup {
             listener_certificate.as_ref(),
         );
         let config = write(folder.path(), "doorward.toml", &text);
-        let sources = Sources { files: vec![config], environment: Environment::given([]) };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = Environment::Given(variables.iter().map(owned).collect());
+        let sources = Sources { files: vec![config], environment };
         let loaded = app::load(&sources).unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let events = Arc::<Mutex<Vec<Event>>>::default();
         let surroundings = Surroundings {

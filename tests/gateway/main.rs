@@ -6,10 +6,18 @@
 // The whole binary is test code; clippy sees only the test functions as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+
 mod client;
 mod harness;
 #[path = "../clients/leaks.rs"]
 mod leaks;
+mod puppet;
 mod vendors;
 
+mod lock_out;
+mod login_answers;
+mod refresh;
+mod replay;
 mod single_login;
+mod stop;
+mod verdicts;
