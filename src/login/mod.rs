@@ -85,9 +85,9 @@ pub enum Because {
 }
 
 impl Attempt {
-    /// Prepares a login with the fields of an account.
-    pub fn new(recipe: Arc<Recipe>, account: Values) -> Self {
-        Self { recipe, values: account, jar: Jar::default(), step: 0 }
+    /// Prepares a login with the fields of an account, at an upstream whose URL has the path `base_path`.
+    pub fn new(recipe: Arc<Recipe>, account: Values, base_path: &str) -> Self {
+        Self { recipe, values: account, jar: Jar::new(base_path), step: 0 }
     }
 
     /// The name of the step whose answer is awaited.
@@ -219,7 +219,7 @@ mod tests {
     fn refused(recipe: &str, answers: &[(u16, &str)]) -> Option<RefusalClass> {
         let recipe =
             Recipe::load(&crate::recipe::built_in(recipe).unwrap(), &BTreeMap::new()).unwrap();
-        let mut attempt = Attempt::new(Arc::new(recipe), Values::default());
+        let mut attempt = Attempt::new(Arc::new(recipe), Values::default(), "");
         let mut next = attempt.start(SystemTime::UNIX_EPOCH);
         for (status, body) in answers {
             assert!(matches!(next, Next::Send(_)));
