@@ -176,8 +176,10 @@ impl Attempt {
         let told = rules
             .expires
             .as_ref()
-            .and_then(|(name, unit)| extract::expiry(self.values.text(name), *unit, now));
-        let longest = rules.max_age.map(|age| now + age);
+            .and_then(|(name, unit)| extract::expiry(self.values.text(name), *unit, now))
+            // A session that ended before it began: the clocks differ. Its answers will tell when it is dead.
+            .filter(|end| *end > now);
+        let longest = rules.max_age.and_then(|age| now.checked_add(age));
         let cookies = match rules.cookies {
             Cookies::None => Jar::default(),
             Cookies::Login => std::mem::take(&mut self.jar),
@@ -210,6 +212,7 @@ fn method_of(step: &Step) -> &Method {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use http::header;
 
@@ -235,6 +238,43 @@ mod tests {
             Next::Refused(refusal) => refusal.class,
             _ => panic!("not refused"),
         }
+    }
+
+    #[test]
+    fn an_end_that_has_passed_already_is_no_end() {
+        const RECIPE: &str = r#"
+            name = "clock"
+            title = "A server whose clock is late"
+            account.username = { kind = "login_name" }
+            session.expires = { value = "end", unit = "epoch_seconds" }
+            inject = [{ header = "authtoken", value = "{{token}}" }]
+            verdict = [{ when = { status = [401] }, then = "expired" }]
+            [[login.steps]]
+            name = "log in"
+            method = "POST"
+            path = "/login"
+            json = { user = "{{username}}" }
+            take = { token = { json = "/token" }, end = { json = "/end" } }
+        "#;
+        let document = crate::diagnosis::Document::parse("recipe.toml", RECIPE).unwrap();
+        let recipe = Arc::new(Recipe::load(&document, &BTreeMap::new()).unwrap());
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let end = |told: u64| {
+            let mut attempt = Attempt::new(Arc::clone(&recipe), Values::default(), "");
+            attempt.start(now);
+            let answer = StepAnswer {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: Body::new(format!(r#"{{"token":"t","end":{told}}}"#).into_bytes()),
+            };
+            match attempt.answer(&answer, now) {
+                Next::Done(material) => material.expires,
+                _ => panic!("not done"),
+            }
+        };
+        assert_eq!(end(1300), Some(now + Duration::from_secs(300)));
+        assert_eq!(end(1000), None);
+        assert_eq!(end(900), None);
     }
 
     #[test]
