@@ -5,6 +5,7 @@ mod extract;
 mod jar;
 pub mod render;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -49,8 +50,7 @@ pub enum Next {
     Refused(Refusal),
 }
 
-/// An answer to a step: the body decoded and bounded by whoever read it.
-#[derive(Debug)]
+/// An answer to a step: the body decoded and bounded by whoever read it. `Debug` shows no value of it.
 pub struct StepAnswer {
     /// The status code.
     pub status: StatusCode,
@@ -192,6 +192,15 @@ impl Attempt {
     }
 }
 
+impl fmt::Debug for StepAnswer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("StepAnswer")
+            .field("status", &self.status)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
 impl StepAnswer {
     /// This answer as conditions see it.
     pub fn seen_by<'a>(&'a self, step: &'a Step) -> Answer<'a> {
@@ -275,6 +284,26 @@ mod tests {
         assert_eq!(end(1300), Some(now + Duration::from_secs(300)));
         assert_eq!(end(1000), None);
         assert_eq!(end(900), None);
+    }
+
+    #[test]
+    fn nothing_that_is_sent_or_answered_is_shown() {
+        let recipe =
+            Recipe::load(&crate::recipe::built_in("contentstack").unwrap(), &BTreeMap::new());
+        let mut values = Values::default();
+        values.set("password", SecretText::from("canary-1".to_owned()));
+        let mut attempt = Attempt::new(Arc::new(recipe.unwrap()), values, "");
+        let sent = attempt.start(SystemTime::UNIX_EPOCH);
+        let answer = StepAnswer {
+            status: StatusCode::OK,
+            headers: HeaderMap::from_iter([(header::SET_COOKIE, "a=canary-2".parse().unwrap())]),
+            body: Body::new(br#"{"user":{"authtoken":"canary-3"}}"#.to_vec()),
+        };
+        assert!(answer.body.json().is_some());
+        let shown = format!("{sent:?} {answer:?}");
+        for canary in ["canary-1", "canary-2", "canary-3", "99, 97, 110"] {
+            assert!(!shown.contains(canary), "{shown}");
+        }
     }
 
     #[test]
