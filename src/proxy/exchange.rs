@@ -22,7 +22,7 @@ use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
 use crate::session::{Aliveness, Hold, Mechanism, Session, Upstream};
-use crate::shield;
+use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
 
 /// A request is sent at most so often: once, and once more on a new session.
@@ -282,8 +282,12 @@ async fn masked(
     }
     let content = coding::decode(&answer.headers, &answer.seen, bytes_max)
         .map_err(|_| Problem::AnswerWithheld)?;
-    let content = shield::mask(&content, pointers, held.session.guarded(), placeholder)
-        .map_err(|_| Problem::AnswerWithheld)?;
+    let content = match shield::mask(&content, pointers, held.session.guarded(), placeholder) {
+        Ok(masked) => masked,
+        // An error page has no values where the pointers say.
+        Err(MaskError::NotJson) if !answer.status.is_success() => content,
+        Err(MaskError::NotJson | MaskError::Opaque) => return Err(Problem::AnswerWithheld),
+    };
     answer.seen = Bytes::from(content);
     coding::describe_identity(&mut answer.headers, &answer.seen);
     weaken_etag(&mut answer.headers);
