@@ -116,14 +116,15 @@ impl Access {
     }
 }
 
-/// Drops the fields that are there for a key only.
+/// Drops our own field and, under any name, what looks like a key: it is none of the upstream's business.
 pub fn strip(headers: &mut HeaderMap) {
-    headers.remove(CLIENT_KEY);
-    for name in KEY_FIELDS {
-        let is_key = |value: &HeaderValue| value.as_bytes().starts_with(KEY_PREFIX.as_bytes());
-        if headers.get_all(&name).iter().any(is_key) {
-            headers.remove(name);
-        }
+    let is_key = |value: &HeaderValue| {
+        value.as_bytes().trim_ascii_start().starts_with(KEY_PREFIX.as_bytes())
+    };
+    let fields = headers.iter().filter(|(name, value)| **name == CLIENT_KEY || is_key(value));
+    let fields: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
+    for name in fields {
+        headers.remove(name);
     }
 }
 
@@ -236,6 +237,22 @@ mod tests {
         assert_eq!(denied(&[("x-api-key", good.clone()), ("authtoken", cut)]), Denied::Invalid);
         let both = [("x-api-key", good), ("authtoken", bob.expose().to_owned())];
         assert_eq!(denied(&both), Denied::Conflicting);
+    }
+
+    #[test]
+    fn a_key_is_never_sent_on_under_any_name() {
+        let key = key("alice").expose().to_owned();
+        let mut headers = headers(&[
+            ("x-requested-by", key.clone()),
+            ("x-api-key", format!(" {key}")),
+            ("x-anything", key),
+            ("doorward-key", "no key".to_owned()),
+            ("accept", "*/*".to_owned()),
+        ]);
+        // What HTTP/2 lets through is not trimmed by anybody.
+        headers.append("x-vault", HeaderValue::from_static("\tdoorward_x"));
+        strip(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     }
 
     #[test]
