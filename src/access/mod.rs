@@ -16,8 +16,10 @@ use key::{ClientKey, Digest, KEY_PREFIX, KeyError};
 /// The field of our own in which a client may present its key.
 pub const CLIENT_KEY: HeaderName = HeaderName::from_static("doorward-key");
 
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// Fields in which clients present keys, besides `Authorization` and the vendor's own.
-const KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, HeaderName::from_static("x-api-key")];
+const KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, X_API_KEY];
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -67,9 +69,8 @@ impl Keyring {
     }
 
     fn client(&self, text: &str) -> Result<Arc<str>, KeyError> {
-        let key = ClientKey::parse(text)?;
-        let digest = key.digest();
-        let known = self.0.get(key.id().as_str());
+        let (id, digest) = ClientKey::presented(text)?;
+        let known = self.0.get(id);
         let known = known.and_then(|keys| keys.iter().find(|(known, _)| *known == digest));
         known.map(|(_, name)| Arc::clone(name)).ok_or(KeyError::Damaged)
     }
