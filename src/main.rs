@@ -25,6 +25,10 @@ enum Command {
     Key(cli::key::Key),
     Recipes(cli::recipes::Recipes),
     Schema(cli::schema::Schema),
+    #[cfg(feature = "emulator")]
+    Demo(cli::demo::Demo),
+    #[cfg(feature = "emulator")]
+    Emulate(cli::emulate::Emulate),
 }
 
 fn main() -> ExitCode {
@@ -42,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::Result<Exit> {
-    let (environment, paint) = (Environment::Process, paint());
+    let (environment, paint) = (Environment::Process, paint(&io::stderr()));
     match command {
         Command::Run(run) => run.run(environment, paint, out, errors),
         Command::Check(check) => check.run(environment, &app::recipe_shape, paint, out, errors),
@@ -50,13 +54,17 @@ fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::R
         Command::Key(key) => key.run(out, errors),
         Command::Recipes(recipes) => recipes.run(out, errors),
         Command::Schema(schema) => schema.run(out),
+        #[cfg(feature = "emulator")]
+        Command::Demo(demo) => demo.run(self::paint(&io::stdout()), out, errors),
+        #[cfg(feature = "emulator")]
+        Command::Emulate(emulate) => emulate.run(out, errors),
     }
 }
 
-/// Colours on a terminal, unless `NO_COLOR` says otherwise.
-fn paint() -> Paint {
+/// Colours where this is a terminal, unless `NO_COLOR` says otherwise.
+fn paint(stream: &impl IsTerminal) -> Paint {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    match wanted && io::stderr().is_terminal() {
+    match wanted && stream.is_terminal() {
         true => Paint::Coloured,
         false => Paint::Plain,
     }

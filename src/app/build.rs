@@ -8,6 +8,7 @@ use http::HeaderValue;
 use crate::access::{Access, Keyring};
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
+use crate::forward::via::Via;
 use crate::proxy::{self, Shared};
 use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
@@ -104,12 +105,10 @@ fn session_limits(settings: &Settings) -> session::Limits {
     }
 }
 
-/// Our entry in `Via`: a pseudonym (RFC 9110 section 7.6.3) that no other process has, so that a request that comes
-/// back is told from one that another Doorward sent.
-fn via() -> HeaderValue {
+/// A pseudonym of this process.
+fn via() -> Via {
     let name = uuid::Uuid::new_v4().simple().to_string().split_off(24);
-    HeaderValue::from_str(&format!("1.1 doorward-{name}"))
-        .unwrap_or(HeaderValue::from_static("1.1 doorward"))
+    Via::new(&format!("doorward-{name}"))
 }
 
 /// One upstream with its recipe, its origin and its accounts.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio_util::sync::DropGuard;
 
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
@@ -24,11 +25,13 @@ use crate::upstream;
 pub use build::{BuildError, recipe_shape};
 pub use trial::{TrialError, try_out};
 
-/// A running Doorward.
+/// A running Doorward. Dropped without [`App::stop`], it cuts every connection off and leaves sessions open.
 #[derive(Debug)]
 pub struct App {
     listening: Vec<Listening>,
     stop: Stop,
+    /// Ends the cores' threads even when nobody asks to: a runtime that is dropped waits for them.
+    _cut_off: [DropGuard; 2],
     cores: Vec<JoinHandle<()>>,
     broker: crate::session::Broker,
     reading: JoinHandle<()>,
@@ -142,6 +145,7 @@ impl App {
         }
         Ok(Self {
             listening,
+            _cut_off: [stop.accepting.clone().drop_guard(), stop.everything.clone().drop_guard()],
             stop,
             cores: threads,
             broker: shared.broker.clone(),

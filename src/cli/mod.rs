@@ -2,10 +2,17 @@
 //! only `main` knows the terminal.
 
 pub mod check;
+#[cfg(feature = "emulator")]
+pub mod demo;
+#[cfg(feature = "emulator")]
+pub mod emulate;
+#[cfg(feature = "emulator")]
+mod ink;
 pub mod key;
 pub mod recipes;
 pub mod run;
 pub mod schema;
+mod signals;
 pub mod trial;
 
 use std::path::PathBuf;
@@ -20,6 +27,8 @@ use crate::settings::Sources;
 pub enum Exit {
     /// It did what it should.
     Ok = 0,
+    /// It looked for something that should be, and found that it is not.
+    Failed = 1,
     /// It was called in a way that it does not know.
     Usage = 2,
     /// An upstream cannot be reached (`EX_UNAVAILABLE`).

@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::signals::StopSignals;
 use super::{ConfigFiles, Exit, print_chain};
 use crate::app::{self, App, StartError, Surroundings};
 use crate::clock::Clock;
@@ -58,8 +58,7 @@ async fn serve(
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<Exit> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = StopSignals::catch()?;
     let surroundings =
         Surroundings { clock: Clock::system(), readers: vec![Box::new(Log)], without: None };
     let app = match App::start(loaded, surroundings) {
@@ -74,12 +73,12 @@ async fn serve(
         }
     };
     announce(loaded, &app, out)?;
-    wait(&mut terminate, &mut interrupt).await;
+    signals.next().await;
     writeln!(out, "stopping: running requests end, then sessions are logged out")?;
     out.flush()?;
     let report = tokio::select! {
         report = app.stop() => report,
-        () = wait(&mut terminate, &mut interrupt) => {
+        () = signals.next() => {
             writeln!(errors, "stopped at once: sessions may be left open at upstreams")?;
             return Ok(Exit::Ok);
         }
@@ -91,13 +90,6 @@ async fn serve(
         report.confirmed + report.unconfirmed
     )?;
     Ok(Exit::Ok)
-}
-
-async fn wait(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
 
 fn announce(loaded: &Loaded, app: &App, out: &mut impl Write) -> io::Result<()> {

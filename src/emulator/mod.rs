@@ -14,6 +14,7 @@ mod compress;
 pub mod contentstack;
 mod control;
 mod counters;
+mod demonstration;
 mod download;
 mod force;
 mod hold;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use certificate::{Certificate, CertificateError};
 pub use control::Control;
 pub use counters::Counters;
+pub use demonstration::{Call, Demonstration};
 pub use force::{Forced, ForcedError};
 pub use hold::Hold;
 pub use record::{Credential, RequestRecord};
@@ -86,6 +88,15 @@ impl Vendor {
         }
     }
 
+    /// What a demonstration does with this vendor's server.
+    pub fn demonstration(self) -> Demonstration {
+        match self {
+            Vendor::Contentstack => contentstack::demonstration(),
+            Vendor::ThoughtSpot => thoughtspot::demonstration(),
+            Vendor::MFiles => mfiles::demonstration(),
+        }
+    }
+
     fn site(self, house: &Arc<House>) -> Arc<dyn Site> {
         match self {
             Vendor::Contentstack => contentstack::site(house),
@@ -97,7 +108,7 @@ impl Vendor {
 
 impl fmt::Display for Vendor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        formatter.pad(self.name())
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
 
+use super::hop;
 use crate::login::render::header_value;
 use crate::login::{Jar, Material};
 use crate::recipe::template::URL_VALUE;
-use crate::recipe::{InjectInto, InjectMethods, Overwrite, Recipe};
+use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
 
 /// A session's injections, ready to be copied into requests.
 #[derive(Debug, Default)]
@@ -120,24 +121,25 @@ impl InjectMethods {
 /// recipe names, every field that the session itself sets, and fields with `_` in their names, which pass for
 /// others in some servers, unless the upstream is known to read them.
 pub fn strip(recipe: &Recipe, headers: &mut HeaderMap) {
-    let is_alias = |name: &&HeaderName| {
-        name.as_str().contains('_') && !recipe.spelling.underscore_headers.contains(name)
-    };
-    let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
-    for name in aliases {
-        headers.remove(name);
-    }
-    headers.remove(header::AUTHORIZATION);
-    headers.remove(header::COOKIE);
-    for name in &recipe.strip_headers {
-        headers.remove(name);
-    }
-    for injection in &recipe.inject {
-        if let InjectInto::Header(name, template) = &injection.into
-            && injection.overwrite == Overwrite::Always
-            && template.reads().next().is_some()
-        {
-            headers.remove(name);
-        }
+    hop::remove_where(headers, |name| {
+        *name == header::AUTHORIZATION
+            || *name == header::COOKIE
+            || recipe.strip_headers.contains(name)
+            || recipe.inject.iter().any(|injection| injection.always_sets(name))
+            || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name))
+    });
+}
+
+fn is_alias(name: &HeaderName) -> bool {
+    name.as_str().as_bytes().contains(&b'_')
+}
+
+impl Injection {
+    /// Whether the session sets this field whatever the client says.
+    fn always_sets(&self, field: &HeaderName) -> bool {
+        matches!(&self.into, InjectInto::Header(name, template)
+            if name == field
+                && self.overwrite == Overwrite::Always
+                && template.reads().next().is_some())
     }
 }

@@ -8,3 +8,4 @@ pub mod location;
 pub mod replay;
 pub mod target;
 pub mod verdict;
+pub mod via;

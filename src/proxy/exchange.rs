@@ -21,7 +21,7 @@ use crate::forward::{coding, hop, location};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
-use crate::session::{Aliveness, Hold, Mechanism, Session, Upstream};
+use crate::session::{Aliveness, Doubt, Hold, Mechanism, Session, Upstream};
 use crate::shield;
 use crate::telemetry::Trigger;
 
@@ -37,15 +37,13 @@ pub async fn exchange(
     peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
-    let shared = &core.shared;
     let (head, body) = request.into_parts();
-    let (clock, reporter) = (shared.clock.clone(), shared.reporter.clone());
-    let mut record = Record::new(core.request_id(), head.method.clone(), clock, reporter);
+    let mut record = Record::new(core.request_id(), head.method.clone(), Arc::clone(&core.shared));
     let reply = match walk(&core, &peer, head, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
-            Reply::own(reply::problem(&problem, &record.id))
+            Reply::own(reply::problem(&problem, record.id.as_str()))
         }
     };
     record.status = reply.response.status();
@@ -75,7 +73,7 @@ async fn walk(
 ) -> Result<Reply, Problem> {
     let shared = &core.shared;
     let call = parse::call(shared, &head)?;
-    record.path.clone_from(&call.path);
+    record.target = Some(call.target.clone());
 
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.session.upstream);
@@ -90,11 +88,7 @@ async fn walk(
     match rule {
         Some(EndpointRule::Answer(answer)) => {
             record.reason = "answered_locally";
-            return Ok(own_answer(
-                shared,
-                shield::local_answer(answer, shared.clock.wall()),
-                record,
-            ));
+            return Ok(own_answer(shield::local_answer(answer, shared.clock.wall()), record));
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
         Some(EndpointRule::Mask(_)) | None => {}
@@ -133,7 +127,7 @@ fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<
         false => &call.canonical.path,
     };
     let path = if path.is_empty() { "/" } else { path };
-    Reading::of(method, path, call.query.as_deref(), &recipe.spelling)
+    Reading::of(method, path, call.target.query(), &recipe.spelling)
         .map_err(Problem::AmbiguousRequest)
 }
 
@@ -141,7 +135,7 @@ fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<
 async fn send(
     core: &Core,
     to: &Forwarded<'_>,
-    prepared: &Prepared,
+    prepared: &Prepared<'_>,
     replay: &Replay<Incoming>,
     deadline: Moment,
     record: &mut Record,
@@ -160,10 +154,13 @@ async fn send(
 
         let body = replay.send().ok_or(Problem::UpstreamBroken)?;
         let request = prepared.with(&session.session, to.upstream, body);
-        let answer = pool.send(request).await.map_err(|error| match replay.client_failed() {
-            true => Problem::BadBody,
-            false => Problem::from(error),
-        })?;
+        let answer = tokio::select! {
+            answer = pool.send(request) => answer.map_err(|error| match replay.client_failed() {
+                true => Problem::BadBody,
+                false => Problem::from(error),
+            })?,
+            () = clock.sleep_until(deadline) => return Err(Problem::UpstreamTimeout),
+        };
 
         let mut answer = Looked::not_yet(answer);
         let bytes_max = core.shared.limits.verdict_body_bytes_max;
@@ -176,13 +173,17 @@ async fn send(
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
             Verdict::Expired(_) if sendings == SENDINGS_MAX => {
                 // A new session, and dead already? That says more of the request than of the session.
-                session.session.contradict();
+                session.session.contradict(clock.now());
                 record.reason = "expired_twice";
                 return Ok((answer, session));
             }
             Verdict::Expired(policy) if !session.session.is_contradicted() => policy,
             Verdict::Expired(policy) | Verdict::Ambiguous(policy) => {
-                match broker.probe(&session.session, deadline).await {
+                let doubt = match verdict {
+                    Verdict::Ambiguous(_) => Doubt::Ambiguous,
+                    _ => Doubt::Contradicted,
+                };
+                match broker.probe(&session.session, doubt, deadline).await {
                     Aliveness::Dead => policy,
                     Aliveness::Alive | Aliveness::Unknown => return Ok((answer, session)),
                 }
@@ -242,21 +243,19 @@ async fn finish(
     headers.remove(header::SET_COOKIE);
     shield::mask_headers(headers, held.session.guarded(), placeholder);
     location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
-    headers.append(header::VIA, shared.via.clone());
+    shared.via.add(headers, answer.version);
     if !headers.contains_key(header::CACHE_CONTROL) {
         // RFC 9111 section 3.5: nobody else may be given what this session was given.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    if let Ok(id) = HeaderValue::from_str(&record.id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    headers.insert(hop::REQUEST_ID, record.id.field());
     if let Some(pointers) = mask {
         masked(shared, &mut answer, &held, pointers, placeholder, deadline).await?;
     }
     if record.reason == super::record::CLIENT_LEFT {
         record.reason = if record.replayed { "replayed" } else { "forwarded" };
     }
-    let Looked { status, headers, seen, extent, rest } = answer;
+    let Looked { status, headers, seen, extent, rest, .. } = answer;
     let content = match extent {
         Extent::Whole => Content::Whole(seen),
         _ => Content::Streamed { seen, rest },
@@ -309,12 +308,9 @@ fn stripped_prefix(route: &Route) -> &str {
     if route.strip_prefix { &route.prefix } else { "" }
 }
 
-fn own_answer(shared: &Shared, mut response: Response<Bytes>, record: &Record) -> Reply {
+fn own_answer(mut response: Response<Bytes>, record: &Record) -> Reply {
     let headers = response.headers_mut();
-    headers.append(header::VIA, shared.via.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(&record.id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    headers.insert(hop::REQUEST_ID, record.id.field());
     Reply::own(response)
 }

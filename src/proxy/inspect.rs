@@ -1,7 +1,7 @@
 //! A bounded look at an answer's body: what was looked at is passed on in front of the rest.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -19,6 +19,7 @@ use crate::upstream::{self, AnswerBody};
 #[derive(Debug)]
 pub(super) struct Looked {
     pub(super) status: StatusCode,
+    pub(super) version: Version,
     pub(super) headers: HeaderMap,
     /// What was read.
     pub(super) seen: Bytes,
@@ -40,9 +41,9 @@ pub(super) enum Extent {
 
 impl Looked {
     pub(super) fn not_yet(answer: upstream::Answer<Sending<Incoming>>) -> Self {
-        let upstream::Answer { status, headers, body } = answer;
+        let upstream::Answer { status, version, headers, body } = answer;
         let extent = if body.is_end_stream() { Extent::Whole } else { Extent::Part };
-        Self { status, headers, seen: Bytes::new(), extent, rest: body }
+        Self { status, version, headers, seen: Bytes::new(), extent, rest: body }
     }
 
     /// Judges the answer, with a look at up to `bytes_max` bytes of its body where the recipe asks for one.

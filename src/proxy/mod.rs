@@ -9,6 +9,8 @@ mod prepare;
 mod record;
 pub mod reply;
 
+use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +19,9 @@ use hyper::body::Incoming;
 
 use crate::access::Access;
 use crate::clock::Clock;
+use crate::forward::hop::Origin;
 use crate::forward::replay::Sending;
+use crate::forward::via::Via;
 use crate::route::Table;
 use crate::session::Broker;
 use crate::telemetry::Reporter;
@@ -50,7 +54,7 @@ pub struct Shared {
     /// Bounds.
     pub limits: Limits,
     /// Our entry in `Via`; it also tells our own requests that came back.
-    pub via: HeaderValue,
+    pub via: Via,
 }
 
 /// What one core has for its requests.
@@ -68,12 +72,15 @@ pub struct Core {
 /// Where a connection came in.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The peer's address; nothing on a Unix socket.
-    pub address: Option<std::net::IpAddr>,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// Who may call at this listener.
-    pub access: Access,
+    origin: Origin,
+    access: Access,
+}
+
+impl Peer {
+    /// The peer's address, nothing on a Unix socket; `http` or `https`; and who may call at this listener.
+    pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access) -> Self {
+        Self { origin: Origin::new(address, scheme), access }
+    }
 }
 
 impl Core {
@@ -84,8 +91,28 @@ impl Core {
     }
 
     /// A new request id, unique without a system call.
-    fn request_id(&self) -> Arc<str> {
+    fn request_id(&self) -> RequestId {
         let number = self.ids.fetch_add(1, Ordering::Relaxed);
-        Arc::from(format!("{}-{number:08x}", self.id_prefix))
+        let mut text = String::with_capacity(ID_BYTES);
+        // Writing to a text cannot fail, and hexadecimal digits and a dash are a header value.
+        _ = write!(text, "{}-{number:08x}", self.id_prefix);
+        RequestId(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-")))
+    }
+}
+
+/// The length of most request ids; that of the 2^32nd request of a core is longer.
+const ID_BYTES: usize = 25;
+
+/// A request's id: one value, for the upstream's request, the client's answer and the log.
+#[derive(Clone, Debug)]
+struct RequestId(HeaderValue);
+
+impl RequestId {
+    fn field(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
     }
 }

@@ -2,11 +2,11 @@
 //! before anything is decided on it.
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, Version, header};
 
 use super::Shared;
 use super::error::Problem;
-use crate::forward::hop::{self};
 use crate::route::Canonical;
 
 /// A longer target is refused with 400 by us if the server has not refused it with 414 already.
@@ -17,10 +17,8 @@ const TARGET_BYTES_MAX: usize = 32 * 1024;
 pub(super) struct Call {
     /// The authority, as the client wrote it.
     pub(super) host: String,
-    /// The path's own bytes.
-    pub(super) path: String,
-    /// The query's own bytes.
-    pub(super) query: Option<String>,
+    /// Path and query in the client's own bytes.
+    pub(super) target: PathAndQuery,
     /// The copy of the path that everything is decided on.
     pub(super) canonical: Canonical,
 }
@@ -32,22 +30,15 @@ pub(super) fn call(shared: &Shared, head: &Parts) -> Result<Call, Problem> {
     framing(&head.headers)?;
     underscores(&head.headers)?;
     let host = host(head)?;
-    if came_back(&head.headers, shared) {
+    if shared.via.is_in(&head.headers) {
         return Err(Problem::Loop);
     }
-    let path = head.uri.path();
-    if !path.starts_with('/') {
-        return Err(Problem::BadRequest("the request target has no path"));
-    }
-    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX) {
+    let target = head.uri.path_and_query().filter(|target| target.path().starts_with('/'));
+    let target = target.ok_or(Problem::BadRequest("the request target has no path"))?;
+    if target.as_str().len() > TARGET_BYTES_MAX {
         return Err(Problem::BadRequest("the request target is too long"));
     }
-    Ok(Call {
-        host,
-        path: path.to_owned(),
-        query: head.uri.query().map(str::to_owned),
-        canonical: Canonical::of(path),
-    })
+    Ok(Call { host, target: target.clone(), canonical: Canonical::of(target.path()) })
 }
 
 /// One way to tell where the body ends (RFC 9112 section 6).
@@ -73,7 +64,8 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
 fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
     const DECISIVE: [&str; 5] =
         ["transfer-encoding", "content-length", "host", "authorization", "cookie"];
-    let mut names = headers.keys().map(HeaderName::as_str).filter(|name| name.contains('_'));
+    let mut names =
+        headers.keys().map(HeaderName::as_str).filter(|name| name.as_bytes().contains(&b'_'));
     match names.any(|name| DECISIVE.contains(&name.replace('_', "-").as_str())) {
         true => Err(Problem::BadRequest("a field name with `_` passes for another field")),
         false => Ok(()),
@@ -107,18 +99,4 @@ fn host(head: &Parts) -> Result<String, Problem> {
         true => Ok(host.to_owned()),
         false => Err(Problem::BadRequest("Host is no host")),
     }
-}
-
-fn came_back(headers: &HeaderMap, shared: &Shared) -> bool {
-    headers
-        .get_all(header::VIA)
-        .iter()
-        .filter_map(|via| via.to_str().ok())
-        .flat_map(|via| via.split(','))
-        .any(|entry| entry.trim().as_bytes() == shared.via.as_bytes())
-}
-
-/// Where the request came from, for the fields that say so.
-pub(super) fn origin<'a>(peer: &super::Peer, call: &'a Call) -> hop::Origin<'a> {
-    hop::Origin { peer: peer.address, scheme: peer.scheme, host: &call.host }
 }

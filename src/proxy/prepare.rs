@@ -1,12 +1,13 @@
 //! Step 6 of the walk: the client's request becomes one that can be sent to the upstream, up to the session.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Uri, header};
 use hyper::body::Incoming;
 
 use super::exchange::Forwarded;
-use super::parse::{self, Call};
-use super::{Peer, Shared};
+use super::parse::Call;
+use super::{Peer, RequestId, Shared};
 use crate::access;
 use crate::forward::replay::Sending;
 use crate::forward::{coding, hop, inject, target};
@@ -16,31 +17,31 @@ use crate::session::{Session, Upstream};
 
 /// A request without its session.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct Prepared<'a> {
     pub(super) method: Method,
+    /// What the client asked for.
+    target: &'a PathAndQuery,
     /// The path that the upstream sees, without its base path.
-    path: String,
-    query: Option<String>,
+    path: &'a str,
     headers: HeaderMap,
 }
 
-pub(super) fn request(
+pub(super) fn request<'a>(
     shared: &Shared,
     peer: &Peer,
-    to: &Forwarded<'_>,
+    to: &Forwarded<'a>,
     head: Parts,
     rule: Option<&EndpointRule>,
-    request_id: &str,
-) -> Prepared {
+    request_id: &RequestId,
+) -> Prepared<'a> {
     let recipe = &*to.upstream.recipe;
     let mut headers = head.headers;
     hop::remove_hop_by_hop(&mut headers);
     access::strip(&mut headers);
     inject::strip(recipe, &mut headers);
-    hop::set_forwarded(&mut headers, parse::origin(peer, to.call), &shared.via);
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(hop::REQUEST_ID, id);
-    }
+    hop::set_forwarded(&mut headers, &peer.origin, &to.call.host);
+    shared.via.add(&mut headers, head.version);
+    headers.insert(hop::REQUEST_ID, request_id.field());
     // Whether to go on is said by us, who have the body in hand.
     headers.remove(header::EXPECT);
     if matches!(rule, Some(EndpointRule::Mask(_))) {
@@ -50,17 +51,17 @@ pub(super) fn request(
     } else if recipe.judges_bodies() {
         coding::accept_readable_only(&mut headers);
     }
-    let path = upstream_path(to.call, to.route).to_owned();
-    Prepared { method: head.method, path, query: to.call.query.clone(), headers }
+    let path = upstream_path(to.call, to.route);
+    Prepared { method: head.method, target: &to.call.target, path, headers }
 }
 
 /// The client's path as the upstream sees it.
 pub(super) fn upstream_path<'a>(call: &'a Call, route: &Route) -> &'a str {
     if !route.strip_prefix {
-        return &call.path;
+        return call.target.path();
     }
     // The prefix was matched on the canonical copy; as many segments are cut from the client's own bytes.
-    let mut rest = call.path.as_str();
+    let mut rest = call.target.path();
     for _ in 0..route.prefix.matches('/').count() {
         rest = rest.trim_start_matches('/');
         rest = rest.find('/').and_then(|end| rest.get(end..)).unwrap_or_default();
@@ -68,7 +69,7 @@ pub(super) fn upstream_path<'a>(call: &'a Call, route: &Route) -> &'a str {
     if rest.is_empty() { "/" } else { rest }
 }
 
-impl Prepared {
+impl Prepared<'_> {
     /// The request with a session in it.
     pub(super) fn with(
         &self,
@@ -77,19 +78,26 @@ impl Prepared {
         body: Sending<Incoming>,
     ) -> Request<Sending<Incoming>> {
         let injector = &session.injector;
-        let target = target::rewrite(
-            &upstream.origin.base_path,
-            &self.path,
-            self.query.as_deref(),
-            &upstream.recipe.strip_query,
-            injector.query(&self.method),
-        );
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
-        injector.apply(&self.method, &self.path, request.headers_mut());
-        // The client's target was a URI, and parts of one joined in order are one again.
-        *request.uri_mut() = target.parse().unwrap_or_default();
+        injector.apply(&self.method, self.path, request.headers_mut());
+        *request.uri_mut() = self.uri(session, upstream);
         request
+    }
+
+    /// The target that the upstream sees; mostly it is the client's own.
+    fn uri(&self, session: &Session, upstream: &Upstream) -> Uri {
+        let (base_path, strip) = (&upstream.origin.base_path, &upstream.recipe.strip_query);
+        let mut add = session.injector.query(&self.method).peekable();
+        let same_path = base_path.is_empty() && self.path == self.target.path();
+        let same_query =
+            add.peek().is_none() && (strip.is_empty() || self.target.query().is_none());
+        if same_path && same_query {
+            return Uri::from(self.target.clone());
+        }
+        let target = target::rewrite(base_path, self.path, self.target.query(), strip, add);
+        // The client's target was a URI, and parts of one joined in order are one again.
+        Uri::try_from(target).unwrap_or_default()
     }
 }

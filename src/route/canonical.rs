@@ -32,6 +32,13 @@ pub enum Ambiguity {
     /// `%` without two hex digits, or bytes that are no UTF-8 (overlong forms among them).
     #[error("an escape that cannot be decoded")]
     Escape,
+    /// A letter, a digit or a dot that was escaped twice, for which there is no honest reason: an upstream that
+    /// decodes twice would read another path.
+    #[error("a plain character that is escaped twice")]
+    DoubleEscape,
+    /// A segment of path parameters only: `;x`. Some servers see an empty segment, others one more.
+    #[error("a segment of parameters only")]
+    ParametersOnly,
 }
 
 impl Canonical {
@@ -43,6 +50,8 @@ impl Canonical {
             let before_parameters = segment.split(';').next().unwrap_or_default();
             if !before_parameters.is_empty() {
                 canonical.push(before_parameters);
+            } else if !segment.is_empty() {
+                canonical.note(Ambiguity::ParametersOnly);
             }
         }
         // A slash at the end is part of the path: `/a/` is not `/a`.
@@ -81,6 +90,9 @@ impl Canonical {
         if matches!(decoded.as_str(), "." | "..") {
             self.note(Ambiguity::DotSegment);
         }
+        if has_escaped_plain_character(&decoded) {
+            self.note(Ambiguity::DoubleEscape);
+        }
         if decoded.contains('\\') {
             self.note(Ambiguity::Backslash);
         }
@@ -89,6 +101,9 @@ impl Canonical {
         }
         // An encoded `;` can hide parameters from us but not from the upstream.
         let visible = decoded.split(';').next().unwrap_or_default();
+        if visible.is_empty() {
+            self.note(Ambiguity::ParametersOnly);
+        }
         for (index, part) in visible.split('/').enumerate() {
             if index > 0 {
                 self.encoded_slash = true;
@@ -106,9 +121,23 @@ impl Canonical {
     }
 }
 
-fn has_broken_escape(segment: &str) -> bool {
+/// Whether a `%` is not followed by two hexadecimal digits.
+pub(super) fn has_broken_escape(segment: &str) -> bool {
     segment.split('%').skip(1).any(|after| {
         !matches!(after.as_bytes(), [one, two, ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit())
+    })
+}
+
+/// Whether an escape in what has been decoded once stands for a letter, a digit or a dot.
+fn has_escaped_plain_character(decoded: &str) -> bool {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    decoded.split('%').skip(1).any(|after| {
+        let code = match after.as_bytes() {
+            [high, low, ..] => digit(high).zip(digit(low)).map(|(high, low)| high * 16 + low),
+            _ => None,
+        };
+        code.and_then(char::from_u32)
+            .is_some_and(|character| character.is_ascii_alphanumeric() || character == '.')
     })
 }
 
@@ -147,6 +176,11 @@ mod tests {
             ("/a%zz", Ambiguity::Escape),
             ("/a%", Ambiguity::Escape),
             ("/a%c0%af", Ambiguity::Escape),
+            ("/a/%u0073", Ambiguity::Escape),
+            ("/;x/v3/user", Ambiguity::ParametersOnly),
+            ("/v3/%3Bx/user", Ambiguity::ParametersOnly),
+            ("/v3/us%2565r", Ambiguity::DoubleEscape),
+            ("/v3/%252e%252e/x", Ambiguity::DoubleEscape),
         ] {
             assert_eq!(of(path).1, Some(expected), "{path}");
         }

@@ -5,6 +5,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::Canonical;
+use super::canonical::has_broken_escape;
 use crate::recipe::Spelling;
 
 /// The method and path that an upstream reads from a request.
@@ -22,6 +23,13 @@ pub enum Unreadable {
     /// The parameter that names the real method or path is there twice.
     #[error("a parameter that decides the request is there twice")]
     Twice,
+    /// The name or the value of a parameter that decides the request has an escape that cannot be decoded; some
+    /// servers decode more than RFC 3986 knows (`%u005F`).
+    #[error("a parameter that could decide the request holds an escape that cannot be decoded")]
+    Escape,
+    /// The parameter that names the real path holds a query of its own.
+    #[error("the parameter that names the real path holds a query of its own")]
+    Nested,
     /// The real method is none.
     #[error("the real method is none")]
     Method,
@@ -48,12 +56,15 @@ impl Reading {
             && last.eq_ignore_ascii_case(segment)
             && let Some(real) = parameter(query, name)?
         {
+            // A query within it could name another method than the one that is judged.
+            if real.contains('?') {
+                return Err(Unreadable::Nested);
+            }
             let real = Canonical::of(&format!("{base}/{}", real.trim_start_matches('/')));
             if let Some(ambiguity) = real.ambiguity(spelling.encoded_slash) {
                 return Err(Unreadable::Path(ambiguity));
             }
-            let real = real.path.split('?').next().unwrap_or_default();
-            reading.path = without_suffix(real, spelling);
+            reading.path = without_suffix(&real.path, spelling);
         }
         if let Some(name) = &spelling.method_query
             && method == Method::POST
@@ -62,8 +73,8 @@ impl Reading {
             let real = real.to_ascii_uppercase();
             reading.method = Method::from_bytes(real.as_bytes()).map_err(|_| Unreadable::Method)?;
         }
-        // With case that does not matter, a slash at the end does not either: be strict in rules.
-        if spelling.case_insensitive && reading.path.len() > 1 {
+        // Most servers' routers read `/a/` as `/a`. Where one does not, it has nothing at `/a/` to be missed.
+        if reading.path.len() > 1 {
             reading.path.truncate(reading.path.trim_end_matches('/').len());
         }
         Ok(reading)
@@ -83,18 +94,26 @@ fn without_suffix(path: &str, spelling: &Spelling) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
+/// The decoded value of the parameter `name`. A name that cannot be decoded could be `name`, too.
 fn parameter(query: &str, name: &str) -> Result<Option<String>, Unreadable> {
-    let decode =
-        |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let mut found = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .filter(|(given, _)| decode(given).eq_ignore_ascii_case(name));
-    match (found.next(), found.next()) {
-        (Some(_), Some(_)) => Err(Unreadable::Twice),
-        (Some((_, value)), None) => Ok(Some(decode(value))),
-        (None, _) => Ok(None),
+    let mut found = None;
+    for pair in query.split('&') {
+        let (given, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !decode(given)?.eq_ignore_ascii_case(name) {
+            continue;
+        }
+        if found.replace(decode(value)?).is_some() {
+            return Err(Unreadable::Twice);
+        }
     }
+    Ok(found)
+}
+
+fn decode(text: &str) -> Result<String, Unreadable> {
+    if has_broken_escape(text) {
+        return Err(Unreadable::Escape);
+    }
+    Ok(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -138,5 +157,24 @@ mod tests {
         );
         assert!(read("GET", "/REST/mfws.ashx", Some("restPath=a/../session")).is_err());
         assert_eq!(read("POST", "/REST/x", Some("_method=%00")), Err(Unreadable::Method));
+        for query in ["%u005Fmethod=DELETE", "_method=%u0044ELETE", "q=1&%5method=DELETE"] {
+            let refused = read("POST", "/REST/session", Some(query));
+            assert_eq!(refused, Err(Unreadable::Escape), "{query}");
+        }
+        let refused = read("GET", "/REST/mfws.ashx", Some("restPath=%u002Fsession"));
+        assert_eq!(refused, Err(Unreadable::Escape));
+        let nested = read("POST", "/REST/mfws.ashx", Some("restPath=session%3F_method%3DDELETE"));
+        assert_eq!(nested, Err(Unreadable::Nested));
+        // Values that decide nothing may hold anything.
+        assert!(read("POST", "/REST/x", Some("q=100%&_method=PUT")).is_ok());
+    }
+
+    #[test]
+    fn a_slash_at_the_end_hides_no_endpoint() {
+        let read = |path| {
+            Reading::of(&Method::GET, path, None, &Spelling::default()).map(|reading| reading.path)
+        };
+        assert_eq!(read("/v3/user/"), Ok("/v3/user".to_owned()));
+        assert_eq!(read("/"), Ok("/".to_owned()));
     }
 }

@@ -1,10 +1,13 @@
 //! One connection of a client, from the first byte to the last answer.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::Request;
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -13,8 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::pace::{Pace, Paced, Traffic, Underway};
 use super::socket::Stream;
 use super::{Limits, Stop};
+use crate::proxy::body::ReplyBody;
 use crate::proxy::exchange::exchange;
 use crate::proxy::{Core, Peer};
 
@@ -28,10 +33,14 @@ pub(super) async fn serve(
     limits: Limits,
     stop: &Stop,
 ) {
+    let client = Client { core, peer, limits };
     match tls {
-        None => converse(stream, core, peer, limits, stop).await,
+        None => client.converse(stream, false, stop).await,
         Some(tls) => match timeout(limits.head_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => converse(stream, core, peer, limits, stop).await,
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                client.converse(stream, http2, stop).await;
+            }
             // A scan, a client that does not trust us, or one that idles: nothing an operator must act on.
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -39,26 +48,68 @@ pub(super) async fn serve(
     }
 }
 
-async fn converse<S>(stream: S, core: Arc<Core>, peer: Arc<Peer>, limits: Limits, stop: &Stop)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(exchange(core, peer, request).await) }
-    });
-    let builder = builder(limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.accepting.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+struct Client {
+    core: Arc<Core>,
+    peer: Arc<Peer>,
+    limits: Limits,
+}
+
+impl Client {
+    async fn converse<S>(self, stream: S, http2: bool, stop: &Stop)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { core, peer, limits } = self;
+        let traffic = Arc::new(Traffic::default());
+        let pace = Pace { head: limits.head_timeout, idle: limits.idle_timeout };
+        let stream = Paced::new(stream, Arc::clone(&traffic), pace, http2);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let underway = traffic.begin();
+            let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
+            async move {
+                let answer = exchange(core, peer, request).await;
+                Ok::<_, Infallible>(answer.map(|body| Counted { body, _underway: underway }))
+            }
+        });
+        let builder = builder(limits);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.accepting.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
+            tracing::debug!(%error, "a connection ended early");
         }
-    };
-    if let Err(error) = ended {
-        // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
-        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// An answer's body; its request is under way until it has been sent.
+struct Counted {
+    body: ReplyBody,
+    _underway: Underway,
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -66,8 +117,8 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle_timeout)
+        // The pace of heads is watched by `Paced`; this timer would be set anew for each of them.
+        .header_read_timeout(None)
         .max_buf_size(limits.request_head_bytes_max)
         .max_headers(limits.header_fields_max);
     builder

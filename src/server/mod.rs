@@ -1,6 +1,7 @@
 //! The listening side: sockets for every core, TLS, hyper connections, and their drain.
 
 mod connection;
+mod pace;
 mod socket;
 mod tls;
 
@@ -31,9 +32,9 @@ pub struct Limits {
     pub streams_max: u32,
     /// The most connections at a time, on one core.
     pub connections_max: usize,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and the head of a request from its first byte to its last.
     pub head_timeout: Duration,
-    /// How long a connection waits for its next request, head included.
+    /// How long a connection waits for its next request.
     pub idle_timeout: Duration,
 }
 
@@ -73,11 +74,8 @@ pub async fn serve(
             accepted = accept(&socket, &room) => accepted,
         };
         let Some((stream, address, permit)) = accepted else { continue };
-        let peer = Arc::new(Peer {
-            address,
-            scheme: if listener.tls.is_some() { "https" } else { "http" },
-            access: listener.access.clone(),
-        });
+        let scheme = if listener.tls.is_some() { "https" } else { "http" };
+        let peer = Arc::new(Peer::new(address, scheme, listener.access.clone()));
         let (core, stop, tls) = (Arc::clone(&core), stop.clone(), listener.tls.clone());
         connections.spawn(async move {
             let served = connection::serve(stream, tls, core, peer, limits, &stop);

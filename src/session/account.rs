@@ -22,6 +22,9 @@ const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(30);
 /// No upstream holds an account back for longer than this by its own word.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
+/// Refused secrets that one guard remembers: more than accounts that share a login name, or changes of one secret.
+const REFUSED_MAX: usize = 64;
+
 /// Whether an account may log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -47,6 +50,9 @@ pub enum State {
 #[derive(Debug)]
 pub struct Guard {
     state: State,
+    /// Every secret that was refused. Accounts can share a login name, and what one of them does later must not bring
+    /// the refused secret of another back.
+    refused: Vec<(Fingerprint, Option<RefusalClass>)>,
     budget: Budget,
     attempts_left: u32,
     failures_in_a_row: u32,
@@ -74,6 +80,7 @@ impl Guard {
     pub fn new(budget: Budget, now: Moment) -> Self {
         Self {
             state: State::Open,
+            refused: Vec::new(),
             budget,
             attempts_left: budget.attempts,
             failures_in_a_row: 0,
@@ -86,6 +93,9 @@ impl Guard {
     /// # Errors
     /// When no login may be tried now with this secret.
     pub fn admit(&mut self, fingerprint: Fingerprint, now: Moment) -> Result<(), Unavailable> {
+        if let Some((_, cause)) = self.refused.iter().find(|(refused, _)| *refused == fingerprint) {
+            return Err(Unavailable::Refused(*cause));
+        }
         match &self.state {
             State::Open => {}
             State::HeldBack { until, cause } => {
@@ -94,19 +104,14 @@ impl Guard {
                     return Err(Unavailable::HeldBack { retry_after, cause: *cause });
                 }
             }
-            State::Quarantined { cause, fingerprint: refused } => {
-                if *refused == fingerprint {
-                    return Err(Unavailable::Refused(*cause));
-                }
-                // A new secret gets one attempt; what is left of the budget stays as it is.
-                self.attempts_left = self.attempts_left.max(1);
-            }
+            // Another secret gets one attempt; what is left of the budget stays as it is.
+            State::Quarantined { .. } => self.attempts_left = self.attempts_left.max(1),
         }
         if now.saturating_since(self.last_attempt) >= self.budget.window {
             self.attempts_left = self.budget.attempts;
         }
         if self.attempts_left == 0 {
-            self.state = State::Quarantined { cause: None, fingerprint };
+            self.quarantine(None, fingerprint);
             return Err(Unavailable::Refused(None));
         }
         self.attempts_left -= 1;
@@ -145,14 +150,16 @@ impl Guard {
             }
             Failure::Refused { class: Some(class), retry_after } => match hold_cause(class) {
                 None => {
-                    self.state = State::Quarantined { cause: Some(class), fingerprint };
+                    self.quarantine(Some(class), fingerprint);
                     Unavailable::Refused(Some(class))
                 }
                 Some(cause) => {
                     self.refund();
-                    let pause = match cause {
-                        HoldCause::UpstreamBroken => retry_after.unwrap_or(self.growing_pause()),
-                        _ => retry_after.unwrap_or(PAUSE_WITHOUT_HINT),
+                    // An upstream that says "at once" is asked less often all the same.
+                    let pause = match (cause, retry_after) {
+                        (_, Some(hint)) => hint.max(self.growing_pause()),
+                        (HoldCause::UpstreamBroken, None) => self.growing_pause(),
+                        (_, None) => PAUSE_WITHOUT_HINT,
                     };
                     self.hold_back(cause, pause.min(RETRY_AFTER_MAX), now);
                     self.refusal(Some(class), now)
@@ -184,10 +191,18 @@ impl Guard {
         now: Moment,
     ) {
         if self.attempts_left == 0 {
-            self.state = State::Quarantined { cause: class, fingerprint };
+            self.quarantine(class, fingerprint);
         } else {
             self.hold_back(cause, self.growing_pause(), now);
         }
+    }
+
+    fn quarantine(&mut self, cause: Option<RefusalClass>, fingerprint: Fingerprint) {
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.remove(0);
+        }
+        self.refused.push((fingerprint, cause));
+        self.state = State::Quarantined { cause, fingerprint };
     }
 
     fn hold_back(&mut self, cause: HoldCause, pause: Duration, now: Moment) {
@@ -265,6 +280,40 @@ mod tests {
         guard.admit(new, at(1)).unwrap();
         guard.failed(refused(Some(RefusalClass::BadSecret)), new, at(1));
         assert!(guard.admit(new, at(2)).is_err());
+    }
+
+    #[test]
+    fn refused_secrets_of_one_login_name_do_not_take_turns() {
+        let (one, other, good) = (secret("one"), secret("other"), secret("good"));
+        let mut guard = Guard::new(BUDGET, at(0));
+        for wrong in [one, other] {
+            guard.admit(wrong, at(0)).unwrap();
+            guard.failed(refused(Some(RefusalClass::BadSecret)), wrong, at(0));
+        }
+        let told = Err(Unavailable::Refused(Some(RefusalClass::BadSecret)));
+        assert_eq!(guard.admit(one, at(0)), told);
+        // Nor does a pause of a third one, or its success, bring them back.
+        guard.admit(good, at(0)).unwrap();
+        guard.failed(refused(Some(RefusalClass::UpstreamBroken)), good, at(0));
+        assert_eq!(guard.admit(one, at(10)), told);
+        guard.admit(good, at(10)).unwrap();
+        guard.succeeded();
+        assert_eq!(guard.admit(other, at(20)), told);
+        assert_eq!(guard.admit(good, at(20)), Ok(()));
+    }
+
+    #[test]
+    fn an_upstream_that_asks_for_no_pause_gets_one_that_grows() {
+        let mut guard = Guard::new(BUDGET, at(0));
+        let failure = Failure::Refused {
+            class: Some(RefusalClass::Throttled),
+            retry_after: Some(Duration::ZERO),
+        };
+        for expected in [1, 2, 4] {
+            guard.failed(failure, secret("s"), at(0));
+            let State::HeldBack { until, .. } = guard.state() else { panic!("not held back") };
+            assert_eq!(*until, at(expected));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::account::{Guard, State, class_name};
 use super::store::{Expiry, Joined, Store};
 use super::{
-    Account, AccountId, Aliveness, Generation, LogoutReport, Mechanism, Scope, Session, SessionKey,
+    Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session, SessionKey,
     Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire,
 };
 use crate::clock::{Clock, Moment};
@@ -47,6 +47,7 @@ pub(super) struct Inner {
     pub(super) control: Handle,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
+    pub(super) logouts_at_stop: retire::Tally,
     generations: AtomicU64,
     pub(super) without: Option<Mechanism>,
 }
@@ -86,6 +87,7 @@ impl Broker {
             control: parts.control,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            logouts_at_stop: retire::Tally::default(),
             generations: AtomicU64::new(0),
             without: parts.without,
         }))
@@ -143,9 +145,14 @@ impl Broker {
     }
 
     /// Asks the upstream whether `session` is alive, at most once for all who ask at the same time.
-    pub async fn probe(&self, session: &Arc<Session>, deadline: Moment) -> Aliveness {
+    pub async fn probe(
+        &self,
+        session: &Arc<Session>,
+        doubt: Doubt,
+        deadline: Moment,
+    ) -> Aliveness {
         tokio::select! {
-            known = probe::probe(&self.0, session) => known,
+            known = probe::probe(&self.0, session, doubt) => known,
             () = self.0.clock.sleep_until(deadline) => Aliveness::Unknown,
         }
     }

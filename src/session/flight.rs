@@ -1,8 +1,7 @@
 //! One login, in a task of its own on the control side: no client can cancel it, all who need its session wait
 //! for the same outcome, and its requests are never blindly repeated.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
@@ -52,8 +51,8 @@ struct Landing {
 impl Landing {
     fn land(&self, outcome: Outcome) {
         let session = outcome.as_ref().ok().map(Arc::clone);
-        if let Some(replaced) = self.inner.store.land(self.key, self.generation, session) {
-            retire::retire(&self.inner, replaced);
+        if let Some(unused) = self.inner.store.land(self.key, self.generation, session) {
+            retire::retire(&self.inner, unused);
         }
         self.sender.send_replace(Some(outcome));
     }
@@ -182,7 +181,7 @@ fn session(
         users: TaskTracker::new(),
         probed: Mutex::default(),
         guarded,
-        contradicted: AtomicBool::new(false),
+        contradicted: OnceLock::new(),
     }))
 }
 

@@ -14,17 +14,28 @@ pub enum Mechanism {
     LockOutGuard,
 }
 
+impl Mechanism {
+    /// Every mechanism.
+    pub const ALL: [Mechanism; 4] =
+        [Self::GenerationGuard, Self::Replay, Self::Logout, Self::LockOutGuard];
+
+    /// Its name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GenerationGuard => "generation-guard",
+            Self::Replay => "replay",
+            Self::Logout => "logout",
+            Self::LockOutGuard => "lock-out-guard",
+        }
+    }
+}
+
 impl std::str::FromStr for Mechanism {
     type Err = UnknownMechanism;
 
     fn from_str(name: &str) -> Result<Self, UnknownMechanism> {
-        match name {
-            "generation-guard" => Ok(Self::GenerationGuard),
-            "replay" => Ok(Self::Replay),
-            "logout" => Ok(Self::Logout),
-            "lock-out-guard" => Ok(Self::LockOutGuard),
-            _ => Err(UnknownMechanism),
-        }
+        let known = Self::ALL.into_iter().find(|mechanism| mechanism.as_str() == name);
+        known.ok_or(UnknownMechanism)
     }
 }
 

@@ -12,8 +12,7 @@ mod store;
 mod transport;
 pub mod trial;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -27,7 +26,7 @@ use crate::secret::{Fingerprint, SecretText};
 use crate::upstream::Origin;
 pub use broker::{Broker, Limits, Parts};
 pub use mechanism::Mechanism;
-pub use probe::Aliveness;
+pub use probe::{Aliveness, Doubt};
 pub use retire::LogoutReport;
 pub use transport::{Exchange, ExchangeError, Transport};
 
@@ -82,8 +81,8 @@ pub struct Session {
     probed: Mutex<probe::Probed>,
     /// Values that must not leave.
     guarded: Vec<SecretText>,
-    /// It was called dead by the answer to its very first request: the upstream may say so of any session.
-    contradicted: AtomicBool,
+    /// When it was called dead by the answer to its very first request: the upstream may say so of any session.
+    contradicted: OnceLock<Moment>,
 }
 
 /// Proof that a request carries a session: the session is not logged out while one lives.
@@ -101,13 +100,13 @@ impl Session {
     }
 
     /// Notes that a request that was sent again on this session was answered as if it were dead, too.
-    pub fn contradict(&self) {
-        self.contradicted.store(true, Ordering::Relaxed);
+    pub fn contradict(&self, now: Moment) {
+        self.contradicted.get_or_init(|| now);
     }
 
     /// Whether a verdict about this session has to be confirmed by the probe.
     pub fn is_contradicted(&self) -> bool {
-        self.contradicted.load(Ordering::Relaxed)
+        self.contradicted.get().is_some()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::watch;
 
 use super::broker::Inner;
@@ -13,8 +14,24 @@ use crate::login::render;
 use crate::recipe::condition::Truth;
 use crate::telemetry::Event;
 
-/// How long a session that was found alive is not asked about again.
+/// How long a session that was found alive is not asked about again over an ambiguous answer.
 const ALIVE_KEPT: Duration = Duration::from_secs(30);
+
+/// The same over an answer that calls it dead: should it have died meanwhile, no client sees that for longer.
+const ALIVE_KEPT_AGAINST_VERDICT: Duration = Duration::from_secs(1);
+
+/// Without a probe, how long a contradicted session is believed in. It bounds the logins that an endpoint costs
+/// which calls every session dead.
+const CONTRADICTION_KEPT: Duration = Duration::from_secs(60);
+
+/// Why the probe is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The answer can mean a dead session or a missing right.
+    Ambiguous,
+    /// The answer calls a session dead that was called so by mistake before.
+    Contradicted,
+}
 
 /// Whether a session is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +50,16 @@ pub(super) enum Probed {
     #[default]
     Nothing,
     Asking(watch::Receiver<Option<Aliveness>>),
-    AliveUntil(Moment),
+    AliveAt(Moment),
 }
 
 /// Whether `session` is alive. Cancel safe: the question is asked by a task of its own.
-pub(super) async fn probe(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {
-    let mut answer = match join(inner, session) {
+pub(super) async fn probe(inner: &Arc<Inner>, session: &Arc<Session>, doubt: Doubt) -> Aliveness {
+    let (upstream, _) = inner.upstream_and_account(&session.key);
+    if upstream.recipe.probe.is_none() {
+        return without_probe(inner, session);
+    }
+    let mut answer = match join(inner, session, doubt) {
         Ok(known) => return known,
         Err(asking) => asking,
     };
@@ -48,15 +69,26 @@ pub(super) async fn probe(inner: &Arc<Inner>, session: &Arc<Session>) -> Alivene
     }
 }
 
+/// Nobody can be asked: the verdict counts again after a while, lest a dead session is kept for ever.
+fn without_probe(inner: &Inner, session: &Session) -> Aliveness {
+    match session.contradicted.get() {
+        Some(at) if inner.clock.now().saturating_since(*at) >= CONTRADICTION_KEPT => Aliveness::Dead,
+        Some(_) | None => Aliveness::Unknown,
+    }
+}
+
 fn join(
     inner: &Arc<Inner>,
     session: &Arc<Session>,
+    doubt: Doubt,
 ) -> Result<Aliveness, watch::Receiver<Option<Aliveness>>> {
     let mut probed = lock(session);
     match &*probed {
-        Probed::AliveUntil(until) if inner.clock.now() < *until => return Ok(Aliveness::Alive),
+        Probed::AliveAt(at) if inner.clock.now().saturating_since(*at) < doubt.alive_kept() => {
+            return Ok(Aliveness::Alive);
+        }
         Probed::Asking(answer) => return Err(answer.clone()),
-        Probed::Nothing | Probed::AliveUntil(_) => {}
+        Probed::Nothing | Probed::AliveAt(_) => {}
     }
     let (sender, receiver) = watch::channel(None);
     *probed = Probed::Asking(receiver.clone());
@@ -66,7 +98,7 @@ fn join(
         async move {
             let known = ask(&inner, &session).await;
             *lock(&session) = match known {
-                Aliveness::Alive => Probed::AliveUntil(inner.clock.now() + ALIVE_KEPT),
+                Aliveness::Alive => Probed::AliveAt(inner.clock.now()),
                 Aliveness::Dead | Aliveness::Unknown => Probed::Nothing,
             };
             sender.send_replace(Some(known));
@@ -93,9 +125,19 @@ async fn ask(inner: &Arc<Inner>, session: &Session) -> Aliveness {
     inner.reporter.report(Event::Probe { about: inner.about(session), alive });
     match alive {
         true => Aliveness::Alive,
-        // A server that is out of order has said nothing about the session.
+        // A server that is out of order or too busy has said nothing about the session.
         false if answer.status.is_server_error() => Aliveness::Unknown,
+        false if answer.status == StatusCode::TOO_MANY_REQUESTS => Aliveness::Unknown,
         false => Aliveness::Dead,
+    }
+}
+
+impl Doubt {
+    fn alive_kept(self) -> Duration {
+        match self {
+            Self::Ambiguous => ALIVE_KEPT,
+            Self::Contradicted => ALIVE_KEPT_AGAINST_VERDICT,
+        }
     }
 }
 

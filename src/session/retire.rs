@@ -1,9 +1,7 @@
 //! The end of sessions: a replaced one is logged out after its last request, all of them when Doorward stops.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use tokio::task::JoinSet;
 
 use super::broker::Inner;
 use super::{Exchange, Mechanism, Session};
@@ -20,6 +18,21 @@ pub struct LogoutReport {
     pub unconfirmed: usize,
 }
 
+/// Counts the logouts that are made while Doorward stops, whoever makes them.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<LogoutReport>);
+
+impl Tally {
+    fn change(&self, change: impl FnOnce(&mut LogoutReport)) {
+        // Nothing panics under the lock: a poisoned count is whole.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn report(&self) -> LogoutReport {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Logs a replaced session out as soon as no request carries it, at the latest after the drain time.
 pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) {
     let inner = Arc::clone(inner);
@@ -32,42 +45,42 @@ pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) {
                 () = inner.clock.sleep(inner.limits.drain_timeout) => {}
                 () = inner.stopping.cancelled() => {}
             }
-            log_out(&inner, &session).await;
+            close(&inner, &session).await;
         },
         &control,
     );
 }
 
-/// Waits for logins and logouts under way, then logs out every session, all within `within`.
+/// Logs every session out, and those that logins under way still give, all within `within`.
 pub(super) async fn stop(inner: &Arc<Inner>, within: Duration) -> LogoutReport {
     let deadline = inner.clock.now() + within;
     inner.stopping.cancel();
     inner.tasks.close();
-    // A login under way may still give a session that has to be closed; half of the time is for it.
+    for session in inner.store.take_all() {
+        let task = inner.clone();
+        inner.tasks.spawn_on(async move { close(&task, &session).await }, &inner.control);
+    }
+    // A login that lands from now on finds its flight forgotten, and its session is retired by a task of its own.
     tokio::select! {
         () = inner.tasks.wait() => {}
-        () = inner.clock.sleep(within / 2) => {}
-    }
-    let mut logouts = JoinSet::new();
-    let mut report = LogoutReport::default();
-    for session in inner.store.take_all() {
-        let inner = Arc::clone(inner);
-        report.unconfirmed += 1;
-        logouts.spawn(async move { log_out(&inner, &session).await });
-    }
-    let confirm = async {
-        while let Some(confirmed) = logouts.join_next().await {
-            if matches!(confirmed, Ok(true)) {
-                report.confirmed += 1;
-                report.unconfirmed -= 1;
-            }
-        }
-    };
-    tokio::select! {
-        () = confirm => {}
         () = inner.clock.sleep_until(deadline) => {}
     }
-    report
+    inner.logouts_at_stop.report()
+}
+
+/// Logs one session out and, while Doorward stops, counts what came of it.
+async fn close(inner: &Arc<Inner>, session: &Session) {
+    if !inner.stopping.is_cancelled() {
+        log_out(inner, session).await;
+        return;
+    }
+    inner.logouts_at_stop.change(|report| report.unconfirmed += 1);
+    if log_out(inner, session).await {
+        inner.logouts_at_stop.change(|report| {
+            report.unconfirmed -= 1;
+            report.confirmed += 1;
+        });
+    }
 }
 
 /// Logs one session out, once and best effort. Returns whether the upstream confirmed it.

@@ -117,20 +117,21 @@ impl Store {
         }
     }
 
-    /// Ends the flight of `generation` with a session or without one. Returns the session that was replaced.
+    /// Ends the flight of `generation` with a session or without one. Returns the session that nobody will use any
+    /// more: the one that was replaced, or the new one, if the store has forgotten its flight.
     pub(super) fn land(
         &self,
         key: SessionKey,
         generation: Generation,
         session: Option<Arc<Session>>,
     ) -> Option<Arc<Session>> {
-        let Entry::Occupied(mut entry) = self.0.entry(key) else { return None };
+        let Entry::Occupied(mut entry) = self.0.entry(key) else { return session };
         let replaced = match entry.get() {
             State::LoggingIn(flight) if flight.generation == generation => None,
             State::Renewing(old, flight) if flight.generation == generation => {
                 Some(Arc::clone(old))
             }
-            _ => return None,
+            _ => return session,
         };
         match (session, &replaced) {
             (Some(session), _) => _ = entry.insert(State::Live(session)),
@@ -145,7 +146,7 @@ impl Store {
         replaced
     }
 
-    /// Takes every session out.
+    /// Takes every session out and forgets the logins under way.
     pub(super) fn take_all(&self) -> Vec<Arc<Session>> {
         let keys: Vec<SessionKey> = self.0.iter().map(|entry| *entry.key()).collect();
         let taken = keys.iter().filter_map(|key| self.0.remove(key));

@@ -27,8 +27,7 @@ const LOGIN: &str = "30s";
 const DRAIN: &str = "30s";
 /// Logouts run side by side, and nobody waits for them but the stop.
 const LOGOUT: &str = "5s";
-/// Shorter than the 60 s to 75 s after which common servers close, so that we seldom send into a
-/// closing connection.
+/// As long as common servers keep a connection; clients that use one again do so within seconds.
 const IDLE: &str = "60s";
 
 /// A reachable host answers in milliseconds; one lost packet costs 1 s, two cost 3 s.

@@ -288,10 +288,11 @@ pub(super) struct Limits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Timeouts {
-    /// How long a client may take for the TLS handshake. The head of a request counts to `idle`.
+    /// How long a client may take to send the head of a request, from its first byte to its last,
+    /// and for a TLS handshake; then the connection is closed.
     pub(super) head: DurationText,
-    /// How long a request may wait for a session, both times together where it is sent again; then
-    /// 504. For the head of the answer there is `response_timeout` of the upstream.
+    /// How long a request may wait in all, for a session and for the head of the upstream's
+    /// answer; then 504. A body may take longer.
     pub(super) request: DurationText,
     /// How long a login may take, all its steps together. It goes on when the client that needed
     /// it leaves.
@@ -301,8 +302,7 @@ pub(super) struct Timeouts {
     pub(super) drain: DurationText,
     /// How long all logouts together may take when Doorward stops.
     pub(super) logout: DurationText,
-    /// How long a client's connection may wait for its next request, head included; then it is
-    /// closed. Over HTTP/2 the client is asked so often whether it is still there.
+    /// How long a client's connection is kept without a request.
     pub(super) idle: DurationText,
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -41,6 +41,8 @@ struct Idle<B> {
 pub struct Answer<B> {
     /// The status code.
     pub status: StatusCode,
+    /// The protocol that it came by.
+    pub version: Version,
     /// The header fields.
     pub headers: HeaderMap,
     /// The body.
@@ -145,7 +147,7 @@ where
         if body.incoming.is_end_stream() {
             body.finish();
         }
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer { status: parts.status, version: parts.version, headers: parts.headers, body }
     }
 }
 

@@ -44,6 +44,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "access",
             "clock",
             "diagnosis",
+            "forward",
             "proxy",
             "recipe",
             "route",

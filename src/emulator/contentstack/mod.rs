@@ -6,6 +6,7 @@
 
 mod accounts;
 mod content;
+mod demonstration;
 mod entrance;
 mod profile;
 mod rate;
@@ -37,6 +38,7 @@ use rate::Rates;
 use refusal::Refusal;
 use tokens::Tokens;
 
+pub(super) use demonstration::demonstration;
 pub use switches::{Switches, UnknownApiKey};
 
 /// The e-mail address of the user that is there from the start.

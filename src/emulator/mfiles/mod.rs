@@ -10,6 +10,7 @@ mod books;
 mod caller;
 mod content;
 mod cookies;
+mod demonstration;
 mod objects;
 mod refusal;
 mod server_calls;
@@ -35,6 +36,7 @@ use content::Content;
 use cookies::Nodes;
 use visit::Visit;
 
+pub(super) use demonstration::demonstration;
 pub use switches::{RefusalBody, Switches};
 pub use vaults::{AMBIGUOUS_VAULT_NAME, OTHER_VAULT, VAULT};
 

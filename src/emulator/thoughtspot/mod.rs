@@ -10,6 +10,7 @@
 mod accounts;
 mod answers;
 mod call;
+mod demonstration;
 mod gate;
 mod library;
 mod metadata;
@@ -31,6 +32,7 @@ use http::request::Parts;
 use serde_json::Value;
 
 pub use accounts::SECRET_KEY;
+pub(super) use demonstration::demonstration;
 pub use library::PRIVATE_LIVEBOARD;
 pub use switches::Switches;
 

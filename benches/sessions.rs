@@ -1,0 +1,195 @@
+//! The session store under many threads, and the storm after a session has died.
+//!
+//! `store` is what every request does first: it asks the broker for a session that is there. `storm` is the worst
+//! moment: a thousand requests report the same dead session at once and all want a new one, which costs one login.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
+
+mod stage;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use doorward::clock::Clock;
+use doorward::diagnosis::Document;
+use doorward::recipe::Recipe;
+use doorward::recipe::template::Values;
+use doorward::secret::{Fingerprint, SecretText};
+use doorward::session::{
+    Account, AccountId, Broker, Limits, Parts, Session, SessionKey, Transport, UpstreamId,
+};
+use doorward::telemetry::{Trigger, reports};
+use doorward::upstream::{Http2, Origin, Pool};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use stage::upstream::Upstream;
+
+/// Accounts, and with them keys of the store.
+const ACCOUNTS: u16 = 64;
+
+/// Threads that ask at the same time.
+const THREADS: [usize; 3] = [1, 2, 8];
+
+/// Tasks that report the same dead session.
+const STORM: usize = 1000;
+
+/// The longest answer to a login, in bytes.
+const ANSWER_BYTES_MAX: usize = 1024;
+
+/// Longer than any wait here.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn store(criterion: &mut Criterion) {
+    let site = Upstream::start();
+    let runtime = Runtime::new().unwrap();
+    let (broker, clock) = runtime.block_on(async { broker(&site) });
+    let keys: Vec<SessionKey> = (0..ACCOUNTS).map(|account| key(&broker, account)).collect();
+    for key in &keys {
+        runtime.block_on(session(&broker, &clock, *key)).unwrap();
+    }
+    let mut group = criterion.benchmark_group("store");
+    for threads in THREADS {
+        group.throughput(Throughput::Elements(threads as u64));
+        for (name, keys) in [("one_key", keys.split_at(1).0), ("many_keys", &keys[..])] {
+            group.bench_function(format!("{name}/{threads}_threads"), |bencher| {
+                bencher.iter_custom(|rounds| ask(&broker, &clock, keys, threads, rounds));
+            });
+        }
+    }
+    group.finish();
+    assert_eq!(site.logins(), u64::from(ACCOUNTS), "every session was there before");
+}
+
+/// Every thread asks `rounds` times, for one key after the other; the time until the last is done.
+fn ask(
+    broker: &Broker,
+    clock: &Clock,
+    keys: &[SessionKey],
+    threads: usize,
+    rounds: u64,
+) -> Duration {
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    let keys = keys.iter().cycle().skip(thread);
+                    for (key, _) in keys.zip(0..rounds) {
+                        std::hint::black_box(session(broker, clock, *key).await.unwrap());
+                    }
+                });
+            });
+        }
+    });
+    started.elapsed()
+}
+
+fn storm(criterion: &mut Criterion) {
+    let site = Upstream::start();
+    let runtime = Runtime::new().unwrap();
+    let (broker, clock) = runtime.block_on(async { broker(&site) });
+    let key = key(&broker, 0);
+    let mut dead = runtime.block_on(session(&broker, &clock, key)).unwrap();
+    let mut group = criterion.benchmark_group("storm");
+    group.throughput(Throughput::Elements(STORM as u64));
+    group.bench_function(format!("{STORM}_reports_of_one_session"), |bencher| {
+        bencher.iter(|| {
+            let logins = site.logins();
+            dead = runtime.block_on(report_all(&broker, &clock, &dead));
+            assert_eq!(site.logins(), logins + 1, "one login for all");
+        });
+    });
+    group.finish();
+}
+
+/// All tasks report `dead` and ask for its successor, which is returned.
+async fn report_all(broker: &Broker, clock: &Clock, dead: &Arc<Session>) -> Arc<Session> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..STORM {
+        let (broker, clock, dead) = (broker.clone(), clock.clone(), Arc::clone(dead));
+        tasks.spawn(async move {
+            broker.expire(&dead);
+            session(&broker, &clock, dead.key).await.unwrap()
+        });
+    }
+    let sessions = tasks.join_all().await;
+    let first = Arc::clone(sessions.first().unwrap());
+    assert!(sessions.iter().all(|session| session.generation == first.generation));
+    first
+}
+
+async fn session(
+    broker: &Broker,
+    clock: &Clock,
+    key: SessionKey,
+) -> Result<Arc<Session>, doorward::session::Unavailable> {
+    broker.session(key, Trigger::Cold, clock.now() + PATIENCE).await
+}
+
+fn key(broker: &Broker, account: u16) -> SessionKey {
+    broker.shared_key(UpstreamId(0), AccountId(account))
+}
+
+/// A broker with [`ACCOUNTS`] accounts at one upstream; nobody reads its events.
+fn broker(site: &Upstream) -> (Broker, Clock) {
+    let clock = Clock::system();
+    let (reporter, _) = reports();
+    let origin = Arc::new(origin(site));
+    let broker = Broker::new(Parts {
+        upstreams: vec![doorward::session::Upstream {
+            name: Arc::from("bench"),
+            recipe: Arc::new(recipe()),
+            origin: Arc::clone(&origin),
+            accounts: (0..ACCOUNTS).map(account).collect(),
+        }],
+        transport: Transport::new(vec![Pool::new(origin)], ANSWER_BYTES_MAX),
+        clock: clock.clone(),
+        reporter,
+        limits: Limits {
+            login_timeout: PATIENCE,
+            logout_timeout: PATIENCE,
+            drain_timeout: PATIENCE,
+        },
+        control: tokio::runtime::Handle::current(),
+        without: None,
+    });
+    (broker, clock)
+}
+
+fn origin(site: &Upstream) -> Origin {
+    let address = site.address();
+    Origin {
+        host: address.ip().to_string(),
+        port: address.port(),
+        authority: address.to_string().parse().unwrap(),
+        base_path: String::new(),
+        tls: None,
+        http2: Http2::Never,
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+    }
+}
+
+fn recipe() -> Recipe {
+    let path = stage::recipe();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let document = Document::parse(path, text).unwrap_or_else(|faults| panic!("{faults}"));
+    Recipe::load(&document, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn account(number: u16) -> Account {
+    let login_name = format!("bench-{number}");
+    let password = SecretText::from(stage::PASSWORD.to_owned());
+    let fingerprint = Fingerprint::of([&password]);
+    let mut values = Values::default();
+    values.set("username", SecretText::from(login_name.clone()));
+    values.set("password", password);
+    Account { name: Arc::from(login_name.as_str()), login_name, values, fingerprint }
+}
+
+criterion_group!(benches, store, storm);
+criterion_main!(benches);

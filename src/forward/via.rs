@@ -1,0 +1,67 @@
+//! Our entry in `Via` (RFC 9110 section 7.6.3): the protocol that a message came by, and a pseudonym that no other
+//! process has, so that a request that comes back is told from one that another Doorward sent.
+
+use http::{HeaderMap, HeaderValue, Version, header};
+
+/// The entries of this process, one for each protocol.
+#[derive(Clone, Debug)]
+pub struct Via {
+    pseudonym: String,
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
+}
+
+impl Via {
+    /// Entries under `pseudonym`; what is no token of HTTP in it is left out.
+    pub fn new(pseudonym: &str) -> Self {
+        let is_kept = |character: &char| character.is_ascii_alphanumeric() || *character == '-';
+        let pseudonym: String = pseudonym.chars().filter(is_kept).collect();
+        let entry = |protocol: &str| {
+            // Letters, digits and dashes are a header value.
+            HeaderValue::from_str(&format!("{protocol} {pseudonym}"))
+                .unwrap_or(HeaderValue::from_static("1.1 doorward"))
+        };
+        Self { http10: entry("1.0"), http11: entry("1.1"), http2: entry("2"), pseudonym }
+    }
+
+    /// Adds the entry for a message that came by `version`.
+    pub fn add(&self, headers: &mut HeaderMap, version: Version) {
+        headers.append(
+            header::VIA,
+            match version {
+                Version::HTTP_10 => self.http10.clone(),
+                Version::HTTP_2 => self.http2.clone(),
+                _ => self.http11.clone(),
+            },
+        );
+    }
+
+    /// Whether a message has been here before.
+    pub fn is_in(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get_all(header::VIA)
+            .iter()
+            .filter_map(|via| via.to_str().ok())
+            .flat_map(|via| via.split(','))
+            .filter_map(|entry| entry.split_whitespace().nth(1))
+            .any(|received_by| received_by == self.pseudonym)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_was_here_is_told_from_one_that_passed_another_gateway() {
+        let (ours, other) = (Via::new("doorward-1"), Via::new("doorward-2"));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::VIA, HeaderValue::from_static("1.0 fred, 1.1 proxy.example (x)"));
+        other.add(&mut headers, Version::HTTP_11);
+        assert!(!ours.is_in(&headers));
+        ours.add(&mut headers, Version::HTTP_2);
+        assert!(ours.is_in(&headers) && other.is_in(&headers));
+        assert_eq!(headers.get_all(header::VIA).iter().next_back().unwrap(), "2 doorward-1");
+    }
+}

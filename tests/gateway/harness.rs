@@ -1,0 +1,299 @@
+//! An emulator, Doorward in front of it in this process, and a record of all that clients were sent.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use doorward::app::{self, App, Surroundings};
+use doorward::clock::Clock;
+use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
+use doorward::secret::Environment;
+use doorward::server::Address;
+use doorward::session::{LogoutReport, Mechanism};
+use doorward::settings::Sources;
+use doorward::telemetry::{Event, Reader};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::client::{Call, Door, Record};
+use crate::leaks::leaks;
+
+/// No step of a test takes longer; one that does is hung.
+pub const STEP_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What a scene is made of; change what the test is about.
+pub struct Setup {
+    pub vendor: Vendor,
+    /// The account that Doorward logs in with.
+    pub user: User,
+    pub without: Option<Mechanism>,
+    /// Lines of the table `[listeners.main]`, below its address.
+    pub listener: String,
+    /// The listener's address.
+    pub address: String,
+    /// Lines of the table `[upstreams.vendor]`; a recipe of one's own goes here.
+    pub upstream: String,
+    /// The upstream's recipe line.
+    pub recipe: String,
+    /// Lines of the first `[[routes]]` table.
+    pub route: String,
+    /// Further tables.
+    pub tables: String,
+    /// The emulator speaks TLS only.
+    pub upstream_tls: bool,
+    /// The listener speaks TLS only.
+    pub listener_tls: bool,
+    /// Where the upstream is, when it is not the emulator.
+    pub origin: Option<String>,
+}
+
+/// A running emulator with Doorward in front of it. Both clocks stand still until moved.
+pub struct Scene {
+    pub emulator: Emulator,
+    pub clock: Clock,
+    pub folder: TempDir,
+    app: Option<App>,
+    door: Door,
+    record: Record,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Setup {
+    pub fn of(vendor: Vendor) -> Self {
+        Self {
+            vendor,
+            user: vendor.seeded_user(),
+            without: None,
+            listener: "access = \"open\"".to_owned(),
+            address: "127.0.0.1:0".to_owned(),
+            upstream: match vendor {
+                Vendor::MFiles => format!("parameters = {{ vault = {:?} }}", mfiles::VAULT),
+                Vendor::Contentstack | Vendor::ThoughtSpot => String::new(),
+            },
+            recipe: format!("recipe = \"{vendor}\""),
+            route: String::new(),
+            tables: String::new(),
+            upstream_tls: false,
+            listener_tls: false,
+            origin: None,
+        }
+    }
+
+    pub fn without(mut self, mechanism: Mechanism) -> Self {
+        self.without = Some(mechanism);
+        self
+    }
+
+    pub fn user(mut self, user: User) -> Self {
+        self.user = user;
+        self
+    }
+
+    pub fn tables(mut self, tables: &str) -> Self {
+        self.tables.push_str(tables);
+        self
+    }
+
+    /// Starts both.
+    pub async fn start(self) -> Scene {
+        self.start_with(&[]).await
+    }
+
+    /// Starts both with these environment variables.
+    pub async fn start_with(self, variables: &[(&str, &str)]) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(SystemTime::now());
+        let certificate =
+            self.upstream_tls.then(|| Certificate::for_names(&["localhost", "127.0.0.1"]).unwrap());
+        let authority = certificate.as_ref().map(|certificate| {
+            write(folder.path(), "upstream-ca.pem", certificate.authority_pem())
+        });
+        let options = Options { tls: certificate, clock: clock.clone(), ..Options::default() };
+        let emulator = Emulator::start(self.vendor, options).await.unwrap();
+        without_rate_limits(emulator.control());
+
+        let listener_certificate =
+            self.listener_tls.then(|| Certificate::for_names(&["localhost", "127.0.0.1"]).unwrap());
+        let text = self.configuration(
+            folder.path(),
+            &emulator,
+            authority.as_deref(),
+            listener_certificate.as_ref(),
+        );
+        let config = write(folder.path(), "doorward.toml", &text);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = Environment::Given(variables.iter().map(owned).collect());
+        let sources = Sources { files: vec![config], environment };
+        let loaded = app::load(&sources).unwrap_or_else(|faults| panic!("{faults}\n{text}"));
+        let events = Arc::<Mutex<Vec<Event>>>::default();
+        let surroundings = Surroundings {
+            clock: clock.clone(),
+            readers: vec![Box::new(Notes(Arc::clone(&events)))],
+            without: self.without,
+        };
+        let app = App::start(&loaded, surroundings).unwrap();
+        let door = Door {
+            address: app.listening()[0].address.clone(),
+            authority_pem: listener_certificate
+                .map(|certificate| certificate.authority_pem().to_owned()),
+        };
+        Scene { emulator, clock, folder, app: Some(app), door, record: Record::default(), events }
+    }
+
+    fn configuration(
+        &self,
+        folder: &Path,
+        emulator: &Emulator,
+        upstream_authority: Option<&Path>,
+        certificate: Option<&Certificate>,
+    ) -> String {
+        let password = write(folder, "password", &self.user.password);
+        let listener_tls = certificate.map_or_else(String::new, |certificate| {
+            let chain = write(folder, "listener.crt", certificate.certificate_pem());
+            let key = write(folder, "listener.key", &certificate.key_pem());
+            format!("tls = {{ certificate = {chain:?}, key = {key:?} }}\n")
+        });
+        let upstream_tls = upstream_authority
+            .map_or_else(String::new, |authority| format!("tls = {{ ca_file = {authority:?} }}\n"));
+        let origin = self.origin.clone().unwrap_or_else(|| emulator.origin());
+        format!(
+            "[listeners.main]\naddress = {:?}\n{}\n{listener_tls}\n\
+             [upstreams.vendor]\nurl = {origin:?}\n{}\n{}\n{upstream_tls}\n\
+             [upstreams.vendor.accounts.user]\nusername = {:?}\n\
+             password = {{ file = {password:?}, verbatim = true }}\n\n\
+             [[routes]]\nupstream = \"vendor\"\naccount = \"user\"\n{}\n\n[runtime]\ncores = 2\n{}",
+            self.address,
+            self.listener,
+            self.recipe,
+            self.upstream,
+            self.user.login,
+            self.route,
+            self.tables
+        )
+    }
+}
+
+/// Tests are faster than any vendor allows.
+fn without_rate_limits(control: &Control) {
+    match control.vendor() {
+        Vendor::Contentstack => control.switch("rate_limit", json!(false)).unwrap(),
+        Vendor::ThoughtSpot => control.switch("requests_per_second", json!(0)).unwrap(),
+        Vendor::MFiles => {}
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub fn write(folder: &Path, name: &str, content: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+impl Scene {
+    /// A vendor's emulator behind the built-in recipe.
+    pub async fn of(vendor: Vendor) -> Self {
+        Setup::of(vendor).start().await
+    }
+
+    pub fn control(&self) -> &Control {
+        self.emulator.control()
+    }
+
+    /// Where clients connect to.
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// What the clients of this scene were sent.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    pub fn app(&self) -> &App {
+        self.app.as_ref().unwrap()
+    }
+
+    pub fn call(&self, method: &str, target: &str) -> Call {
+        Call::new(self.door.clone(), self.record.clone(), method, target)
+    }
+
+    pub fn port(&self) -> u16 {
+        match &self.door.address {
+            Address::Tcp(address) => address.port(),
+            Address::Unix(_) => panic!("a Unix socket has no port"),
+        }
+    }
+
+    /// Takes the gateway out, for tests about its stop.
+    pub fn take_app(&mut self) -> App {
+        self.app.take().unwrap()
+    }
+
+    /// Stops Doorward, and proves what holds in every scene: no session is left, nothing leaked.
+    pub async fn stop(mut self) -> Ended {
+        let app = self.take_app();
+        let report = within(app.stop()).await;
+        assert_eq!(self.control().counters().live_sessions, 0, "a session was left open");
+        let ended = self.ended(report);
+        ended.assert_no_leak();
+        ended
+    }
+
+    /// What is left when the gateway has been stopped.
+    pub fn ended(self, report: LogoutReport) -> Ended {
+        let events = self.events.lock().unwrap().clone();
+        Ended { emulator: self.emulator, record: self.record, events, report }
+    }
+}
+
+/// A scene after its gateway's stop.
+pub struct Ended {
+    pub emulator: Emulator,
+    pub record: Record,
+    pub events: Vec<Event>,
+    pub report: LogoutReport,
+}
+
+impl Ended {
+    /// No token, cookie value or password in what clients were sent or in what was reported.
+    pub fn assert_no_leak(&self) {
+        let secrets = self.emulator.control().issued();
+        let events = format!("{:?}", self.events).into_bytes();
+        for (what, bytes) in [("a client", self.record.bytes()), ("a report", events)] {
+            let leaked = leaks(&secrets, &bytes);
+            assert!(leaked.is_empty(), "{what} was told {leaked:?}");
+        }
+    }
+}
+
+/// Notes every event.
+struct Notes(Arc<Mutex<Vec<Event>>>);
+
+impl Reader for Notes {
+    fn read(&mut self, _: SystemTime, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+
+    fn wants_requests(&self) -> bool {
+        true
+    }
+}
+
+/// Waits no longer than a hung test may.
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(STEP_TIME_MAX, future).await.expect("a step of this test hangs")
+}
+
+/// Waits until `holds` is true of the world; something that is under way makes it so.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(STEP_TIME_MAX, waiting).await;
+    assert!(waited.is_ok(), "it never came that {what}");
+}

@@ -1,0 +1,23 @@
+//! Doorward as its clients and its upstreams see it: every promise, through the boundaries.
+//!
+//! Each test's doc line names the change under which it fails; where that change is a
+//! [`Mechanism`](doorward::session::Mechanism), a sibling shows that it does fail without it.
+
+// The whole binary is test code; clippy sees only the test functions as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+
+mod client;
+mod harness;
+#[path = "../clients/leaks.rs"]
+mod leaks;
+mod puppet;
+mod vendors;
+
+mod lock_out;
+mod login_answers;
+mod refresh;
+mod replay;
+mod single_login;
+mod stop;
+mod verdicts;

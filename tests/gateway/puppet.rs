@@ -1,0 +1,223 @@
+//! An upstream that sends exactly the bytes that a test gives it, right or wrong.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use doorward::emulator::Vendor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::harness::{Scene, Setup, within};
+
+/// A listener on loopback that answers each request as its script says.
+pub struct Puppet {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+    early: Arc<Mutex<Vec<Reply>>>,
+    arrived: watch::Receiver<usize>,
+    begun: watch::Receiver<usize>,
+    /// How many connections ended before their request's body was whole.
+    pub broken_off: watch::Receiver<usize>,
+    accepting: JoinHandle<()>,
+}
+
+/// What a puppet sends.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    bytes: Vec<u8>,
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Close,
+    Keep,
+}
+
+impl Reply {
+    /// These bytes, then the connection is closed.
+    pub fn close(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), then: Then::Close }
+    }
+
+    /// These bytes, then the next request.
+    pub fn keep(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), then: Then::Keep }
+    }
+
+    /// A whole answer with JSON.
+    pub fn json(body: &str) -> Self {
+        Self::keep(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+}
+
+/// What a puppet gives a Contentstack login, so that the calls after it can be answered wrongly.
+pub const TOKEN: &str = "blt0123456789abcdef0123456789abcdef01234567";
+
+/// The answer to a Contentstack login or logout; nothing for other requests.
+pub fn session_calls(request: &str) -> Option<Reply> {
+    if request.starts_with("POST /v3/user-session") {
+        return Some(Reply::json(&format!(r#"{{"user":{{"authtoken":"{TOKEN}"}}}}"#)));
+    }
+    request.starts_with("DELETE /v3/user-session").then(|| Reply::json("{}"))
+}
+
+type Script = dyn Fn(&str) -> Reply + Send + Sync;
+
+struct Stage {
+    script: Box<Script>,
+    seen: Arc<Mutex<Vec<String>>>,
+    early: Arc<Mutex<Vec<Reply>>>,
+    arrived: watch::Sender<usize>,
+    begun: watch::Sender<usize>,
+    broken_off: watch::Sender<usize>,
+}
+
+impl Puppet {
+    /// Listens; `script` is asked with each whole request, its head and its body.
+    pub async fn start(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Puppet {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let early = Arc::<Mutex<Vec<Reply>>>::default();
+        let stage = Arc::new(Stage {
+            script: Box::new(script),
+            seen: Arc::clone(&seen),
+            early: Arc::clone(&early),
+            arrived: watch::Sender::new(0),
+            begun: watch::Sender::new(0),
+            broken_off: watch::Sender::new(0),
+        });
+        let (arrived, begun) = (stage.arrived.subscribe(), stage.begun.subscribe());
+        let broken_off = stage.broken_off.subscribe();
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(Arc::clone(&stage).converse(stream));
+            }
+        });
+        Puppet { address, seen, early, arrived, begun, broken_off, accepting }
+    }
+
+    /// Answers logins and logouts as Contentstack does, everything else as `script` says.
+    pub async fn logged_in(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Puppet {
+        Self::start(move |request| session_calls(request).unwrap_or_else(|| script(request))).await
+    }
+
+    /// A gateway in front of this upstream.
+    pub async fn scene(&self, vendor: Vendor) -> Scene {
+        self.setup(vendor).start().await
+    }
+
+    pub fn setup(&self, vendor: Vendor) -> Setup {
+        let mut setup = Setup::of(vendor);
+        setup.origin = Some(format!("http://{}", self.address));
+        setup
+    }
+
+    /// Every whole request so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The requests that are neither login nor logout.
+    pub fn calls(&self) -> Vec<String> {
+        let mut requests = self.requests();
+        requests.retain(|request| session_calls(request).is_none());
+        requests
+    }
+
+    /// The next request whose body is not whole yet gets this answer at once.
+    pub fn answer_early(&self, reply: Reply) {
+        self.early.lock().unwrap().push(reply);
+    }
+
+    /// Waits for so many requests of which a part of the body has come.
+    pub async fn body_begun(&self, requests: usize) {
+        let mut begun = self.begun.clone();
+        within(begun.wait_for(|now| *now >= requests)).await.unwrap();
+    }
+
+    /// Waits for so many whole requests.
+    pub async fn arrived(&self, requests: usize) {
+        let mut arrived = self.arrived.clone();
+        within(arrived.wait_for(|now| *now >= requests)).await.unwrap();
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Stage {
+    async fn converse(self: Arc<Self>, mut stream: TcpStream) {
+        let mut waiting = Vec::new();
+        loop {
+            let Some(request) = self.next(&mut stream, &mut waiting).await else {
+                if !waiting.is_empty() {
+                    self.broken_off.send_modify(|count| *count += 1);
+                }
+                return;
+            };
+            let reply = (self.script)(&request);
+            self.seen.lock().unwrap().push(request);
+            self.arrived.send_modify(|count| *count += 1);
+            if stream.write_all(&reply.bytes).await.is_err() {
+                return;
+            }
+            if matches!(reply.then, Then::Close) {
+                _ = stream.shutdown().await;
+                return;
+            }
+        }
+    }
+
+    /// The next whole request; nothing when the connection ends before it.
+    async fn next(&self, stream: &mut TcpStream, waiting: &mut Vec<u8>) -> Option<String> {
+        let mut buffer = [0; 16 * 1024];
+        let mut begun = false;
+        loop {
+            if let Some(end) = end_of(waiting) {
+                let rest = waiting.split_off(end);
+                let request = std::mem::replace(waiting, rest);
+                return Some(String::from_utf8_lossy(&request).into_owned());
+            }
+            if !begun && has_begun(waiting) {
+                begun = true;
+                self.begun.send_modify(|count| *count += 1);
+                let early = self.early.lock().unwrap().pop();
+                if let Some(reply) = early {
+                    stream.write_all(&reply.bytes).await.ok()?;
+                }
+            }
+            let length = stream.read(&mut buffer).await.ok().filter(|length| *length > 0)?;
+            waiting.extend_from_slice(&buffer[..length]);
+        }
+    }
+}
+
+/// Where the first request in `bytes` ends, if it is whole.
+fn end_of(bytes: &[u8]) -> Option<usize> {
+    let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    let head = text.find("\r\n\r\n")? + 4;
+    let lower = text[..head].to_lowercase();
+    if lower.contains("transfer-encoding: chunked") {
+        return text[head..].find("0\r\n\r\n").map(|end| head + end + 5);
+    }
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let end = head + length.map_or(0, |length| length.trim().parse::<usize>().unwrap());
+    (bytes.len() >= end).then_some(end)
+}
+
+/// Whether a head and something of a body is there.
+fn has_begun(bytes: &[u8]) -> bool {
+    bytes.windows(4).position(|part| part == b"\r\n\r\n").is_some_and(|end| bytes.len() > end + 4)
+}

@@ -1,0 +1,197 @@
+//! A request is sent again at most once, whole, and only after its session was found dead.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use doorward::emulator::Vendor;
+use doorward::session::Mechanism;
+
+use crate::client::Raw;
+use crate::harness::{Scene, Setup, within};
+use crate::puppet::{Puppet, Reply};
+
+/// What Contentstack says of a dead token.
+const DEAD: &str = r#"{"error_code":105,"errors":{"authtoken":["is not valid."]}}"#;
+
+fn dead() -> Reply {
+    Reply::keep(format!(
+        "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nx-first: yes\r\n\
+         content-length: {}\r\n\r\n{DEAD}",
+        DEAD.len()
+    ))
+}
+
+/// Calls every session dead for the first `times` calls.
+async fn dead_at_first(times: usize) -> Puppet {
+    let calls = AtomicUsize::new(0);
+    Puppet::logged_in(move |_| match calls.fetch_add(1, Ordering::Relaxed) < times {
+        true => dead(),
+        false => Reply::json(r#"{"ok":true}"#),
+    })
+    .await
+}
+
+fn body_of(request: &str) -> &str {
+    request.split_once("\r\n\r\n").unwrap().1
+}
+
+fn logins(puppet: &Puppet) -> usize {
+    puppet.requests().iter().filter(|request| request.starts_with("POST /v3/user-session")).count()
+}
+
+async fn small_bound(puppet: &Puppet) -> Scene {
+    let tables = "[limits]\nreplay_body_bytes_max = 1000\n";
+    puppet.setup(Vendor::Contentstack).tables(tables).start().await
+}
+
+/// Fails when `Replay` keeps less than it passed, or passes it in another order.
+#[tokio::test]
+async fn a_body_within_the_bound_is_replayed_byte_for_byte_once() {
+    let puppet = dead_at_first(1).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let body: String = (0..20_000).map(|number| char::from(b'a' + (number % 26) as u8)).collect();
+    let answer = scene.call("PUT", "/v3/x?a=%20b").body(body.clone()).send().await;
+    assert_eq!(answer.text(), r#"{"ok":true}"#);
+    let calls = puppet.calls();
+    assert_eq!(calls.len(), 2);
+    for call in &calls {
+        assert!(call.starts_with("PUT /v3/x?a=%20b HTTP/1.1\r\n"), "{call}");
+        assert!(call.contains("content-length: 20000\r\n") && body_of(call) == body);
+    }
+    assert_eq!(logins(&puppet), 2);
+}
+
+#[tokio::test]
+async fn without_replay_the_first_answer_passes_whole() {
+    let puppet = dead_at_first(1).await;
+    let setup = puppet.setup(Vendor::Contentstack).without(Mechanism::Replay);
+    let answer = setup.start().await.call("PUT", "/v3/x").body("four").send().await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, DEAD));
+    assert_eq!(puppet.calls().len(), 1);
+}
+
+/// Fails when a chunked body is not kept, or is sent again with other framing.
+#[tokio::test]
+async fn a_chunked_body_is_replayed_as_a_chunked_body() {
+    let puppet = dead_at_first(1).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    raw.write(
+        "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\
+         trailer: x-late\r\n\r\n5\r\nfirst\r\n6\r\nsecond\r\n0\r\nx-late: 1\r\nauthtoken: x\r\n\r\n",
+    )
+    .await;
+    raw.read_to(r#"{"ok":true}"#).await;
+    let calls = puppet.calls();
+    assert_eq!(calls.len(), 2);
+    for call in &calls {
+        let content: String =
+            body_of(call).split("\r\n").skip(1).step_by(2).map(str::to_owned).collect();
+        assert_eq!(content, "firstsecond", "{call}");
+        assert!(!call.contains("x-late: 1"), "trailers of clients are never forwarded");
+    }
+}
+
+/// Fails when a body that was not kept whole is sent again, or when the first answer is lost.
+#[tokio::test]
+async fn beyond_the_bound_the_first_answer_passes_whole_with_the_reason() {
+    let puppet = dead_at_first(1).await;
+    let scene = small_bound(&puppet).await;
+    let answer = scene.call("POST", "/v3/x").body("x".repeat(1001)).send().await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, DEAD));
+    assert_eq!(answer.one("doorward-replay"), "body-too-large");
+    assert_eq!(answer.one("x-first"), "yes");
+    assert_eq!((puppet.calls().len(), logins(&puppet)), (1, 1));
+    // The session is known to be dead: the next request does not try it.
+    assert_eq!(scene.call("POST", "/v3/x").body("x".repeat(1001)).send().await.status, 200);
+    assert_eq!((puppet.calls().len(), logins(&puppet)), (2, 2));
+}
+
+/// Fails when the bound looks at `Content-Length` only.
+#[tokio::test]
+async fn a_chunked_body_beyond_the_bound_is_sent_once() {
+    let puppet = dead_at_first(1).await;
+    let scene = small_bound(&puppet).await;
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    let chunk = format!("190\r\n{}\r\n", "x".repeat(400));
+    let head = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    raw.write(format!("{head}{}0\r\n\r\n", chunk.repeat(3))).await;
+    let answer = raw.read_to(DEAD).await;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("body-too-large"), "{answer}");
+    assert_eq!((puppet.calls().len(), body_of(&puppet.calls()[0]).len()), (1, 3 * 407 + 5));
+}
+
+/// Fails when a second sending waits for the end of the first one, or loses what is still to come.
+#[tokio::test]
+async fn an_early_401_while_the_body_is_still_being_sent_is_replayed_whole() {
+    let puppet = dead_at_first(0).await;
+    puppet.answer_early(dead());
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    raw.write("PUT /v3/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 13\r\n\r\nhalf").await;
+    // The second login proves that the early answer was understood.
+    within(async {
+        while logins(&puppet) < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    raw.write(" and half").await;
+    raw.read_to(r#"{"ok":true}"#).await;
+    let calls = puppet.calls();
+    assert_eq!((calls.len(), body_of(&calls[0])), (1, "half and half"));
+}
+
+/// Fails when a body that broke off is taken for a whole one, or is sent again.
+#[tokio::test]
+async fn a_client_that_breaks_off_its_body_aborts_the_upstream_request_and_is_not_replayed() {
+    let puppet = dead_at_first(1).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    for framing in ["content-length: 100\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf"]
+    {
+        let before = *puppet.broken_off.borrow();
+        let mut raw = Raw::connect(scene.door(), scene.record()).await;
+        raw.write(format!("POST /v3/x HTTP/1.1\r\nhost: localhost\r\n{framing}")).await;
+        puppet.body_begun(before + 1).await;
+        drop(raw);
+        let mut broken_off = puppet.broken_off.clone();
+        within(broken_off.wait_for(|count| *count > before)).await.unwrap();
+    }
+    assert!(puppet.calls().is_empty(), "{:?}", puppet.calls());
+}
+
+/// Fails when a client's bad chunk is told as the upstream's fault, or reaches the upstream.
+#[tokio::test]
+async fn a_bad_chunk_is_the_clients_400_and_aborts_the_upstream_request() {
+    let puppet = dead_at_first(0).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    for chunk in ["+5\r\nfirst", "0x5\r\nfirst", "1_0\r\nfirst", "11111111111111111\r\n", "5\nfirst"]
+    {
+        let mut raw = Raw::connect(scene.door(), scene.record()).await;
+        let head = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+        raw.write(format!("{head}4\r\ngood\r\n{chunk}")).await;
+        let answer = raw.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{chunk:?}: {answer}");
+        assert!(answer.contains("bad_body"), "{chunk:?}: {answer}");
+    }
+    assert!(puppet.calls().is_empty(), "{:?}", puppet.calls());
+}
+
+/// Fails when a second expiry leads to a third sending, or to an answer of our own.
+#[tokio::test]
+async fn a_replay_that_is_judged_expired_too_passes_whole() {
+    let puppet = dead_at_first(usize::MAX).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let answer = scene.call("POST", "/v3/x").body("four").send().await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, DEAD));
+    assert_eq!((puppet.calls().len(), logins(&puppet)), (2, 2));
+}
+
+/// Fails when a request whose connection broke after it was sent is sent again.
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_not_sent_again() {
+    let puppet = Puppet::logged_in(|_| Reply::close("")).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let answer = scene.call("POST", "/v3/x").body("four").send().await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (502, "upstream_broken"));
+    assert_eq!((puppet.calls().len(), logins(&puppet)), (1, 1));
+}
