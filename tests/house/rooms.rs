@@ -66,6 +66,8 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "emulator",
             "recipe",
             "secret",
+            // Where the demo's own listener is.
+            "server",
             "session",
             "settings",
             "telemetry",
