@@ -116,14 +116,17 @@ impl Access {
     }
 }
 
-/// Drops the fields that are there for a key only.
+/// Drops every field that holds a key of ours: a client that shows it in an odd place must not show it to the upstream.
 pub fn strip(headers: &mut HeaderMap) {
-    headers.remove(CLIENT_KEY);
-    for name in KEY_FIELDS {
-        let is_key = |value: &HeaderValue| value.as_bytes().starts_with(KEY_PREFIX.as_bytes());
-        if headers.get_all(&name).iter().any(is_key) {
-            headers.remove(name);
-        }
+    let holds_key = |value: &HeaderValue| {
+        let text = value.as_bytes();
+        let mut words = text.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
+        words.any(|word| word.starts_with(KEY_PREFIX.as_bytes()))
+    };
+    let fields = headers.iter().filter(|(name, value)| **name == CLIENT_KEY || holds_key(value));
+    let names: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 

@@ -11,7 +11,7 @@ use doorward::clock::Clock;
 use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
 use doorward::secret::Environment;
 use doorward::server::Address;
-use doorward::session::{LogoutReport, Mechanism};
+use doorward::session::Mechanism;
 use doorward::settings::Sources;
 use doorward::telemetry::{Event, Reader};
 use serde_json::json;
@@ -235,17 +235,17 @@ impl Scene {
     /// Stops Doorward, and proves what holds in every scene: no session is left, nothing leaked.
     pub async fn stop(mut self) -> Ended {
         let app = self.take_app();
-        let report = within(app.stop()).await;
+        within(app.stop()).await;
         assert_eq!(self.control().counters().live_sessions, 0, "a session was left open");
-        let ended = self.ended(report);
+        let ended = self.ended();
         ended.assert_no_leak();
         ended
     }
 
     /// What is left when the gateway has been stopped.
-    pub fn ended(self, report: LogoutReport) -> Ended {
+    pub fn ended(self) -> Ended {
         let events = self.events.lock().unwrap().clone();
-        Ended { emulator: self.emulator, record: self.record, events, report }
+        Ended { emulator: self.emulator, record: self.record, events }
     }
 }
 
@@ -254,7 +254,6 @@ pub struct Ended {
     pub emulator: Emulator,
     pub record: Record,
     pub events: Vec<Event>,
-    pub report: LogoutReport,
 }
 
 impl Ended {

@@ -6,7 +6,7 @@ use doorward::emulator::Vendor;
 use doorward::session::Mechanism;
 
 use crate::client::Raw;
-use crate::harness::{Scene, Setup, within};
+use crate::harness::{Scene, within};
 use crate::puppet::{Puppet, Reply};
 
 /// What Contentstack says of a dead token.
@@ -137,8 +137,10 @@ async fn an_early_401_while_the_body_is_still_being_sent_is_replayed_whole() {
     .await;
     raw.write(" and half").await;
     raw.read_to(r#"{"ok":true}"#).await;
+    // The first sending may have been finished before the second one began; it was answered with 401 long ago.
     let calls = puppet.calls();
-    assert_eq!((calls.len(), body_of(&calls[0])), (1, "half and half"));
+    assert!(matches!(calls.len(), 1 | 2), "{calls:?}");
+    assert!(calls.iter().all(|call| body_of(call) == "half and half"), "{calls:?}");
 }
 
 /// Fails when a body that broke off is taken for a whole one, or is sent again.
@@ -146,7 +148,8 @@ async fn an_early_401_while_the_body_is_still_being_sent_is_replayed_whole() {
 async fn a_client_that_breaks_off_its_body_aborts_the_upstream_request_and_is_not_replayed() {
     let puppet = dead_at_first(1).await;
     let scene = puppet.scene(Vendor::Contentstack).await;
-    for framing in ["content-length: 100\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf"]
+    for framing in
+        ["content-length: 100\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf"]
     {
         let before = *puppet.broken_off.borrow();
         let mut raw = Raw::connect(scene.door(), scene.record()).await;
@@ -164,7 +167,8 @@ async fn a_client_that_breaks_off_its_body_aborts_the_upstream_request_and_is_no
 async fn a_bad_chunk_is_the_clients_400_and_aborts_the_upstream_request() {
     let puppet = dead_at_first(0).await;
     let scene = puppet.scene(Vendor::Contentstack).await;
-    for chunk in ["+5\r\nfirst", "0x5\r\nfirst", "1_0\r\nfirst", "11111111111111111\r\n", "5\nfirst"]
+    for chunk in
+        ["+5\r\nfirst", "0x5\r\nfirst", "1_0\r\nfirst", "11111111111111111\r\n", "5\nfirst"]
     {
         let mut raw = Raw::connect(scene.door(), scene.record()).await;
         let head = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";

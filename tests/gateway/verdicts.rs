@@ -145,8 +145,8 @@ async fn a_token_of_the_other_node_costs_one_login() {
 
 /// The session that was called dead by mistake lives on at the vendor.
 async fn within_stop(mut scene: Scene) {
-    let report = crate::harness::within(scene.take_app().stop()).await;
-    scene.ended(report).assert_no_leak();
+    crate::harness::within(scene.take_app().stop()).await;
+    scene.ended().assert_no_leak();
 }
 
 fn page(vendor: Vendor, status: u16, times: u32) -> Forced {
