@@ -14,6 +14,7 @@ mod puppet;
 mod vendors;
 
 mod access;
+mod hostile;
 mod lock_out;
 mod login_answers;
 mod refresh;
