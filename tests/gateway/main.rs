@@ -15,6 +15,7 @@ mod vendors;
 
 mod access;
 mod hostile;
+mod hostile_upstream;
 mod lock_out;
 mod login_answers;
 mod refresh;
