@@ -19,6 +19,7 @@ mod hostile_upstream;
 mod local_answers;
 mod lock_out;
 mod login_answers;
+mod messages;
 mod refresh;
 mod replay;
 mod single_login;
