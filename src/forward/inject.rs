@@ -1,9 +1,11 @@
 //! What a session puts into requests, rendered once when the session begins.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
+use zeroize::Zeroizing;
 
 use super::hop;
 use crate::login::render::header_value;
@@ -15,8 +17,7 @@ use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
 #[derive(Debug, Default)]
 pub struct Injector {
     headers: Vec<HeaderInjection>,
-    /// `name=value`, encoded, with the methods it goes to.
-    query: Vec<(String, InjectMethods)>,
+    query: Vec<QueryInjection>,
     cookies: Option<CookieInjection>,
 }
 
@@ -26,6 +27,19 @@ struct HeaderInjection {
     value: HeaderValue,
     methods: InjectMethods,
     overwrite: Overwrite,
+}
+
+struct QueryInjection {
+    /// `name=value`, encoded.
+    pair: Zeroizing<String>,
+    methods: InjectMethods,
+}
+
+impl fmt::Debug for QueryInjection {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, _) = self.pair.split_once('=').unwrap_or_default();
+        out.debug_struct("QueryInjection").field("name", &name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +80,8 @@ impl Injector {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
                         let value = utf8_percent_encode(&text, URL_VALUE);
-                        injector.query.push((format!("{name}={value}"), methods));
+                        let pair = Zeroizing::new(format!("{name}={value}"));
+                        injector.query.push(QueryInjection { pair, methods });
                     }
                 }
                 InjectInto::Cookies => {
@@ -103,8 +118,8 @@ impl Injector {
         let method = method.clone();
         self.query
             .iter()
-            .filter(move |(_, methods)| methods.include(&method))
-            .map(|(pair, _)| pair.as_str())
+            .filter(move |injection| injection.methods.include(&method))
+            .map(|injection| injection.pair.as_str())
     }
 }
 
@@ -141,5 +156,21 @@ impl Injection {
             if name == field
                 && self.overwrite == Overwrite::Always
                 && template.reads().next().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_query_injection_shows_its_name_only() {
+        let pair = Zeroizing::new("sid=a-secret".to_owned());
+        let injector = Injector {
+            query: vec![QueryInjection { pair, methods: InjectMethods::Any }],
+            ..Injector::default()
+        };
+        let shown = format!("{injector:?}");
+        assert!(shown.contains("sid") && !shown.contains("a-secret"), "{shown}");
     }
 }

@@ -5,6 +5,7 @@ mod extract;
 mod jar;
 pub mod render;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -49,8 +50,7 @@ pub enum Next {
     Refused(Refusal),
 }
 
-/// An answer to a step: the body decoded and bounded by whoever read it.
-#[derive(Debug)]
+/// An answer to a step: the body decoded and bounded by whoever read it. Its `Debug` shows neither fields nor body.
 pub struct StepAnswer {
     /// The status code.
     pub status: StatusCode,
@@ -187,6 +187,12 @@ impl Attempt {
             cookies,
             expires: [told, longest].into_iter().flatten().min(),
         })
+    }
+}
+
+impl fmt::Debug for StepAnswer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("StepAnswer").field("status", &self.status).finish_non_exhaustive()
     }
 }
 

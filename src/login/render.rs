@@ -1,6 +1,7 @@
 //! Renders steps into requests. Each value is escaped for the place it goes to: JSON strings, form and
 //! query values, header fields.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -13,8 +14,7 @@ use zeroize::Zeroizing;
 use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
 use crate::recipe::{JsonTemplate, Step, StepBody};
 
-/// A request below an upstream's URL.
-#[derive(Debug)]
+/// A request below an upstream's URL. Its `Debug` shows no value: query, fields and body hold secrets.
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -24,6 +24,14 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.target.split('?').next().unwrap_or_default();
+        let shown = &mut out.debug_struct("Request");
+        shown.field("method", &self.method).field("path", &path).finish_non_exhaustive()
+    }
 }
 
 /// Renders `step` with `values`.
@@ -123,5 +131,32 @@ fn json(template: &JsonTemplate, values: &Values, now: SystemTime) -> Value {
                 .map(|(name, value, _)| (name.clone(), value))
                 .collect(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::StepAnswer;
+    use crate::recipe::condition::Body;
+
+    #[test]
+    fn debug_of_a_step_and_of_its_answer_shows_no_value() {
+        let secret = "a-secret";
+        let headers = HeaderMap::from_iter([
+            (header::SET_COOKIE, HeaderValue::from_static("sid=a-secret")),
+            (header::AUTHORIZATION, HeaderValue::from_static("a-secret")),
+        ]);
+        let request = Request {
+            method: Method::POST,
+            target: format!("/login?key={secret}"),
+            headers: headers.clone(),
+            body: Bytes::from(secret),
+        };
+        let body = Body::new(secret.as_bytes().to_vec());
+        let answer = StepAnswer { status: http::StatusCode::OK, headers, body };
+        let shown = format!("{request:?} {answer:?}");
+        assert!(shown.contains("/login") && shown.contains("200"), "{shown}");
+        assert!(!shown.contains(secret), "{shown}");
     }
 }

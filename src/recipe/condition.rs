@@ -2,6 +2,7 @@
 //! those that are not make Doorward look at a bounded piece of the body.
 
 use std::cell::OnceCell;
+use std::fmt;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use regex::Regex;
@@ -59,8 +60,7 @@ pub struct Answer<'a> {
     pub body: Option<&'a Body>,
 }
 
-/// The decoded body of an answer, or as much of it as the bound allows.
-#[derive(Debug)]
+/// The decoded body of an answer, or as much of it as the bound allows. Its `Debug` shows the length only.
 pub struct Body {
     bytes: Vec<u8>,
     json: OnceCell<Option<Value>>,
@@ -228,6 +228,12 @@ pub(crate) fn set_cookies(headers: &HeaderMap) -> impl Iterator<Item = (String, 
 /// Servers remove a cookie with a date long past, most often 1970; a day of slack needs no clock.
 const REMOVED_BEFORE_EPOCH_SECONDS: i64 = 86_400;
 
+impl fmt::Debug for Body {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "[body, {} bytes]", self.bytes.len())
+    }
+}
+
 impl Body {
     /// A decoded body.
     pub fn new(bytes: Vec<u8>) -> Self {
@@ -248,6 +254,12 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_of_a_body_shows_its_length_only() {
+        let body = Body::new(b"a secret".to_vec());
+        assert_eq!(format!("{body:?}"), "[body, 8 bytes]");
+    }
 
     fn judge(condition: &Condition, status: u16, body: Option<&str>) -> Truth {
         let body = body.map(|text| Body::new(text.as_bytes().to_vec()));

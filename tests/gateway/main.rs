@@ -20,6 +20,7 @@ mod local_answers;
 mod lock_out;
 mod login_answers;
 mod messages;
+mod nothing_leaks;
 mod refresh;
 mod replay;
 mod single_login;
