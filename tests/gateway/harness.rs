@@ -220,6 +220,13 @@ impl Scene {
         Call::new(self.door.clone(), self.record.clone(), method, target)
     }
 
+    /// A call past the gateway, to see what the upstream itself says.
+    pub fn call_emulator(&self, method: &str, target: &str) -> Call {
+        let address = Address::Tcp(self.emulator.address());
+        let door = Door { address, authority_pem: None };
+        Call::new(door, Record::default(), method, target)
+    }
+
     pub fn port(&self) -> u16 {
         match &self.door.address {
             Address::Tcp(address) => address.port(),
