@@ -117,14 +117,17 @@ impl Access {
     }
 }
 
-/// Drops our own field and, under any name, what looks like a key: it is none of the upstream's business.
+/// Drops every field that holds a key of ours: a client that shows it in an odd place must not
+/// show it to the upstream.
 pub fn strip(headers: &mut HeaderMap) {
-    let is_key = |value: &HeaderValue| {
-        value.as_bytes().trim_ascii_start().starts_with(KEY_PREFIX.as_bytes())
+    let holds_key = |value: &HeaderValue| {
+        let text = value.as_bytes();
+        let mut words = text.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
+        words.any(|word| word.starts_with(KEY_PREFIX.as_bytes()))
     };
-    let fields = headers.iter().filter(|(name, value)| **name == CLIENT_KEY || is_key(value));
-    let fields: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
-    for name in fields {
+    let fields = headers.iter().filter(|(name, value)| **name == CLIENT_KEY || holds_key(value));
+    let names: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
+    for name in names {
         headers.remove(name);
     }
 }

@@ -1,9 +1,11 @@
 //! What a session puts into requests, rendered once when the session begins.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
+use zeroize::Zeroizing;
 
 use super::hop;
 use crate::login::render::header_value;
@@ -143,5 +145,18 @@ impl Injection {
             if name == field
                 && self.overwrite == Overwrite::Always
                 && template.reads().next().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_query_injection_shows_no_value() {
+        let pair = SecretText::new("sid=a-secret".to_owned());
+        let injector = Injector { query: vec![(pair, InjectMethods::Any)], ..Injector::default() };
+        let shown = format!("{injector:?}");
+        assert!(!shown.contains("a-secret"), "{shown}");
     }
 }

@@ -131,3 +131,30 @@ fn json(template: &JsonTemplate, values: &Values, now: SystemTime) -> Value {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::StepAnswer;
+    use crate::recipe::condition::Body;
+
+    #[test]
+    fn debug_of_a_step_and_of_its_answer_shows_no_value() {
+        let secret = "a-secret";
+        let headers = HeaderMap::from_iter([
+            (header::SET_COOKIE, HeaderValue::from_static("sid=a-secret")),
+            (header::AUTHORIZATION, HeaderValue::from_static("a-secret")),
+        ]);
+        let request = Request {
+            method: Method::POST,
+            target: format!("/login?key={secret}"),
+            headers: headers.clone(),
+            body: Bytes::from(secret),
+        };
+        let body = Body::new(secret.as_bytes().to_vec());
+        let answer = StepAnswer { status: http::StatusCode::OK, headers, body };
+        let shown = format!("{request:?} {answer:?}");
+        assert!(shown.contains("/login") && shown.contains("200"), "{shown}");
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}

@@ -50,7 +50,11 @@ impl Body for ReplyBody {
                 Some(Ok(Frame::data(std::mem::take(bytes))))
             }
             Content::Whole(_) => None,
-            Content::Streamed { rest, .. } => std::task::ready!(Pin::new(rest).poll_frame(context)),
+            Content::Streamed { rest, .. } => {
+                let frame = std::task::ready!(Pin::new(rest).poll_frame(context));
+                // Trailers are fields that nothing was stripped from: they end here.
+                frame.filter(|frame| !matches!(frame, Ok(frame) if frame.is_trailers()))
+            }
         };
         if let (Some(Ok(frame)), Some(record)) = (&frame, &mut self.record) {
             record.body_bytes += frame.data_ref().map_or(0, |chunk| chunk.len() as u64);

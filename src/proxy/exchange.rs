@@ -239,8 +239,10 @@ async fn finish(
     deadline: Moment,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
-    // A tunnel that nobody asked for (RFC 9110 section 7.8).
-    if answer.status.is_informational() {
+    // A tunnel that nobody asked for (RFC 9110 section 7.8), or two ways to tell the end (RFC 9112 section 6.3).
+    let two_ends = answer.headers.contains_key(header::TRANSFER_ENCODING)
+        && answer.headers.contains_key(header::CONTENT_LENGTH);
+    if answer.status.is_informational() || two_ends {
         return Err(Problem::UpstreamBroken);
     }
     let placeholder = &to.upstream.recipe.placeholder;

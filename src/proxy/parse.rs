@@ -82,6 +82,9 @@ fn host(head: &Parts) -> Result<String, Problem> {
         }
         (None, _) => None,
     };
+    if head.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(Problem::BadRequest("the request target is of another protocol"));
+    }
     let host = match (head.uri.authority(), field) {
         (Some(authority), Some(field)) if !authority.as_str().eq_ignore_ascii_case(field) => {
             return Err(Problem::BadRequest("Host and the request target name different hosts"));
@@ -94,9 +97,19 @@ fn host(head: &Parts) -> Result<String, Problem> {
     let valid = host.bytes().all(|byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
     });
-    let is_authority = host.is_empty() || host.parse::<http::uri::Authority>().is_ok();
+    let is_authority = host.is_empty()
+        || host.parse::<http::uri::Authority>().is_ok_and(|authority| {
+            // Whatever stands behind the host must be a port (RFC 3986 section 3.2.3).
+            let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+            port.is_empty() || port.strip_prefix(':').is_some_and(is_port)
+        });
     match valid && is_authority {
         true => Ok(host.to_owned()),
         false => Err(Problem::BadRequest("Host is no host")),
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty()
+        || (text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok())
 }

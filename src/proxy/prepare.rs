@@ -63,9 +63,14 @@ pub(super) fn upstream_path<'a>(call: &'a Call, route: &Route) -> &'a str {
     }
     // The prefix was matched on the canonical copy; as many segments are cut from the client's own bytes.
     let mut rest = call.target.path();
-    for _ in 0..route.prefix.matches('/').count() {
-        rest = rest.trim_start_matches('/');
-        rest = rest.find('/').and_then(|end| rest.get(end..)).unwrap_or_default();
+    let mut left = route.prefix.matches('/').count();
+    while left > 0
+        && let Some(segment_on) = rest.strip_prefix('/')
+    {
+        let (segment, _) = segment_on.split_once('/').unwrap_or((segment_on, ""));
+        rest = segment_on.get(segment.len()..).unwrap_or_default();
+        // The canonical copy has no segment where there is nothing but parameters.
+        left -= usize::from(!segment.split(';').next().unwrap_or_default().is_empty());
     }
     if rest.is_empty() { "/" } else { rest }
 }

@@ -241,6 +241,17 @@ pub struct LocalAnswer {
     pub body: StepBody,
 }
 
+/// A query parameter that names the real path.
+#[derive(Debug)]
+pub struct PathQuery {
+    /// The last segment of the paths that read it, in lower case.
+    pub segment: String,
+    /// The parameter.
+    pub query: String,
+    /// The path that the named ones are below; nothing: the one that the segment stands in.
+    pub below: Option<String>,
+}
+
 /// The other spellings of a request that the upstream understands.
 #[derive(Debug, Default)]
 pub struct Spelling {
@@ -250,8 +261,8 @@ pub struct Spelling {
     pub suffixes: Vec<String>,
     /// The query parameter that names the real method of a POST.
     pub method_query: Option<String>,
-    /// The segment and its query parameter that names the real path.
-    pub path_query: Option<(String, String)>,
+    /// Where the real path is named.
+    pub path_query: Option<PathQuery>,
     /// `%2F` inside a segment is an ordinary character.
     pub encoded_slash: bool,
     /// Header fields with `_` in their names that the upstream reads.

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Canonical;
 use super::canonical::has_broken_escape;
-use crate::recipe::Spelling;
+use crate::recipe::{PathQuery, Spelling};
 
 /// The method and path that an upstream reads from a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +49,10 @@ impl Reading {
         query: Option<&str>,
         spelling: &Spelling,
     ) -> Result<Self, Unreadable> {
-        let mut reading = Self { method: method.clone(), path: without_suffix(path, spelling) };
+        let path = without_suffix(without_slash_at_the_end(path), spelling);
+        let mut reading = Self { method: method.clone(), path };
         let query = query.unwrap_or_default();
-        if let Some((segment, name)) = &spelling.path_query
+        if let Some(PathQuery { segment, query: name, below }) = &spelling.path_query
             && let (base, last) = reading.path.rsplit_once('/').unwrap_or(("", &reading.path))
             && last.eq_ignore_ascii_case(segment)
             && let Some(real) = parameter(query, name)?
@@ -60,11 +61,12 @@ impl Reading {
             if real.contains('?') {
                 return Err(Unreadable::Nested);
             }
-            let real = Canonical::of(&format!("{base}/{}", real.trim_start_matches('/')));
+            let base = below.as_deref().unwrap_or(base);
+            let real = Canonical::of(&format!("{base}/{}", below_base(&real, base)));
             if let Some(ambiguity) = real.ambiguity(spelling.encoded_slash) {
                 return Err(Unreadable::Path(ambiguity));
             }
-            reading.path = without_suffix(&real.path, spelling);
+            reading.path = without_suffix(without_slash_at_the_end(&real.path), spelling);
         }
         if let Some(name) = &spelling.method_query
             && method == Method::POST
@@ -73,11 +75,28 @@ impl Reading {
             let real = real.to_ascii_uppercase();
             reading.method = Method::from_bytes(real.as_bytes()).map_err(|_| Unreadable::Method)?;
         }
-        // Most servers' routers read `/a/` as `/a`. Where one does not, it has nothing at `/a/` to be missed.
-        if reading.path.len() > 1 {
-            reading.path.truncate(reading.path.trim_end_matches('/').len());
-        }
         Ok(reading)
+    }
+}
+
+/// Most servers' routers read `/a/` as `/a`. Where one does not, it has nothing at `/a/` to be missed.
+fn without_slash_at_the_end(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    }
+}
+
+/// A named path without the base, which may stand in it or not.
+fn below_base<'a>(real: &'a str, base: &str) -> &'a str {
+    let (real, base) = (real.trim_start_matches('/'), base.trim_matches('/'));
+    match real.split_at_checked(base.len()) {
+        Some((first, rest))
+            if first.eq_ignore_ascii_case(base) && (rest.is_empty() || rest.starts_with('/')) =>
+        {
+            rest.trim_start_matches('/')
+        }
+        _ => real,
     }
 }
 
@@ -125,7 +144,11 @@ mod tests {
             case_insensitive: true,
             suffixes: vec![".aspx".to_owned(), ".ashx".to_owned()],
             method_query: Some("_method".to_owned()),
-            path_query: Some(("mfws".to_owned(), "restPath".to_owned())),
+            path_query: Some(PathQuery {
+                segment: "mfws".to_owned(),
+                query: "restPath".to_owned(),
+                below: Some("/REST".to_owned()),
+            }),
             ..Spelling::default()
         };
         Reading::of(&method.parse().unwrap(), path, query, &spelling)

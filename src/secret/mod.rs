@@ -4,6 +4,7 @@
 mod environment;
 mod error;
 mod fingerprint;
+mod forms;
 mod source;
 mod text;
 

@@ -71,6 +71,9 @@ pub enum Stream {
 pub fn bind(address: &Address, cores: usize) -> io::Result<Bound> {
     match address {
         Address::Tcp(address) => {
+            if address.port() != 0 {
+                refuse_taken(*address)?;
+            }
             let first = bind_tcp(*address)?;
             let address = first.local_addr()?;
             let mut sockets = vec![Unregistered::Tcp(first)];
@@ -91,14 +94,25 @@ pub fn bind(address: &Address, cores: usize) -> io::Result<Bound> {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Our own sockets share their port, and would with those of another process, which then answered a part of the
+/// connections. A socket that shares nothing finds out.
+fn refuse_taken(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket =
         socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    Ok(socket)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -186,13 +186,14 @@ fn session(
     }))
 }
 
-/// Everything secret that is long enough to be found only where it really stands.
+/// Everything secret that is long enough to be found only where it really stands, in all its forms.
 fn guarded(recipe: &Recipe, material: &Material) -> Vec<SecretText> {
     let is_secret =
         |name: &str| recipe.fields.get(name).is_none_or(|field| field.kind == FieldKind::Secret);
     let values = material.values.iter().filter(|(name, _)| is_secret(name));
     let values = values.chain(material.cookies.iter()).map(|(_, value)| value);
-    values.filter(|value| value.expose().len() >= SEARCHED_BYTES_MIN).cloned().collect()
+    let values = values.filter(|value| value.expose().len() >= SEARCHED_BYTES_MIN);
+    values.flat_map(SecretText::forms).collect()
 }
 
 impl Inner {

@@ -11,7 +11,7 @@ use doorward::clock::Clock;
 use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
 use doorward::secret::Environment;
 use doorward::server::Address;
-use doorward::session::{LogoutReport, Mechanism};
+use doorward::session::Mechanism;
 use doorward::settings::Sources;
 use doorward::telemetry::{Event, Reader};
 use serde_json::json;
@@ -220,6 +220,13 @@ impl Scene {
         Call::new(self.door.clone(), self.record.clone(), method, target)
     }
 
+    /// A call past the gateway, to see what the upstream itself says.
+    pub fn call_emulator(&self, method: &str, target: &str) -> Call {
+        let address = Address::Tcp(self.emulator.address());
+        let door = Door { address, authority_pem: None };
+        Call::new(door, Record::default(), method, target)
+    }
+
     pub fn port(&self) -> u16 {
         match &self.door.address {
             Address::Tcp(address) => address.port(),
@@ -235,17 +242,17 @@ impl Scene {
     /// Stops Doorward, and proves what holds in every scene: no session is left, nothing leaked.
     pub async fn stop(mut self) -> Ended {
         let app = self.take_app();
-        let report = within(app.stop()).await;
+        within(app.stop()).await;
         assert_eq!(self.control().counters().live_sessions, 0, "a session was left open");
-        let ended = self.ended(report);
+        let ended = self.ended();
         ended.assert_no_leak();
         ended
     }
 
     /// What is left when the gateway has been stopped.
-    pub fn ended(self, report: LogoutReport) -> Ended {
+    pub fn ended(self) -> Ended {
         let events = self.events.lock().unwrap().clone();
-        Ended { emulator: self.emulator, record: self.record, events, report }
+        Ended { emulator: self.emulator, record: self.record, events }
     }
 }
 
@@ -254,7 +261,6 @@ pub struct Ended {
     pub emulator: Emulator,
     pub record: Record,
     pub events: Vec<Event>,
-    pub report: LogoutReport,
 }
 
 impl Ended {

@@ -13,10 +13,18 @@ mod leaks;
 mod puppet;
 mod vendors;
 
+mod access;
+mod hostile;
+mod hostile_upstream;
+mod local_answers;
 mod lock_out;
 mod login_answers;
+mod messages;
+mod nothing_leaks;
+mod protocols;
 mod refresh;
 mod replay;
+mod settings;
 mod single_login;
 mod stop;
 mod verdicts;

@@ -133,6 +133,13 @@ impl Puppet {
         requests
     }
 
+    /// The requests that are neither login nor logout; they are forgotten.
+    pub fn take_calls(&self) -> Vec<String> {
+        let calls = self.calls();
+        self.seen.lock().unwrap().retain(|request| session_calls(request).is_some());
+        calls
+    }
+
     /// The next request whose body is not whole yet gets this answer at once.
     pub fn answer_early(&self, reply: Reply) {
         self.early.lock().unwrap().push(reply);

@@ -6,7 +6,7 @@ use doorward::emulator::Vendor;
 use doorward::session::Mechanism;
 
 use crate::client::Raw;
-use crate::harness::{Scene, Setup, within};
+use crate::harness::{Scene, within};
 use crate::puppet::{Puppet, Reply};
 
 /// What Contentstack says of a dead token.
@@ -137,8 +137,10 @@ async fn an_early_401_while_the_body_is_still_being_sent_is_replayed_whole() {
     .await;
     raw.write(" and half").await;
     raw.read_to(r#"{"ok":true}"#).await;
+    // The first sending may have been finished before the second one began; it was answered with 401 long ago.
     let calls = puppet.calls();
-    assert_eq!((calls.len(), body_of(&calls[0])), (1, "half and half"));
+    assert!(matches!(calls.len(), 1 | 2), "{calls:?}");
+    assert!(calls.iter().all(|call| body_of(call) == "half and half"), "{calls:?}");
 }
 
 /// Fails when a body that broke off is taken for a whole one, or is sent again.

@@ -34,7 +34,7 @@ async fn running_requests_end_and_then_every_session_is_logged_out() {
         assert_eq!((report.confirmed, report.unconfirmed), (1, 0), "{vendor}");
         let counters = scene.control().counters();
         assert_eq!((counters.live_sessions, counters.logouts), (0, 1), "{vendor}");
-        scene.ended(report).assert_no_leak();
+        scene.ended().assert_no_leak();
     }
 }
 
@@ -52,7 +52,8 @@ async fn without_logout_a_session_stays_open() {
 /// logout.
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off_after_the_drain_time() {
-    let mut scene = Scene::of(Vendor::MFiles).await;
+    let tables = "[timeouts]\nrequest = \"2h\"\ndrain = \"30s\"\n";
+    let mut scene = Setup::of(Vendor::MFiles).tables(tables).start().await;
     assert_eq!(read(&scene).send().await.status, 200);
     let hold = scene.control().hold(read_line(Vendor::MFiles));
     let endless = tokio::spawn(read(&scene).try_send_by(crate::client::Protocol::Http1));

@@ -5,8 +5,8 @@ use http::StatusCode;
 use super::{Loader, REFRESH_AHEAD};
 use crate::recipe::condition::Condition;
 use crate::recipe::{
-    Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, Refusal, SessionRules,
-    Spelling, StepBody, Verdict, written,
+    Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, PathQuery, Refusal,
+    SessionRules, Spelling, StepBody, Verdict, written,
 };
 
 impl<'a> Loader<'a> {
@@ -178,15 +178,22 @@ impl<'a> Loader<'a> {
         Some(LocalAnswer { status, headers, body })
     }
 
-    pub(super) fn spelling(&mut self, spelling: &written::Spelling) -> Spelling {
+    fn path_query(&mut self, real: &'a written::PathQuery) -> PathQuery {
+        let values = std::mem::take(&mut self.scope.values);
+        let below = real.below.as_ref().map(|below| {
+            let below = self.template("/spelling/path_query/below", below);
+            below.literal().unwrap_or_default().to_owned()
+        });
+        self.scope.values = values;
+        PathQuery { segment: real.segment.to_lowercase(), query: real.query.clone(), below }
+    }
+
+    pub(super) fn spelling(&mut self, spelling: &'a written::Spelling) -> Spelling {
         Spelling {
             case_insensitive: spelling.case_insensitive,
             suffixes: spelling.suffixes.iter().map(|suffix| suffix.to_lowercase()).collect(),
             method_query: spelling.method_query.clone(),
-            path_query: spelling
-                .path_query
-                .as_ref()
-                .map(|real| (real.segment.to_lowercase(), real.query.clone())),
+            path_query: spelling.path_query.as_ref().map(|real| self.path_query(real)),
             encoded_slash: spelling.encoded_slash,
             underscore_headers: spelling
                 .underscore_headers

@@ -444,6 +444,9 @@ pub struct PathQuery {
     pub segment: String,
     /// The query parameter's name.
     pub query: String,
+    /// The path that the parameter's paths are below, a template over parameters; it may stand in them, too. Without
+    /// it: the path that the segment stands in.
+    pub below: Option<String>,
 }
 
 /// How many logins an account may lose before Doorward stops trying.

@@ -1,0 +1,246 @@
+//! Nothing of a session and no password leaves: not in answers, not in logs, not in `Debug`.
+
+use std::process::Stdio;
+
+use doorward::access::key::ClientKey;
+use doorward::emulator::{Emulator, Forced, Vendor};
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use crate::client::{Call, Door, Record};
+use crate::harness::{Scene, Setup, within, write};
+use crate::leaks::leaks;
+use crate::puppet::{Puppet, Reply, TOKEN};
+use crate::vendors::{login_line, read, read_line};
+
+/// Fails when an endpoint that shows the session is not masked, under each of its names.
+#[tokio::test]
+async fn endpoints_that_show_the_session_show_a_placeholder() {
+    let echoes: [(Vendor, &[&str]); 3] = [
+        (Vendor::Contentstack, &["/v3/user", "/user", "/v3/user?include_orgs=true"]),
+        (
+            Vendor::ThoughtSpot,
+            &[
+                "/callosum/v1/tspublic/v1/session/info",
+                "/callosum/v1/session/info",
+                "/prism/preauth/info",
+                "/api/rest/2.0/auth/session/user",
+            ],
+        ),
+        (
+            Vendor::MFiles,
+            &[
+                "/REST/session/vaults",
+                "/REST/server/vaults",
+                "/rest/Session/Vaults.aspx",
+                "/mfws.ashx?restPath=server/vaults",
+                "/REST/session",
+                "/REST/session/vault",
+                "/REST/objects/0/1/latest/files/1/content",
+            ],
+        ),
+    ];
+    for (vendor, targets) in echoes {
+        let scene = Scene::of(vendor).await;
+        let control = scene.control();
+        match vendor {
+            Vendor::MFiles => {
+                control.switch("compress", json!(true)).unwrap();
+                control.switch("download_bytes", json!(10_000)).unwrap();
+            }
+            Vendor::ThoughtSpot => control.switch("rotate_every", json!(1)).unwrap(),
+            Vendor::Contentstack => {}
+        }
+        for coding in ["identity", "gzip", "br", "gzip, br, zstd"] {
+            for target in targets {
+                let answer =
+                    scene.call("GET", target).header("accept-encoding", coding).send().await;
+                assert_eq!(answer.status, 200, "{vendor} {target}");
+                assert!(answer.all("set-cookie").is_empty(), "{vendor} {target}");
+                assert!(!answer.body.is_empty());
+            }
+        }
+        // With cookies that rotate, the session may end with another one than the login's.
+        let mut scene = scene;
+        within(scene.take_app().stop()).await;
+        scene.ended().assert_no_leak();
+    }
+}
+
+/// Fails when only the value as it is, not its other forms, is looked for in header fields.
+#[tokio::test]
+async fn header_fields_that_hold_the_session_are_masked_in_every_form() {
+    use data_encoding::{BASE64, BASE64URL_NOPAD};
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+    for vendor in Vendor::ALL {
+        let scene = Scene::of(vendor).await;
+        assert_eq!(read(&scene).send().await.status, 200);
+        // A vendor makes values that Doorward never sees; it guards those that it holds.
+        let control = scene.control();
+        let password = vendor.seeded_user().password;
+        let is_held = |secret: &String| control.requests_with(secret) > 0 || *secret == password;
+        for secret in control.issued().into_iter().filter(is_held) {
+            let percent = utf8_percent_encode(&secret, NON_ALPHANUMERIC).to_string();
+            let small = percent.replace("%2D", "-").replace("%5F", "_");
+            let json = serde_json::to_string(&json!({ "a": secret })).unwrap();
+            for (name, value) in [
+                ("location", format!("https://elsewhere.example/?auth={secret}")),
+                ("location", format!("/x?auth={percent}#a")),
+                ("content-location", format!("/x?auth={small}")),
+                ("x-debug", json),
+                ("x-echo", BASE64.encode(secret.as_bytes())),
+                ("x-echo", BASE64URL_NOPAD.encode(secret.as_bytes())),
+                ("set-cookie", format!("copy={secret}; Path=/")),
+                ("link", format!("</x?{secret}>; rel=next")),
+            ] {
+                if !value.is_ascii() {
+                    continue;
+                }
+                let forced = Forced {
+                    matching: read_line(vendor).to_owned(),
+                    status: Some(200),
+                    headers: vec![(name.to_owned(), value)],
+                    ..Forced::default()
+                };
+                scene.control().force(forced).unwrap();
+                assert_eq!(read(&scene).send().await.status, 200);
+            }
+        }
+        scene.stop().await;
+    }
+}
+
+/// Fails when trailers of an answer pass unseen.
+#[tokio::test]
+async fn trailers_do_not_carry_the_session_out() {
+    let puppet = Puppet::logged_in(|_| {
+        Reply::keep(format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-token, set-cookie\r\n\r\n\
+             2\r\nok\r\n0\r\nx-token: {TOKEN}\r\nset-cookie: a={TOKEN}\r\n\r\n"
+        ))
+    })
+    .await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    for protocol in [crate::client::Protocol::Http1, crate::client::Protocol::Http2] {
+        let call = scene.call("GET", "/v3/x").header("te", "trailers");
+        let (answer, trailers) = call.send_for_trailers(protocol).await;
+        assert_eq!(answer.text(), "ok");
+        assert!(trailers.is_none(), "{trailers:?}");
+    }
+    assert!(!String::from_utf8_lossy(&scene.record().bytes()).contains(TOKEN));
+}
+
+/// Fails when `Debug` of any room shows what it holds.
+#[tokio::test]
+async fn debug_of_a_running_gateway_shows_no_secret() {
+    for vendor in Vendor::ALL {
+        let scene = Scene::of(vendor).await;
+        assert_eq!(read(&scene).send().await.status, 200);
+        let login = scene.control().hold(login_line(vendor));
+        scene.control().expire_sessions();
+        let during = read(&scene).spawn();
+        within(login.arrived(1)).await;
+        let shown = [format!("{:?}", scene.app()), format!("{:#?}", scene.app())].concat();
+        login.release();
+        within(during).await.unwrap();
+        let shown = format!("{shown}{:?}", scene.app());
+        assert!(shown.contains("secret, "), "nothing of the accounts is shown");
+        let secrets = scene.control().issued();
+        let leaked = leaks(&secrets, shown.as_bytes());
+        assert!(leaked.is_empty(), "{vendor}: {leaked:?}");
+        scene.stop().await;
+    }
+}
+
+/// Fails when a log line holds a query, a header field or a body.
+#[tokio::test]
+async fn the_most_talkative_log_holds_no_secret_and_no_key() {
+    for vendor in Vendor::ALL {
+        for format in ["json", "human"] {
+            let alice = ClientKey::generate("alice".parse().unwrap()).unwrap();
+            let setup = Setup::of(vendor).start().await;
+            let said = talkative_run(&setup.emulator, &alice, format).await;
+            for phrase in ["logged in", "session expired", "login failed", "request"] {
+                assert!(said.contains(phrase), "{vendor}: {phrase:?} was not logged: {said}");
+            }
+            let mut secrets = setup.control().issued();
+            secrets.push(alice.expose().to_owned());
+            let leaked = leaks(&secrets, said.as_bytes());
+            assert!(leaked.is_empty(), "{vendor}: {leaked:?}");
+        }
+    }
+}
+
+/// Runs the binary at level `trace` through a login, an expiry, a refused login; its output.
+async fn talkative_run(emulator: &Emulator, key: &ClientKey, format: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let user = emulator.vendor().seeded_user();
+    let password = write(folder.path(), "password", &user.password);
+    let text = format!(
+        "[listeners.main]\naddress = \"127.0.0.1:0\"\n[clients.alice]\nkeys = [\"{}\"]\n\
+         [upstreams.vendor]\nurl = {:?}\nrecipe = \"{}\"\n\
+         [upstreams.vendor.accounts.user]\nusername = {:?}\n\
+         password = {{ file = {password:?}, verbatim = true }}\n\
+         [[routes]]\nupstream = \"vendor\"\n[log]\nformat = {format:?}\nlevel = \"trace\"\n",
+        key.digest(),
+        emulator.origin(),
+        emulator.vendor(),
+        user.login,
+    );
+    let config = write(folder.path(), "doorward.toml", &text);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_doorward"))
+        .args(["run", "-c"])
+        .arg(config)
+        .env_clear()
+        .env("RUST_LOG", "trace")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (mut out, mut errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let errors = tokio::spawn(async move {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).await.unwrap();
+        text
+    });
+    let mut said = String::new();
+    let address = loop {
+        let mut buffer = [0; 1024];
+        let length = within(out.read(&mut buffer)).await.unwrap();
+        assert_ne!(length, 0, "doorward ended at its start: {said}");
+        said.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+        let address = said.split("listening on http://").nth(1);
+        if let Some((address, _)) = address.and_then(|rest| rest.split_once(' ')) {
+            break address.parse().unwrap();
+        }
+    };
+    let door = Door { address: doorward::server::Address::Tcp(address), authority_pem: None };
+    let call = |target: &str| Call::new(door.clone(), Record::default(), "GET", target);
+    let with = |call: Call| call.header("authorization", &format!("Bearer {}", key.expose()));
+    let target = format!("/v3/user?key={}&auth=x", key.expose());
+    with(call(&target)).send().await;
+    emulator.control().expire_sessions();
+    with(call("/callosum/v1/tspublic/v1/session/info")).send().await;
+    with(call("/REST/session/vaults")).send().await;
+    emulator.control().expire_sessions();
+    let refused = Forced {
+        matching: login_line(emulator.vendor()).to_owned(),
+        times: 10,
+        status: Some(401),
+        body: emulator.control().issued().join(" "),
+        ..Forced::default()
+    };
+    emulator.control().force(refused).unwrap();
+    for target in ["/v3/user", "/callosum/v1/tspublic/v1/session/info", "/REST/session/vaults"] {
+        with(call(target)).send().await;
+    }
+    call("/v3/user").header("x-api-key", &key.expose()[..30]).send().await;
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert!(within(child.wait()).await.unwrap().success());
+    within(out.read_to_string(&mut said)).await.unwrap();
+    said + &within(errors).await.unwrap()
+}

@@ -1,0 +1,157 @@
+//! TLS, HTTP/2 and Unix sockets, on both sides.
+
+use std::time::Duration;
+
+use doorward::emulator::{Certificate, Vendor};
+
+use crate::client::{Protocol, Raw};
+use crate::harness::{Scene, Setup, within, write};
+use crate::vendors;
+
+/// Reads, writes, loses the session, goes on.
+async fn main_job(scene: &Scene, protocol: Protocol) {
+    let version = match protocol {
+        Protocol::Http1 => http::Version::HTTP_11,
+        Protocol::Http2 => http::Version::HTTP_2,
+    };
+    let answer = vendors::read(scene).send_by(protocol).await;
+    assert_eq!((answer.status.as_u16(), answer.version), (200, version), "{answer:?}");
+    scene.control().expire_sessions();
+    scene.control().reset_counters();
+    assert!(vendors::write(scene, 1).send_by(protocol).await.status.is_success());
+    let big = vendors::write(scene, 2).header("x-long", &"x".repeat(8000));
+    assert!(big.send_by(protocol).await.status.is_success());
+    let counters = scene.control().counters();
+    assert_eq!((counters.logins, counters.writes, counters.duplicate_writes), (1, 2, 0));
+}
+
+/// Fails when one of the protocols is not spoken on one of the sides.
+#[tokio::test]
+async fn every_protocol_is_spoken_on_both_sides() {
+    for vendor in Vendor::ALL {
+        for (listener_tls, upstream_tls) in [(false, true), (true, false), (true, true)] {
+            for http2 in ["auto", "never", "always"] {
+                let mut setup = Setup::of(vendor);
+                (setup.listener_tls, setup.upstream_tls) = (listener_tls, upstream_tls);
+                setup.upstream.push_str(&format!("\nhttp2 = {http2:?}"));
+                let scene = setup.start().await;
+                for protocol in [Protocol::Http1, Protocol::Http2] {
+                    main_job(&scene, protocol).await;
+                }
+                scene.stop().await;
+            }
+        }
+    }
+}
+
+/// Fails when HTTP/2 without TLS needs an upgrade on either side.
+#[tokio::test]
+async fn http_2_is_spoken_with_prior_knowledge_on_both_sides() {
+    let mut setup = Setup::of(Vendor::MFiles);
+    setup.upstream.push_str("\nhttp2 = \"always\"");
+    let scene = setup.start().await;
+    main_job(&scene, Protocol::Http2).await;
+    let h2_has_no_host = |names: &[String]| !names.iter().any(|name| name == "host");
+    assert!(scene.control().requests().iter().all(|record| h2_has_no_host(&record.header_names)));
+    scene.stop().await;
+}
+
+/// Fails when a certificate is not verified: the login would be sent to anybody.
+#[tokio::test]
+async fn a_login_is_never_sent_to_an_upstream_with_the_wrong_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = Certificate::for_names(&["localhost"]).unwrap();
+    let other = write(folder.path(), "other.pem", other.authority_pem());
+    for tls in [
+        format!("tls = {{ ca_file = {other:?} }}"),
+        "tls = { server_name = \"other.test\" }".into(),
+    ] {
+        let upstream = Setup { upstream_tls: true, ..Setup::of(Vendor::Contentstack) };
+        let upstream = upstream.start().await;
+        let mut setup = Setup::of(Vendor::Contentstack);
+        setup.origin = Some(upstream.emulator.origin());
+        let own_authority = upstream.folder.path().join("upstream-ca.pem");
+        setup.upstream = match tls.contains("server_name") {
+            true => {
+                format!("tls = {{ ca_file = {own_authority:?}, server_name = \"other.test\" }}")
+            }
+            false => tls,
+        };
+        let scene = setup.start().await;
+        let answer = vendors::read(&scene).send().await;
+        let told = (answer.status.as_u16(), answer.problem());
+        assert_eq!(told, (502, "upstream_unreachable".to_owned()));
+        assert_eq!(upstream.control().counters().requests, 0);
+        scene.stop().await;
+        upstream.stop().await;
+    }
+}
+
+/// Fails when a Unix socket is not served, is open to everybody, or stays behind.
+#[tokio::test]
+async fn a_unix_socket_is_served_and_removed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("doorward.sock");
+    let mut setup = Setup::of(Vendor::ThoughtSpot);
+    setup.address = format!("unix:{}", path.display());
+    let scene = setup.start().await;
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o660);
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        main_job(&scene, protocol).await;
+    }
+    scene.stop().await;
+    assert!(!path.exists());
+}
+
+/// Fails when a Unix peer gets an address that it does not have.
+#[tokio::test]
+async fn a_unix_peer_is_told_as_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("doorward.sock");
+    let mut setup = Setup::of(Vendor::MFiles);
+    setup.address = format!("unix:{}", path.display());
+    let scene = setup.start().await;
+    assert_eq!(vendors::read(&scene).send().await.status, 200);
+    let names = scene.control().requests().pop().unwrap().header_names;
+    assert!(names.contains(&"forwarded".to_owned()));
+    assert!(!names.contains(&"x-forwarded-for".to_owned()));
+    scene.stop().await;
+}
+
+/// Fails when many streams on one connection wait for each other, or share one login's failure.
+#[tokio::test]
+async fn streams_of_one_connection_do_not_wait_for_each_other() {
+    let scene = Scene::of(Vendor::Contentstack).await;
+    assert_eq!(vendors::read(&scene).send().await.status, 200);
+    let hold = scene.control().hold("GET /v3/content_types/page");
+    let mut connection = scene.call("GET", "/").http2_connection().await;
+    let slow = connection.get("/v3/content_types/page");
+    let slow = tokio::spawn(slow);
+    within(hold.arrived(1)).await;
+    for _ in 0..20 {
+        assert_eq!(within(connection.get("/v3/stacks")).await, 200);
+    }
+    assert!(!slow.is_finished());
+    hold.release();
+    within(slow).await.unwrap();
+    scene.stop().await;
+}
+
+/// Fails when a connection that says nothing is kept for ever.
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_after_its_time() {
+    let tables = "[timeouts]\nidle = \"300ms\"\nhead = \"200ms\"\n";
+    let scene = Setup::of(Vendor::Contentstack).tables(tables).start().await;
+    let started = std::time::Instant::now();
+    for bytes in ["", "GET / HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+        let mut raw = Raw::connect(scene.door(), scene.record()).await;
+        raw.write(bytes).await;
+        let said = raw.read_to_end().await;
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(10));
+    scene.stop().await;
+}
