@@ -1,11 +1,9 @@
 //! What a session puts into requests, rendered once when the session begins.
 
-use std::fmt;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
-use zeroize::Zeroizing;
 
 use super::hop;
 use crate::login::render::header_value;

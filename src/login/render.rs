@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
 use crate::recipe::{JsonTemplate, Step, StepBody};
 
-/// A request below an upstream's URL. `Debug` shows no value of it.
+/// A request below an upstream's URL. `Debug` shows no value: query, fields and body hold secrets.
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -28,7 +28,9 @@ pub struct Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
+        let path = self.target.split('?').next().unwrap_or_default();
+        let shown = &mut out.debug_struct("Request");
+        shown.field("method", &self.method).field("path", &path).finish_non_exhaustive()
     }
 }
 

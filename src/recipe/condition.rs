@@ -231,7 +231,7 @@ const REMOVED_BEFORE_EPOCH_SECONDS: i64 = 86_400;
 
 impl fmt::Debug for Body {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "[{} bytes]", self.bytes.len())
+        write!(out, "[body, {} bytes]", self.bytes.len())
     }
 }
 

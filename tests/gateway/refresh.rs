@@ -58,7 +58,8 @@ const READ: &str = "/api/rest/2.0/auth/session/user";
 async fn scene() -> (Scene, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "bearer.toml", RECIPE);
-    let mut setup = Setup::of(Vendor::ThoughtSpot);
+    // The clock moves by minutes while requests are under way.
+    let mut setup = Setup::of(Vendor::ThoughtSpot).tables("[timeouts]\nrequest = \"1h\"\n");
     setup.recipe = format!("recipe_file = {path:?}");
     // The clock makes great leaps here.
     setup.tables = "[timeouts]\nrequest = \"2h\"\n".to_owned();
