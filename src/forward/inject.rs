@@ -10,13 +10,14 @@ use crate::login::render::header_value;
 use crate::login::{Jar, Material};
 use crate::recipe::template::URL_VALUE;
 use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
+use crate::secret::SecretText;
 
 /// A session's injections, ready to be copied into requests.
 #[derive(Debug, Default)]
 pub struct Injector {
     headers: Vec<HeaderInjection>,
     /// `name=value`, encoded, with the methods it goes to.
-    query: Vec<(String, InjectMethods)>,
+    query: Vec<(SecretText, InjectMethods)>,
     cookies: Option<CookieInjection>,
 }
 
@@ -66,7 +67,8 @@ impl Injector {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
                         let value = utf8_percent_encode(&text, URL_VALUE);
-                        injector.query.push((format!("{name}={value}"), methods));
+                        let pair = SecretText::new(format!("{name}={value}"));
+                        injector.query.push((pair, methods));
                     }
                 }
                 InjectInto::Cookies => {
@@ -104,7 +106,7 @@ impl Injector {
         self.query
             .iter()
             .filter(move |(_, methods)| methods.include(&method))
-            .map(|(pair, _)| pair.as_str())
+            .map(|(pair, _)| pair.expose())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Renders steps into requests. Each value is escaped for the place it goes to: JSON strings, form and
 //! query values, header fields.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -13,8 +14,7 @@ use zeroize::Zeroizing;
 use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
 use crate::recipe::{JsonTemplate, Step, StepBody};
 
-/// A request below an upstream's URL.
-#[derive(Debug)]
+/// A request below an upstream's URL. `Debug` shows no value of it.
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -24,6 +24,12 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// Renders `step` with `values`.

@@ -2,6 +2,7 @@
 //! those that are not make Doorward look at a bounded piece of the body.
 
 use std::cell::OnceCell;
+use std::fmt;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use regex::Regex;
@@ -59,8 +60,8 @@ pub struct Answer<'a> {
     pub body: Option<&'a Body>,
 }
 
-/// The decoded body of an answer, or as much of it as the bound allows.
-#[derive(Debug)]
+/// The decoded body of an answer, or as much of it as the bound allows. `Debug` shows its length only: answers hold
+/// tokens.
 pub struct Body {
     bytes: Vec<u8>,
     json: OnceCell<Option<Value>>,
@@ -227,6 +228,12 @@ pub(crate) fn set_cookies(headers: &HeaderMap) -> impl Iterator<Item = (String, 
 
 /// Servers remove a cookie with a date long past, most often 1970; a day of slack needs no clock.
 const REMOVED_BEFORE_EPOCH_SECONDS: i64 = 86_400;
+
+impl fmt::Debug for Body {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "[{} bytes]", self.bytes.len())
+    }
+}
 
 impl Body {
     /// A decoded body.
