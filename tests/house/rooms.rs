@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("recipe", &["diagnosis", "secret"]),
     ("login", &["recipe", "secret"]),
     // Of `upstream` only the description of where it is, to map `Location` back.
-    ("forward", &["login", "recipe", "upstream"]),
+    ("forward", &["login", "recipe", "secret", "upstream"]),
     ("session", &["clock", "forward", "login", "recipe", "secret", "telemetry", "upstream"]),
     // Of `session` only the key: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
@@ -113,6 +113,23 @@ fn no_room_imports_one_that_stands_below_it() {
         .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
         .collect();
     assert_eq!(above, listed, "the table and src/lib.rs list the same rooms");
+}
+
+#[test]
+fn the_architecture_shows_this_table() {
+    let document = text("docs/ARCHITECTURE.md");
+    for (room, may) in ROOMS {
+        let is_row = |row: &&str| {
+            [format!("| `{room}/` |"), format!("| `{room}.rs` |")]
+                .iter()
+                .any(|begin| row.starts_with(begin))
+        };
+        let row = document.lines().find(is_row);
+        let row = row.unwrap_or_else(|| panic!("`{room}` has no row in docs/ARCHITECTURE.md"));
+        let imports = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let shown: BTreeSet<&str> = imports.split('`').skip(1).step_by(2).collect();
+        assert_eq!(shown, may.iter().copied().collect(), "docs/ARCHITECTURE.md: `{room}`");
+    }
 }
 
 #[test]
