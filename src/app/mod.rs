@@ -8,6 +8,7 @@ mod core;
 mod trial;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,14 @@ impl Listening {
         match &self.address {
             Address::Tcp(address) => format!("{}://{address}", self.scheme),
             Address::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Its address and port; nothing for a Unix socket.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match &self.address {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
         }
     }
 }

@@ -118,6 +118,23 @@ fn no_room_imports_one_that_stands_below_it() {
 }
 
 #[test]
+fn the_architecture_shows_this_table() {
+    let document = text("docs/ARCHITECTURE.md");
+    for (room, may) in ROOMS {
+        let is_row = |row: &&str| {
+            [format!("| `{room}/` |"), format!("| `{room}.rs` |")]
+                .iter()
+                .any(|begin| row.starts_with(begin))
+        };
+        let row = document.lines().find(is_row);
+        let row = row.unwrap_or_else(|| panic!("`{room}` has no row in docs/ARCHITECTURE.md"));
+        let imports = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let shown: BTreeSet<&str> = imports.split('`').skip(1).step_by(2).collect();
+        assert_eq!(shown, may.iter().copied().collect(), "docs/ARCHITECTURE.md: `{room}`");
+    }
+}
+
+#[test]
 fn rooms_of_rules_wait_for_nothing() {
     for (path, text) in files("src", ".rs") {
         if !PURE.contains(&room(&path)) {

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::configuration;
-use crate::app::{self, App, StartError, Surroundings};
+use crate::app::{self, App, Listening, StartError, Surroundings};
 use crate::diagnosis::Faults;
 use crate::emulator::{Emulator, Options, Vendor};
 use crate::secret::Environment;
-use crate::server::Address;
 use crate::session::LogoutReport;
 use crate::settings::Sources;
 
@@ -96,10 +95,7 @@ impl Stage {
         let sources = Sources { files: vec![configuration_file(&folder)], environment };
         let loaded = app::load(&sources).map_err(StageError::Configuration)?;
         let app = App::start(&loaded, surroundings)?;
-        let address = app.listening().first().and_then(|listening| match &listening.address {
-            Address::Tcp(address) => Some(*address),
-            Address::Unix(_) => None,
-        });
+        let address = app.listening().first().and_then(Listening::tcp);
         let address = address.ok_or(StageError::NotListening)?;
         Ok(Self { app, address, emulators, folder, taken_ports: taken })
     }
