@@ -119,6 +119,21 @@ impl ClientKey {
         Ok(Self { id, text: SecretText::new(text.to_owned()) })
     }
 
+    /// Reads a key that a request presents: whose key it says it is, and its digest. The checksum is not looked at,
+    /// which would cost as much again: a damaged key has the digest of no client.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAKey`] without our prefix, [`KeyError::Damaged`] where the rest has not the form of a key.
+    pub fn presented(text: &str) -> Result<(&str, Digest), KeyError> {
+        let rest = text.strip_prefix(KEY_PREFIX).ok_or(KeyError::NotAKey)?;
+        let (id, tail) = rest.rsplit_once('_').ok_or(KeyError::Damaged)?;
+        let is_whole = tail.len() == SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
+        match is_whole && id.len() <= CLIENT_ID_BYTES_MAX {
+            true => Ok((id, Digest::of(text))),
+            false => Err(KeyError::Damaged),
+        }
+    }
+
     /// Whose key it says it is. Only the digest proves it.
     pub fn id(&self) -> &ClientId {
         &self.id
@@ -126,10 +141,7 @@ impl ClientKey {
 
     /// What is kept of the key.
     pub fn digest(&self) -> Digest {
-        let mut bytes = [0; 32];
-        let digested = digest(&SHA256, self.text.expose().as_bytes());
-        bytes.copy_from_slice(digested.as_ref());
-        Digest(bytes)
+        Digest::of(self.text.expose())
     }
 
     /// The whole text, to be shown once.
@@ -153,6 +165,14 @@ fn base32(bytes: &[u8]) -> String {
 /// The SHA-256 of a key. Equality takes the same time wherever two digests differ.
 #[derive(Clone, Copy)]
 pub struct Digest([u8; 32]);
+
+impl Digest {
+    fn of(text: &str) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Self(bytes)
+    }
+}
 
 /// Why a text is no digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

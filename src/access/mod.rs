@@ -16,8 +16,10 @@ use key::{ClientKey, Digest, KEY_PREFIX, KeyError};
 /// The field of our own in which a client may present its key.
 pub const CLIENT_KEY: HeaderName = HeaderName::from_static("doorward-key");
 
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// Fields in which clients present keys, besides `Authorization` and the vendor's own.
-const KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, HeaderName::from_static("x-api-key")];
+const KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, X_API_KEY];
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -67,9 +69,8 @@ impl Keyring {
     }
 
     fn client(&self, text: &str) -> Result<Arc<str>, KeyError> {
-        let key = ClientKey::parse(text)?;
-        let digest = key.digest();
-        let known = self.0.get(key.id().as_str());
+        let (id, digest) = ClientKey::presented(text)?;
+        let known = self.0.get(id);
         let known = known.and_then(|keys| keys.iter().find(|(known, _)| *known == digest));
         known.map(|(_, name)| Arc::clone(name)).ok_or(KeyError::Damaged)
     }
@@ -116,7 +117,7 @@ impl Access {
     }
 }
 
-/// Drops every field that holds a key of ours: a client that shows it in an odd place must not show it to the upstream.
+/// Drops our own field and, under any name, what holds a key of ours: it is none of the upstream's business.
 pub fn strip(headers: &mut HeaderMap) {
     let holds_key = |value: &HeaderValue| {
         let text = value.as_bytes();
@@ -239,6 +240,22 @@ mod tests {
         assert_eq!(denied(&[("x-api-key", good.clone()), ("authtoken", cut)]), Denied::Invalid);
         let both = [("x-api-key", good), ("authtoken", bob.expose().to_owned())];
         assert_eq!(denied(&both), Denied::Conflicting);
+    }
+
+    #[test]
+    fn a_key_is_never_sent_on_under_any_name() {
+        let key = key("alice").expose().to_owned();
+        let mut headers = headers(&[
+            ("x-requested-by", key.clone()),
+            ("x-api-key", format!(" {key}")),
+            ("x-anything", key),
+            ("doorward-key", "no key".to_owned()),
+            ("accept", "*/*".to_owned()),
+        ]);
+        // What HTTP/2 lets through is not trimmed by anybody.
+        headers.append("x-vault", HeaderValue::from_static("\tdoorward_x"));
+        strip(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields in which clients could pretend to be somebody else.
+/// Fields in which clients could pretend to be somebody else, or to ask for something else than was judged.
 fn is_forgeable(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -60,6 +60,9 @@ fn is_forgeable(name: &HeaderName) -> bool {
             | "x-real-ip"
             | "x-original-url"
             | "x-rewrite-url"
+            | "x-http-method"
+            | "x-http-method-override"
+            | "x-method-override"
     )
 }
 
@@ -165,13 +168,16 @@ mod tests {
             ("forwarded", "for=6.6.6.6"),
             ("x-real-ip", "6.6.6.6"),
             ("x-original-url", "/admin"),
+            ("x-http-method-override", "DELETE"),
         ]);
         let origin = Origin::new(Some("127.0.0.1".parse().unwrap()), "https");
         set_forwarded(&mut headers, &origin, "cms.example:8443");
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"cms.example:8443\";proto=https");
-        assert!(!headers.contains_key("x-real-ip") && !headers.contains_key("x-original-url"));
+        for dropped in ["x-real-ip", "x-original-url", "x-http-method-override"] {
+            assert!(!headers.contains_key(dropped), "{dropped}");
+        }
     }
 
     #[test]

@@ -1,23 +1,23 @@
 //! What a session puts into requests, rendered once when the session begins.
 
-use std::fmt;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
-use zeroize::Zeroizing;
 
 use super::hop;
 use crate::login::render::header_value;
 use crate::login::{Jar, Material};
 use crate::recipe::template::URL_VALUE;
 use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
+use crate::secret::SecretText;
 
 /// A session's injections, ready to be copied into requests.
 #[derive(Debug, Default)]
 pub struct Injector {
     headers: Vec<HeaderInjection>,
-    query: Vec<QueryInjection>,
+    /// `name=value`, encoded, with the methods it goes to.
+    query: Vec<(SecretText, InjectMethods)>,
     cookies: Option<CookieInjection>,
 }
 
@@ -27,19 +27,6 @@ struct HeaderInjection {
     value: HeaderValue,
     methods: InjectMethods,
     overwrite: Overwrite,
-}
-
-struct QueryInjection {
-    /// `name=value`, encoded.
-    pair: Zeroizing<String>,
-    methods: InjectMethods,
-}
-
-impl fmt::Debug for QueryInjection {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, _) = self.pair.split_once('=').unwrap_or_default();
-        out.debug_struct("QueryInjection").field("name", &name).finish_non_exhaustive()
-    }
 }
 
 #[derive(Debug)]
@@ -80,8 +67,8 @@ impl Injector {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
                         let value = utf8_percent_encode(&text, URL_VALUE);
-                        let pair = Zeroizing::new(format!("{name}={value}"));
-                        injector.query.push(QueryInjection { pair, methods });
+                        let pair = SecretText::new(format!("{name}={value}"));
+                        injector.query.push((pair, methods));
                     }
                 }
                 InjectInto::Cookies => {
@@ -118,8 +105,8 @@ impl Injector {
         let method = method.clone();
         self.query
             .iter()
-            .filter(move |injection| injection.methods.include(&method))
-            .map(|injection| injection.pair.as_str())
+            .filter(move |(_, methods)| methods.include(&method))
+            .map(|(pair, _)| pair.expose())
     }
 }
 
@@ -164,13 +151,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_of_a_query_injection_shows_its_name_only() {
-        let pair = Zeroizing::new("sid=a-secret".to_owned());
-        let injector = Injector {
-            query: vec![QueryInjection { pair, methods: InjectMethods::Any }],
-            ..Injector::default()
-        };
-        let shown = format!("{injector:?}");
-        assert!(shown.contains("sid") && !shown.contains("a-secret"), "{shown}");
+    fn debug_of_a_query_injection_shows_no_value() {
+        let pair = SecretText::new("sid=a-secret".to_owned());
+        let injector = Injector { query: vec![(pair, InjectMethods::Any)], ..Injector::default() };
+        assert!(!format!("{injector:?}").contains("a-secret"));
     }
 }

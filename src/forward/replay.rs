@@ -11,6 +11,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+/// What is kept is passed on in chunks of at most this size, each a copy.
+const CHUNK_BYTES_MAX: usize = 64 * 1024;
+
 /// Keeps a client's body so that it can be sent again.
 #[derive(Debug)]
 pub struct Replay<B>(Option<Arc<Mutex<Kept<B>>>>);
@@ -22,7 +25,7 @@ pub struct Sending<B> {
     kept: Option<Arc<Mutex<Kept<B>>>>,
     /// Which sending this is; an older one than the newest fails.
     number: u32,
-    /// How many of the kept chunks this sending has passed on.
+    /// How many of the kept bytes this sending has passed on.
     position: usize,
     /// What the client announced and this sending has not passed on yet.
     left: Option<u64>,
@@ -31,8 +34,8 @@ pub struct Sending<B> {
 #[derive(Debug)]
 struct Kept<B> {
     source: B,
-    chunks: Vec<Bytes>,
-    bytes: usize,
+    /// A copy: a chunk of the client's would keep the whole buffer that it was read into, 8 KiB for a single byte.
+    bytes: Vec<u8>,
     bytes_max: usize,
     /// The bound was passed: what was kept is gone.
     overflowed: bool,
@@ -67,8 +70,7 @@ where
         let announced = source.size_hint().exact();
         Self(Some(Arc::new(Mutex::new(Kept {
             source,
-            chunks: Vec::new(),
-            bytes: 0,
+            bytes: Vec::new(),
             bytes_max,
             // A body that says it is too long need not be kept at all.
             overflowed: announced.is_some_and(|bytes| bytes > bytes_max as u64),
@@ -79,7 +81,8 @@ where
         }))))
     }
 
-    /// The body, from its beginning; nothing when more has passed than is kept.
+    /// The body, from its beginning; nothing when more has passed than is kept. A sending from before fails from now on,
+    /// so that it takes nothing more from the client.
     pub fn send(&self) -> Option<Sending<B>> {
         let Some(shared) = &self.0 else {
             return Some(Sending { kept: None, number: 0, position: 0, left: Some(0) });
@@ -96,11 +99,6 @@ where
             position: 0,
             left: kept.announced,
         })
-    }
-
-    /// Whether the body could be sent once more.
-    pub fn is_whole(&self) -> bool {
-        self.0.as_ref().is_none_or(|shared| !lock(shared).overflowed)
     }
 
     /// Whether it was the client's side that broke.
@@ -133,14 +131,16 @@ where
         if kept.newest != self.number {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
-        if let Some(chunk) = kept.chunks.get(self.position).cloned() {
-            self.position += 1;
+        if let Some(rest) = kept.bytes.get(self.position..).filter(|rest| !rest.is_empty()) {
+            let chunk = rest.get(..CHUNK_BYTES_MAX).unwrap_or(rest);
+            let chunk = Bytes::copy_from_slice(chunk);
+            self.position += chunk.len();
             self.pass(chunk.len());
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         let polled = std::task::ready!(kept.poll_source(context));
         if let Some(Ok(chunk)) = &polled {
-            self.position = kept.chunks.len();
+            self.position = kept.bytes.len();
             self.pass(chunk.len());
         }
         Poll::Ready(polled.map(|chunk| chunk.map(Frame::data)))
@@ -150,7 +150,7 @@ where
         self.kept.as_ref().is_none_or(|shared| {
             let kept = lock(shared);
             kept.newest == self.number
-                && self.position >= kept.chunks.len()
+                && self.position >= kept.bytes.len()
                 && (kept.ended || kept.source.is_end_stream())
         })
     }
@@ -192,13 +192,11 @@ where
     }
 
     fn keep(&mut self, chunk: &Bytes) {
-        self.bytes = self.bytes.saturating_add(chunk.len());
-        if self.bytes > self.bytes_max {
+        if self.overflowed || chunk.len() > self.bytes_max.saturating_sub(self.bytes.len()) {
             self.overflowed = true;
-            self.chunks = Vec::new();
-        }
-        if !self.overflowed {
-            self.chunks.push(chunk.clone());
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(chunk);
         }
     }
 }
@@ -257,8 +255,33 @@ mod tests {
     async fn a_body_beyond_the_bound_is_streamed_once_and_never_half() {
         let replay = Replay::new(client(&["abc", "def"]), 5);
         assert_eq!(whole(replay.send().unwrap()).await, "abcdef");
-        assert!(!replay.is_whole());
         assert!(replay.send().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_holds_nothing_of_the_clients_buffers() {
+        let buffer = Bytes::from(vec![b'x'; 8192]);
+        let client = Buffered(Some(buffer.slice(..1)));
+        let replay = Replay::new(client, 10);
+        let chunk = replay.send().unwrap().frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(chunk, "x");
+        drop(chunk);
+        assert!(buffer.is_unique(), "one byte keeps 8 KiB");
+        assert_eq!(replay.send().unwrap().collect().await.unwrap().to_bytes(), "x");
+    }
+
+    struct Buffered(Option<Bytes>);
+
+    impl Body for Buffered {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.take().map(|chunk| Ok(Frame::data(chunk))))
+        }
     }
 
     #[tokio::test]

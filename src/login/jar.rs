@@ -1,5 +1,7 @@
 //! The cookies of one session: a jar for a single origin (RFC 6265). Values go back verbatim.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
@@ -11,7 +13,11 @@ const COOKIES_MAX: usize = 64;
 
 /// The cookies of one session. `Domain` and `Secure` are not asked: they go to one origin only.
 #[derive(Clone, Debug, Default)]
-pub struct Jar(Vec<Entry>);
+pub struct Jar {
+    /// The path of the upstream's URL: what a cookie's own path begins with, where it has one.
+    base_path: String,
+    entries: Vec<Entry>,
+}
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -21,6 +27,12 @@ struct Entry {
 }
 
 impl Jar {
+    /// An empty jar for an upstream whose URL has the path `base_path`: empty, or `/x` without a slash at the end.
+    /// All other paths are below it.
+    pub fn new(base_path: &str) -> Self {
+        Self { base_path: base_path.to_owned(), entries: Vec::new() }
+    }
+
     /// Stores what an answer sets. Emptied and removed cookies leave the jar.
     pub fn store(&mut self, headers: &HeaderMap, request_path: &str) {
         for field in headers.get_all(header::SET_COOKIE) {
@@ -28,17 +40,17 @@ impl Jar {
             let Ok(cookie) = cookie::Cookie::parse(text.trim_start()) else { continue };
             let path = match cookie.path() {
                 Some(path) if path.starts_with('/') => path.to_owned(),
-                _ => default_path(request_path).to_owned(),
+                _ => default_path(&self.whole(request_path)).to_owned(),
             };
-            self.0.retain(|entry| entry.name != cookie.name() || entry.path != path);
+            self.entries.retain(|entry| entry.name != cookie.name() || entry.path != path);
             let removed = cookie.max_age().is_some_and(|age| age.is_zero() || age.is_negative())
                 || cookie.expires_datetime().is_some_and(|time| time.unix_timestamp() <= 86_400);
-            if removed || cookie.value().is_empty() || self.0.len() >= COOKIES_MAX {
+            if removed || cookie.value().is_empty() || self.entries.len() >= COOKIES_MAX {
                 continue;
             }
             // The value as it was sent, with its quotes: servers compare bytes.
             let value = verbatim(text, cookie.name()).unwrap_or(cookie.value());
-            self.0.push(Entry {
+            self.entries.push(Entry {
                 name: cookie.name().to_owned(),
                 value: SecretText::from(value.to_owned()),
                 path,
@@ -49,7 +61,8 @@ impl Jar {
     /// The `Cookie` field for a request to `path`, marked sensitive.
     pub fn header(&self, path: &str) -> Option<HeaderValue> {
         let mut text = Zeroizing::new(String::new());
-        for entry in self.0.iter().filter(|entry| path_matches(&entry.path, path)) {
+        let path = self.whole(path);
+        for entry in self.entries.iter().filter(|entry| path_matches(&entry.path, &path)) {
             if !text.is_empty() {
                 text.push_str("; ");
             }
@@ -60,19 +73,29 @@ impl Jar {
         if text.is_empty() {
             return None;
         }
-        let mut value = HeaderValue::from_str(&text).ok()?;
+        // Servers may set any byte above ASCII, too, and get it back as it was.
+        let mut value = HeaderValue::from_bytes(text.as_bytes()).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 
     /// Whether every cookie goes to every path.
     pub fn is_for_all_paths(&self) -> bool {
-        self.0.iter().all(|entry| entry.path == "/")
+        let root = self.whole("/");
+        self.entries.iter().all(|entry| path_matches(&entry.path, &root))
     }
 
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretText)> {
-        self.0.iter().map(|entry| (entry.name.as_str(), &entry.value))
+        self.entries.iter().map(|entry| (entry.name.as_str(), &entry.value))
+    }
+
+    /// A path as the upstream sees it.
+    fn whole<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        match self.base_path.is_empty() {
+            true => Cow::Borrowed(path),
+            false => Cow::Owned(format!("{}{path}", self.base_path)),
+        }
     }
 
     pub(super) fn send(&self, request: &mut Request) {
@@ -134,5 +157,29 @@ mod tests {
         assert!(jar(&["a=1; Path=/", "a=; Path=/"]).header("/").is_none());
         assert!(jar(&["a=1; Path=/", "a=gone; Path=/; Max-Age=0"]).header("/").is_none());
         assert!(jar(&["a=1; Path=/"]).header("/").unwrap().is_sensitive());
+    }
+
+    #[test]
+    fn below_a_base_path_cookies_go_to_the_paths_that_the_upstream_sees() {
+        let mut jar = Jar::new("/m-files");
+        let headers = ["node=1; Path=/m-files", "all=2; Path=/", "login=3"]
+            .map(|field| (header::SET_COOKIE, HeaderValue::from_static(field)));
+        jar.store(&headers.into_iter().collect(), "/REST/server/tokens");
+        let header = |path| jar.header(path).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("/REST/session").as_deref(), Some("node=1; all=2"));
+        assert_eq!(header("/REST/server/x").as_deref(), Some("node=1; all=2; login=3"));
+        assert!(!jar.is_for_all_paths());
+    }
+
+    #[test]
+    fn one_cookie_beyond_ascii_does_not_keep_the_others_back() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::SET_COOKIE, HeaderValue::from_static("session=1; Path=/"));
+        let name = HeaderValue::from_bytes("user=J\u{f6}rg; Path=/".as_bytes()).unwrap();
+        headers.append(header::SET_COOKIE, name);
+        let mut jar = Jar::default();
+        jar.store(&headers, "/login");
+        let expected = "session=1; user=J\u{f6}rg";
+        assert_eq!(jar.header("/").unwrap().as_bytes(), expected.as_bytes());
     }
 }

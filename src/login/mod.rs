@@ -50,7 +50,7 @@ pub enum Next {
     Refused(Refusal),
 }
 
-/// An answer to a step: the body decoded and bounded by whoever read it. Its `Debug` shows neither fields nor body.
+/// An answer to a step: the body decoded and bounded by whoever read it. `Debug` shows no value of it.
 pub struct StepAnswer {
     /// The status code.
     pub status: StatusCode,
@@ -85,9 +85,9 @@ pub enum Because {
 }
 
 impl Attempt {
-    /// Prepares a login with the fields of an account.
-    pub fn new(recipe: Arc<Recipe>, account: Values) -> Self {
-        Self { recipe, values: account, jar: Jar::default(), step: 0 }
+    /// Prepares a login with the fields of an account, at an upstream whose URL has the path `base_path`.
+    pub fn new(recipe: Arc<Recipe>, account: Values, base_path: &str) -> Self {
+        Self { recipe, values: account, jar: Jar::new(base_path), step: 0 }
     }
 
     /// The name of the step whose answer is awaited.
@@ -176,8 +176,10 @@ impl Attempt {
         let told = rules
             .expires
             .as_ref()
-            .and_then(|(name, unit)| extract::expiry(self.values.text(name), *unit, now));
-        let longest = rules.max_age.map(|age| now + age);
+            .and_then(|(name, unit)| extract::expiry(self.values.text(name), *unit, now))
+            // A session that ended before it began: the clocks differ. Its answers will tell when it is dead.
+            .filter(|end| *end > now);
+        let longest = rules.max_age.and_then(|age| now.checked_add(age));
         let cookies = match rules.cookies {
             Cookies::None => Jar::default(),
             Cookies::Login => std::mem::take(&mut self.jar),
@@ -192,7 +194,10 @@ impl Attempt {
 
 impl fmt::Debug for StepAnswer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("StepAnswer").field("status", &self.status).finish_non_exhaustive()
+        out.debug_struct("StepAnswer")
+            .field("status", &self.status)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }
 
@@ -216,6 +221,7 @@ fn method_of(step: &Step) -> &Method {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use http::header;
 
@@ -225,7 +231,7 @@ mod tests {
     fn refused(recipe: &str, answers: &[(u16, &str)]) -> Option<RefusalClass> {
         let recipe =
             Recipe::load(&crate::recipe::built_in(recipe).unwrap(), &BTreeMap::new()).unwrap();
-        let mut attempt = Attempt::new(Arc::new(recipe), Values::default());
+        let mut attempt = Attempt::new(Arc::new(recipe), Values::default(), "");
         let mut next = attempt.start(SystemTime::UNIX_EPOCH);
         for (status, body) in answers {
             assert!(matches!(next, Next::Send(_)));
@@ -240,6 +246,63 @@ mod tests {
         match next {
             Next::Refused(refusal) => refusal.class,
             _ => panic!("not refused"),
+        }
+    }
+
+    #[test]
+    fn an_end_that_has_passed_already_is_no_end() {
+        const RECIPE: &str = r#"
+            name = "clock"
+            title = "A server whose clock is late"
+            account.username = { kind = "login_name" }
+            session.expires = { value = "end", unit = "epoch_seconds" }
+            inject = [{ header = "authtoken", value = "{{token}}" }]
+            verdict = [{ when = { status = [401] }, then = "expired" }]
+            [[login.steps]]
+            name = "log in"
+            method = "POST"
+            path = "/login"
+            json = { user = "{{username}}" }
+            take = { token = { json = "/token" }, end = { json = "/end" } }
+        "#;
+        let document = crate::diagnosis::Document::parse("recipe.toml", RECIPE).unwrap();
+        let recipe = Arc::new(Recipe::load(&document, &BTreeMap::new()).unwrap());
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let end = |told: u64| {
+            let mut attempt = Attempt::new(Arc::clone(&recipe), Values::default(), "");
+            attempt.start(now);
+            let answer = StepAnswer {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: Body::new(format!(r#"{{"token":"t","end":{told}}}"#).into_bytes()),
+            };
+            match attempt.answer(&answer, now) {
+                Next::Done(material) => material.expires,
+                _ => panic!("not done"),
+            }
+        };
+        assert_eq!(end(1300), Some(now + Duration::from_secs(300)));
+        assert_eq!(end(1000), None);
+        assert_eq!(end(900), None);
+    }
+
+    #[test]
+    fn nothing_that_is_sent_or_answered_is_shown() {
+        let recipe =
+            Recipe::load(&crate::recipe::built_in("contentstack").unwrap(), &BTreeMap::new());
+        let mut values = Values::default();
+        values.set("password", SecretText::from("canary-1".to_owned()));
+        let mut attempt = Attempt::new(Arc::new(recipe.unwrap()), values, "");
+        let sent = attempt.start(SystemTime::UNIX_EPOCH);
+        let answer = StepAnswer {
+            status: StatusCode::OK,
+            headers: HeaderMap::from_iter([(header::SET_COOKIE, "a=canary-2".parse().unwrap())]),
+            body: Body::new(br#"{"user":{"authtoken":"canary-3"}}"#.to_vec()),
+        };
+        assert!(answer.body.json().is_some());
+        let shown = format!("{sent:?} {answer:?}");
+        for canary in ["canary-1", "canary-2", "canary-3", "99, 97, 110"] {
+            assert!(!shown.contains(canary), "{shown}");
         }
     }
 

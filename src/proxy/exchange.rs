@@ -22,7 +22,7 @@ use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
 use crate::session::{Aliveness, Doubt, Hold, Mechanism, Session, Upstream};
-use crate::shield;
+use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
 
 /// A request is sent at most so often: once, and once more on a new session.
@@ -145,6 +145,7 @@ async fn send(
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
+    let mut body = replay.send().ok_or(Problem::BadBody)?;
     loop {
         let session = broker.session(to.route.session, trigger, deadline).await?;
         let session = Held { hold: session.hold(), session };
@@ -152,8 +153,7 @@ async fn send(
         record.replayed = sendings > 0;
         sendings += 1;
 
-        let body = replay.send().ok_or(Problem::UpstreamBroken)?;
-        let request = prepared.with(&session.session, to.upstream, body);
+        let request = prepared.with(&session.session, to.upstream, body)?;
         let answer = tokio::select! {
             answer = pool.send(request) => answer.map_err(|error| match replay.client_failed() {
                 true => Problem::BadBody,
@@ -190,11 +190,19 @@ async fn send(
             }
         };
         broker.expire(&session.session);
-        if let Some(why) = not_replayable(core, policy, &prepared.method, replay, sendings) {
-            record.reason = why;
-            answer.headers.insert(DOORWARD_REPLAY, HeaderValue::from_static(why));
-            return Ok((answer, session));
-        }
+        // The first sending ends here: it takes nothing more from the client while the login is awaited.
+        let again = match not_replayable(core, policy, &prepared.method, sendings) {
+            Some(why) => Err(why),
+            None => replay.send().ok_or("body-too-large"),
+        };
+        body = match again {
+            Ok(again) => again,
+            Err(why) => {
+                record.reason = why;
+                answer.headers.insert(DOORWARD_REPLAY, HeaderValue::from_static(why));
+                return Ok((answer, session));
+            }
+        };
         trigger = Trigger::Expired;
     }
 }
@@ -205,12 +213,11 @@ struct Held {
     hold: Hold,
 }
 
-/// Why the request is not sent again; nothing when it is.
+/// Why the request must not be sent again; nothing when it may.
 fn not_replayable(
     core: &Core,
     policy: ReplayPolicy,
     method: &Method,
-    replay: &Replay<Incoming>,
     sendings: u32,
 ) -> Option<&'static str> {
     match policy {
@@ -218,7 +225,6 @@ fn not_replayable(
         _ if core.shared.broker.is_without(Mechanism::Replay) => Some("switched-off"),
         ReplayPolicy::Never => Some("never"),
         ReplayPolicy::Safe if !method.is_safe() => Some("unsafe-method"),
-        _ if !replay.is_whole() => Some("body-too-large"),
         ReplayPolicy::Always | ReplayPolicy::Safe => None,
     }
 }
@@ -288,8 +294,12 @@ async fn masked(
     }
     let content = coding::decode(&answer.headers, &answer.seen, bytes_max)
         .map_err(|_| Problem::AnswerWithheld)?;
-    let content = shield::mask(&content, pointers, held.session.guarded(), placeholder)
-        .map_err(|_| Problem::AnswerWithheld)?;
+    let content = match shield::mask(&content, pointers, held.session.guarded(), placeholder) {
+        Ok(masked) => masked,
+        // An error page has no values where the pointers say.
+        Err(MaskError::NotJson) if !answer.status.is_success() => content,
+        Err(MaskError::NotJson | MaskError::Opaque) => return Err(Problem::AnswerWithheld),
+    };
     answer.seen = Bytes::from(content);
     coding::describe_identity(&mut answer.headers, &answer.seen);
     weaken_etag(&mut answer.headers);

@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri, header};
 use hyper::body::Incoming;
 
+use super::error::Problem;
 use super::exchange::Forwarded;
 use super::parse::Call;
 use super::{Peer, RequestId, Shared};
@@ -81,28 +82,28 @@ impl Prepared<'_> {
         session: &Session,
         upstream: &Upstream,
         body: Sending<Incoming>,
-    ) -> Request<Sending<Incoming>> {
+    ) -> Result<Request<Sending<Incoming>>, Problem> {
         let injector = &session.injector;
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
         injector.apply(&self.method, self.path, request.headers_mut());
-        *request.uri_mut() = self.uri(session, upstream);
-        request
+        *request.uri_mut() = self.uri(session, upstream)?;
+        Ok(request)
     }
 
     /// The target that the upstream sees; mostly it is the client's own.
-    fn uri(&self, session: &Session, upstream: &Upstream) -> Uri {
+    fn uri(&self, session: &Session, upstream: &Upstream) -> Result<Uri, Problem> {
         let (base_path, strip) = (&upstream.origin.base_path, &upstream.recipe.strip_query);
         let mut add = session.injector.query(&self.method).peekable();
         let same_path = base_path.is_empty() && self.path == self.target.path();
         let same_query =
             add.peek().is_none() && (strip.is_empty() || self.target.query().is_none());
         if same_path && same_query {
-            return Uri::from(self.target.clone());
+            return Ok(Uri::from(self.target.clone()));
         }
         let target = target::rewrite(base_path, self.path, self.target.query(), strip, add);
-        // The client's target was a URI, and parts of one joined in order are one again.
-        Uri::try_from(target).unwrap_or_default()
+        // The client's target was a URI, and parts of one joined in order are one again, unless it is too long now.
+        Uri::try_from(target).map_err(|_| Problem::BadRequest("the request target is too long"))
     }
 }

@@ -213,7 +213,9 @@ fn evaluate<'a>(name: &str, filters: &[Filter], values: &'a Values, now: SystemT
 impl Filter {
     fn apply<'a>(&self, value: Value<'a>) -> Value<'a> {
         match (self, value) {
-            (Self::Plus(duration), Value::Time(time)) => Value::Time(time + *duration),
+            (Self::Plus(duration), Value::Time(time)) => {
+                Value::Time(time.checked_add(*duration).unwrap_or(time))
+            }
             (Self::EpochSeconds, Value::Time(time)) => Value::Number(epoch(time).as_secs() as i64),
             (Self::EpochMilliseconds, Value::Time(time)) => {
                 Value::Number(i64::try_from(epoch(time).as_millis()).unwrap_or(i64::MAX))

@@ -44,6 +44,13 @@ pub enum Ambiguity {
 impl Canonical {
     /// Reads the path of a request's target.
     pub fn of(path: &str) -> Self {
+        if is_plain(path) {
+            return Self { path: path.to_owned(), ambiguity: None, encoded_slash: false };
+        }
+        Self::read(path)
+    }
+
+    fn read(path: &str) -> Self {
         let mut canonical =
             Self { path: String::with_capacity(path.len()), ambiguity: None, encoded_slash: false };
         for segment in path.split('/') {
@@ -121,6 +128,16 @@ impl Canonical {
     }
 }
 
+/// Whether a path is its own canonical copy, as most are: nothing in it is read in any way but one.
+fn is_plain(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let is_plain =
+        |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b'.' | b';');
+    bytes.first() == Some(&b'/')
+        && bytes.iter().all(is_plain)
+        && !bytes.windows(2).any(|pair| pair == b"//")
+}
+
 /// Whether a `%` is not followed by two hexadecimal digits.
 pub(super) fn has_broken_escape(segment: &str) -> bool {
     segment.split('%').skip(1).any(|after| {
@@ -189,6 +206,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_plain_path_is_read_as_any_other(path in "(/[ -~]{0,3}){0,5}") {
+            prop_assert_eq!(Canonical::of(&path), Canonical::read(&path));
+        }
+
         #[test]
         fn a_canonical_copy_is_its_own_canonical_copy(path in "(/[a-z0-9._~;%-]{0,6}){0,5}") {
             let once = Canonical::of(&path);

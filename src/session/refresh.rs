@@ -12,11 +12,17 @@ use crate::telemetry::Trigger;
 /// After a renewal that failed the next one waits at least this long.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 
+/// Shorter lives are not renewed ahead: without a pause between them the logins would never end.
+const RENEWED_LIFE_MIN: Duration = Duration::from_secs(10);
+
 /// Schedules the renewal of a session whose end is known.
 pub(super) fn schedule(inner: &Arc<Inner>, session: &Arc<Session>) {
     let Some(expires) = session.expires else { return };
     let now = inner.clock.now();
     let life = expires.saturating_since(now);
+    if life < RENEWED_LIFE_MIN {
+        return;
+    }
     let (upstream, _) = inner.upstream_and_account(&session.key);
     let ahead = ahead(life, upstream.recipe.session.refresh_ahead);
     let at = now + life.saturating_sub(ahead);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::broker::Inner;
 use super::{Exchange, Mechanism, Session};
+use crate::forward::verdict::{self, Verdict};
 use crate::login::render;
 use crate::recipe::condition::Truth;
 use crate::telemetry::Event;
@@ -12,7 +13,7 @@ use crate::telemetry::Event;
 /// What became of the sessions when Doorward stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogoutReport {
-    /// Logged out, confirmed by the upstream.
+    /// Logged out, or found dead already: the upstream holds nothing more.
     pub confirmed: usize,
     /// Not confirmed: the upstream refused, did not answer in time, or has no logout.
     pub unconfirmed: usize,
@@ -107,7 +108,11 @@ async fn steps(inner: &Inner, session: &Session) -> bool {
         let Ok(answer) = inner.transport.exchange(session.key.upstream, exchange).await else {
             return false;
         };
-        if step.expect.judge(&answer.seen_by(step)) != Truth::Yes {
+        let seen = answer.seen_by(step);
+        // A session that the upstream calls dead has nothing left to close.
+        let is_closed = step.expect.judge(&seen) == Truth::Yes
+            || matches!(verdict::judge(&upstream.recipe, &seen), Verdict::Expired(_));
+        if !is_closed {
             return false;
         }
     }

@@ -2,7 +2,7 @@
 //! or a logout.
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
 use super::UpstreamId;
@@ -24,6 +24,9 @@ pub struct Exchange<'a> {
 /// An exchange without an answer that can be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
+    /// The request's target is none: a space in a parameter, or a value that is too long. Nothing was sent.
+    #[error("the path of the recipe's step makes no target")]
+    Target,
     /// No answer.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -63,7 +66,7 @@ impl Transport {
         let Some(pool) = self.pools.get(usize::from(upstream.0)) else {
             return Err(ExchangeError::BrokenOff);
         };
-        let answer = pool.send(request(pool, exchange)).await?;
+        let answer = pool.send(request(pool, exchange)?).await?;
         let body = Limited::new(answer.body, self.answer_bytes_max).collect().await;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
             true => ExchangeError::TooLong,
@@ -75,13 +78,16 @@ impl Transport {
     }
 }
 
-fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Request<Full<Bytes>> {
-    let Exchange { request: login::Request { method, target, mut headers, body }, session } =
+fn request(
+    pool: &Pool<Full<Bytes>>,
+    exchange: Exchange<'_>,
+) -> Result<Request<Full<Bytes>>, ExchangeError> {
+    let Exchange { request: login::Request { method, target: below, mut headers, body }, session } =
         exchange;
-    let mut target = format!("{}{target}", pool.origin().base_path);
+    let path = below.split('?').next().unwrap_or("/");
+    let mut target = format!("{}{below}", pool.origin().base_path);
     if let Some(injector) = session {
-        let path = target.split('?').next().unwrap_or("/").to_owned();
-        injector.apply(&method, &path, &mut headers);
+        injector.apply(&method, path, &mut headers);
         for pair in injector.query(&method) {
             target.push(if target.contains('?') { '&' } else { '?' });
             target.push_str(pair);
@@ -90,15 +96,18 @@ fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Request<Full<Byt
     coding::accept_identity_only(&mut headers);
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
-    // A target that is no URI can only come from a taken value in a path; the upstream answers it with 4xx.
-    *request.uri_mut() = target.parse().unwrap_or_default();
+    *request.uri_mut() = Uri::try_from(target).map_err(|_| ExchangeError::Target)?;
     *request.headers_mut() = headers;
-    request
+    Ok(request)
 }
 
 impl ExchangeError {
     /// Whether the upstream cannot have seen the request.
     pub fn nothing_was_sent(&self) -> bool {
-        matches!(self, Self::Send(error) if error.nothing_was_sent())
+        match self {
+            Self::Target => true,
+            Self::Send(error) => error.nothing_was_sent(),
+            Self::BrokenOff | Self::TooLong | Self::Unreadable(_) => false,
+        }
     }
 }

@@ -125,7 +125,8 @@ impl Trial<'_> {
         let Some(account) = self.upstream.accounts.get(self.account) else {
             return Err(Ending::Unreachable("there is no such account".to_owned()));
         };
-        let mut attempt = Attempt::new(Arc::clone(recipe), account.values.clone());
+        let base_path = &self.upstream.origin.base_path;
+        let mut attempt = Attempt::new(Arc::clone(recipe), account.values.clone(), base_path);
         let mut next = attempt.start(self.clock.wall());
         loop {
             match next {

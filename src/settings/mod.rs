@@ -1,6 +1,6 @@
 //! What the operator wrote, as what it means. All faults come at once, each with its place.
 //!
-//! Two stages: [`written`] is the text with its schema; [`Settings`] is what it means, in types
+//! Two stages: `written` is the text with its schema; [`Settings`] is what it means, in types
 //! that cannot be wrong. Nobody but `app` and `cli` reads settings; the rooms get what is theirs.
 
 mod accounts;

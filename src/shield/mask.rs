@@ -11,22 +11,28 @@ pub enum MaskError {
     /// It is no JSON and it holds a value of the session.
     #[error("the answer is no JSON and shows a value of the session")]
     Opaque,
+    /// It is no JSON, so nothing can be found by its pointers.
+    #[error("the answer is no JSON")]
+    NotJson,
 }
 
 /// Replaces what stands at `pointers`, and every string that holds one of `secrets`, by `placeholder`. The order of
 /// members stays.
 ///
 /// # Errors
-/// A body that is no JSON is returned as it is, unless it holds one of `secrets`.
+/// When the body is no JSON. Whoever knows that it is an error page may pass it on, unless it is
+/// [`MaskError::Opaque`].
 pub fn mask(
     body: &[u8],
     pointers: &[Pointer],
     secrets: &[SecretText],
     placeholder: &str,
 ) -> Result<Vec<u8>, MaskError> {
-    let Ok(mut json) = serde_json::from_slice::<Value>(body) else {
+    // Some servers put a byte order mark in front, against RFC 8259 section 8.1.
+    let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let Ok(mut json) = serde_json::from_slice::<Value>(text) else {
         let shown = secrets.iter().any(|secret| super::contains(body, secret.expose().as_bytes()));
-        return if shown { Err(MaskError::Opaque) } else { Ok(body.to_vec()) };
+        return Err(if shown { MaskError::Opaque } else { MaskError::NotJson });
     };
     for pointer in pointers {
         pointer.for_each_mut(&mut json, &mut |value| {
@@ -78,8 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_passes_unless_it_shows_the_session() {
-        assert_eq!(masked("<html>sorry</html>").unwrap(), "<html>sorry</html>");
+    fn a_byte_order_mark_hides_nothing() {
+        let body = "\u{feff}{\"user\":{\"authtoken\":\"other\"}}";
+        assert_eq!(masked(body).unwrap(), r#"{"user":{"authtoken":"hidden"}}"#);
+    }
+
+    #[test]
+    fn a_page_is_told_from_one_that_shows_the_session() {
+        assert_eq!(masked("<html>sorry</html>"), Err(MaskError::NotJson));
         assert_eq!(masked("<b>blt0123456789abcdef</b>"), Err(MaskError::Opaque));
     }
 }

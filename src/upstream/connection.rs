@@ -122,11 +122,11 @@ where
         }
     }
 
-    /// Waits until the connection takes a request. Cancel safe.
-    pub async fn ready(&mut self) -> bool {
+    /// Whether the connection takes a request now.
+    pub fn is_ready(&self) -> bool {
         match self {
-            Self::Http1(sender) => sender.ready().await.is_ok(),
-            Self::Http2(sender) => sender.ready().await.is_ok(),
+            Self::Http1(sender) => sender.is_ready(),
+            Self::Http2(sender) => sender.is_ready(),
         }
     }
 
@@ -144,6 +144,7 @@ where
             Self::Http1(sender) => {
                 *request.version_mut() = Version::HTTP_11;
                 request.headers_mut().insert(header::HOST, origin.authority.clone());
+                say_framing(&mut request);
                 let answer = sender.try_send_request(request).await;
                 answer.map_err(|mut error| Failure {
                     unsent: error.take_message(),
@@ -161,6 +162,16 @@ where
                 })
             }
         }
+    }
+}
+
+/// A body of unknown length is chunked with every method; hyper would leave that of a GET out.
+fn say_framing<B: Body>(request: &mut Request<B>) {
+    let body = request.body();
+    let is_unknown = !body.is_end_stream() && body.size_hint().exact().is_none();
+    if is_unknown && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
     }
 }
 

@@ -112,8 +112,14 @@ where
 
     async fn idle_connection(&self) -> Option<Connection<B>> {
         loop {
-            let mut found = self.take_idle()?;
-            if found.ready().await {
+            let found = self.take_idle()?;
+            if !found.is_ready() {
+                // Its task may have one thing left to do after the answer's end.
+                tokio::task::yield_now().await;
+            }
+            // What is still busy is not waited for: most often a client whose request was answered early is slow to
+            // send the rest of its body. Dropped here, the connection ends with that body.
+            if found.is_ready() {
                 return Some(found);
             }
         }
@@ -198,5 +204,120 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{HeaderValue, Method};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::upstream::Http2;
+
+    /// A request's body of unknown length.
+    enum Outgoing {
+        Text(&'static str),
+        Done,
+        /// More will come, some day.
+        Stalled,
+    }
+
+    impl Body for Outgoing {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match std::mem::replace(&mut *self, Self::Done) {
+                Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(text))))),
+                Self::Done => Poll::Ready(None),
+                Self::Stalled => {
+                    *self = Self::Stalled;
+                    Poll::Pending
+                }
+            }
+        }
+
+        fn is_end_stream(&self) -> bool {
+            matches!(self, Self::Done)
+        }
+    }
+
+    /// Answers every connection's requests as soon as their heads, or `until`, have come. Shows what came first.
+    async fn upstream(
+        until: &'static str,
+    ) -> (Pool<Outgoing>, tokio::sync::mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (seen, shown) = tokio::sync::mpsc::channel(8);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, until, seen.clone()));
+            }
+        });
+        let origin = Origin {
+            host: "127.0.0.1".to_owned(),
+            port,
+            authority: HeaderValue::from_static("upstream"),
+            base_path: String::new(),
+            tls: None,
+            http2: Http2::Never,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(5),
+        };
+        (Pool::new(Arc::new(origin)), shown)
+    }
+
+    async fn answer(
+        mut stream: TcpStream,
+        until: &'static str,
+        seen: tokio::sync::mpsc::Sender<String>,
+    ) {
+        let mut request = String::new();
+        let mut bytes = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+            request.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            if request.contains(until) {
+                seen.send(std::mem::take(&mut request)).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            }
+        }
+    }
+
+    fn request(method: Method, body: Outgoing) -> Request<Outgoing> {
+        Request::builder().method(method).uri("/x").body(body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_body_that_another_client_is_slow_to_send() {
+        let (pool, _shown) = upstream("\r\n\r\n").await;
+        let early = pool.send(request(Method::POST, Outgoing::Stalled)).await.unwrap();
+        assert!(early.body.is_end_stream());
+        let next = pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        assert_eq!(next.status, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_after_its_answer() {
+        let (pool, mut shown) = upstream("\r\n\r\n").await;
+        for _ in 0..3 {
+            pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+            shown.recv().await.unwrap();
+            assert_eq!(lock(&pool.idle).len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_body_of_a_get_is_sent() {
+        let (pool, mut shown) = upstream("0\r\n\r\n").await;
+        pool.send(request(Method::GET, Outgoing::Text("question"))).await.unwrap();
+        let seen = shown.recv().await.unwrap();
+        assert!(seen.contains("transfer-encoding: chunked") && seen.contains("question"), "{seen}");
     }
 }

@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("recipe", &["diagnosis", "secret"]),
     ("login", &["recipe", "secret"]),
     // Of `upstream` only the description of where it is, to map `Location` back.
-    ("forward", &["login", "recipe", "upstream"]),
+    ("forward", &["login", "recipe", "secret", "upstream"]),
     ("session", &["clock", "forward", "login", "recipe", "secret", "telemetry", "upstream"]),
     // Of `session` only the key: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
@@ -66,6 +66,8 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "emulator",
             "recipe",
             "secret",
+            // Where the demo's own listener is.
+            "server",
             "session",
             "settings",
             "telemetry",
