@@ -1,6 +1,6 @@
-//! What a request costs the gateway's process: user-space instructions, counted by callgrind, and CPU time, as the
-//! system accounts it. Instructions do not depend on what else the machine does; CPU time does, so several rounds tell
-//! how much.
+//! What a request costs the gateway's process: user-space instructions, counted by callgrind, and
+//! CPU time, as the system accounts it. Instructions do not depend on what else the machine does;
+//! CPU time does, so several rounds tell how much.
 //!
 //! `cargo bench --bench instructions [-- CASE...]`. Without valgrind only CPU time is told.
 
@@ -48,7 +48,8 @@ const TIMED: usize = 16_000;
 /// Rounds of CPU time.
 const ROUNDS: usize = 5;
 
-/// How long a gateway may take to start, to answer a round or to stop; callgrind makes it 50 times slower.
+/// How long a gateway may take to start, to answer a round or to stop; callgrind makes it 50 times
+/// slower.
 const STEP_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Hundredths of a second, the unit of `/proc/PID/stat` (proc(5), `sysconf(_SC_CLK_TCK)`).
@@ -231,7 +232,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it and waits until it has said where it listens; nothing when there is no such program.
+    /// Starts it and waits until it has said where it listens; nothing when there is no such
+    /// program.
     async fn start(mut command: Command) -> Option<Self> {
         let mut child = match command.spawn() {
             Ok(child) => child,

@@ -1,7 +1,8 @@
 //! The session store under many threads, and the storm after a session has died.
 //!
-//! `store` is what every request does first: it asks the broker for a session that is there. `storm` is the worst
-//! moment: a thousand requests report the same dead session at once and all want a new one, which costs one login.
+//! `store` is what every request does first: it asks the broker for a session that is there.
+//! `storm` is the worst moment: a thousand requests report the same dead session at once and all
+//! want a new one, which costs one login.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
 

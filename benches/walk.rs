@@ -1,6 +1,8 @@
-//! The request walk with a warm session, end to end on loopback: client, gateway with one core, upstream.
+//! The request walk with a warm session, end to end on loopback: client, gateway with one core,
+//! upstream.
 //!
-//! Wall time of one call at a time is mostly wake-ups between threads; `together` keeps the gateway's core busy, and
+//! Wall time of one call at a time is mostly wake-ups between threads; `together` keeps the
+//! gateway's core busy, and
 //! `direct` is the same call without a gateway.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]

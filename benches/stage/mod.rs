@@ -1,5 +1,5 @@
-//! What the benches share: an upstream that refuses whoever carries no session, the configuration of a gateway in front
-//! of it, and the calls that its clients make.
+//! What the benches share: an upstream that refuses whoever carries no session, the configuration
+//! of a gateway in front of it, and the calls that its clients make.
 
 #![allow(dead_code, reason = "each bench uses a part of the stage")]
 

@@ -103,7 +103,8 @@ fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-/// 1 KiB with the seven fields that an API's answer commonly has; `Date` and `Content-Length` come from the server.
+/// 1 KiB with the seven fields that an API's answer commonly has; `Date` and `Content-Length` come
+/// from the server.
 fn content() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(Bytes::from_static(&BODY)));
     for (name, value) in [

@@ -119,11 +119,12 @@ impl ClientKey {
         Ok(Self { id, text: SecretText::new(text.to_owned()) })
     }
 
-    /// Reads a key that a request presents: whose key it says it is, and its digest. The checksum is not looked at,
-    /// which would cost as much again: a damaged key has the digest of no client.
+    /// Reads a key that a request presents: whose key it says it is, and its digest. The checksum
+    /// is not looked at, which would cost as much again: a damaged key has the digest of no client.
     ///
     /// # Errors
-    /// [`KeyError::NotAKey`] without our prefix, [`KeyError::Damaged`] where the rest has not the form of a key.
+    /// [`KeyError::NotAKey`] without our prefix, [`KeyError::Damaged`] where the rest has not the
+    /// form of a key.
     pub fn presented(text: &str) -> Result<(&str, Digest), KeyError> {
         let rest = text.strip_prefix(KEY_PREFIX).ok_or(KeyError::NotAKey)?;
         let (id, tail) = rest.rsplit_once('_').ok_or(KeyError::Damaged)?;

@@ -77,10 +77,12 @@ impl Keyring {
 }
 
 impl Access {
-    /// Who calls; nothing in open mode. `host` is what the client asked for, `is_routed` whether a route names it.
+    /// Who calls; nothing in open mode. `host` is what the client asked for, `is_routed` whether a
+    /// route names it.
     ///
     /// # Errors
-    /// See [`Denied`]. Any value that looks like a key of ours must be a good one, wherever it stands.
+    /// See [`Denied`]. Any value that looks like a key of ours must be a good one, wherever it
+    /// stands.
     pub fn authenticate(
         &self,
         recipe: &Recipe,
@@ -132,7 +134,8 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Every value that could be a client key: bearer tokens, Basic passwords, fields for keys, the vendor's own fields.
+/// Every value that could be a client key: bearer tokens, Basic passwords, fields for keys, the
+/// vendor's own fields.
 fn presented(recipe: &Recipe, headers: &HeaderMap) -> Vec<Zeroizing<String>> {
     let mut texts = Vec::new();
     for value in headers.get_all(header::AUTHORIZATION) {

@@ -1,7 +1,7 @@
 //! The composition root: settings become rooms, rooms are started in order and stopped in order.
 //!
-//! The caller's runtime is the control side: logins, probes and logouts run on it. Each core gets a thread with a
-//! runtime of its own, its own sockets and its own upstream connections.
+//! The caller's runtime is the control side: logins, probes and logouts run on it. Each core gets a
+//! thread with a runtime of its own, its own sockets and its own upstream connections.
 
 mod build;
 mod core;
@@ -26,7 +26,8 @@ use crate::upstream;
 pub use build::{BuildError, recipe_shape};
 pub use trial::{TrialError, try_out};
 
-/// A running Doorward. Dropped without [`App::stop`], it cuts every connection off and leaves sessions open.
+/// A running Doorward. Dropped without [`App::stop`], it cuts every connection off and leaves
+/// sessions open.
 #[derive(Debug)]
 pub struct App {
     listening: Vec<Listening>,
@@ -169,8 +170,8 @@ impl App {
         &self.listening
     }
 
-    /// Stops in order: no new connections, running requests end within the drain time, sessions are logged out within
-    /// the logout time, the last events are read.
+    /// Stops in order: no new connections, running requests end within the drain time, sessions are
+    /// logged out within the logout time, the last events are read.
     pub async fn stop(self) -> LogoutReport {
         self.stop.accepting.cancel();
         let drain = self.clock.sleep(self.timeouts.drain);
@@ -194,7 +195,8 @@ impl App {
         }
         let report = self.broker.stop(self.timeouts.logout).await;
         drop(self.broker);
-        // Reports end when the last reporter is gone; a task that still holds one is not waited for.
+        // Reports end when the last reporter is gone; a task that still holds one is not waited
+        // for.
         _ = tokio::time::timeout(LAST_EVENTS, self.reading).await;
         report
     }

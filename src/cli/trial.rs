@@ -1,4 +1,5 @@
-//! `doorward try`: one login, one probe, one logout at a real upstream, with a trace that shows no secret.
+//! `doorward try`: one login, one probe, one logout at a real upstream, with a trace that shows no
+//! secret.
 
 use std::io::{self, Write};
 

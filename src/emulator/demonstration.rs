@@ -1,5 +1,6 @@
-//! What a demonstration does with each vendor's server: the requests to send, what their answers hold, and how
-//! Doorward is told of the seeded account. Everything here is public; no demonstration holds a secret.
+//! What a demonstration does with each vendor's server: the requests to send, what their answers
+//! hold, and how Doorward is told of the seeded account. Everything here is public; no
+//! demonstration holds a secret.
 
 use http::{Method, StatusCode};
 

@@ -58,8 +58,8 @@ fn read(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, Undecodable> {
     if content.len() > bytes_max { Err(Undecodable::TooLong) } else { Ok(content) }
 }
 
-/// Leaves in `Accept-Encoding` only codings that we can read, for upstreams whose answers are judged by
-/// their bodies.
+/// Leaves in `Accept-Encoding` only codings that we can read, for upstreams whose answers are
+/// judged by their bodies.
 pub fn accept_readable_only(headers: &mut HeaderMap) {
     let kept: Vec<String> = headers
         .get_all(header::ACCEPT_ENCODING)

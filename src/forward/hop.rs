@@ -15,8 +15,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Removes the fields whose names `is_removed` picks. Most messages hold none of the names in question, and looking at
-/// those that they hold is cheaper than asking for each.
+/// Removes the fields whose names `is_removed` picks. Most messages hold none of the names in
+/// question, and looking at those that they hold is cheaper than asking for each.
 pub fn remove_where(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
     let removed: Vec<HeaderName> =
         headers.keys().filter(|name| is_removed(name)).cloned().collect();
@@ -47,7 +47,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields in which clients could pretend to be somebody else, or to ask for something else than was judged.
+/// Fields in which clients could pretend to be somebody else, or to ask for something else than was
+/// judged.
 fn is_forgeable(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -77,8 +78,8 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Where the requests of one connection come from, as the fields say it that tell upstreams. Written once, not for
-/// each request.
+/// Where the requests of one connection come from, as the fields say it that tell upstreams.
+/// Written once, not for each request.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The peer's address for `X-Forwarded-For`; nothing on a Unix socket.
@@ -93,7 +94,8 @@ pub struct Origin {
 impl Origin {
     /// The peer's address, nothing on a Unix socket, and `http` or `https`.
     pub fn new(peer: Option<IpAddr>, scheme: &'static str) -> Self {
-        // An address has no character that a node identifier or a header value must not hold (RFC 7239 section 6).
+        // An address has no character that a node identifier or a header value must not hold (RFC
+        // 7239 section 6).
         let node = match peer {
             Some(IpAddr::V4(peer)) => peer.to_string(),
             Some(IpAddr::V6(peer)) => format!("\"[{peer}]\""),
@@ -112,8 +114,8 @@ impl Origin {
     }
 }
 
-/// Sets `Forwarded` (RFC 7239) and its older kin anew for a request from `origin` to the authority `host`. What the
-/// client sent under these names is dropped: nobody here is trusted to say it.
+/// Sets `Forwarded` (RFC 7239) and its older kin anew for a request from `origin` to the authority
+/// `host`. What the client sent under these names is dropped: nobody here is trusted to say it.
 pub fn set_forwarded(headers: &mut HeaderMap, origin: &Origin, host: &str) {
     remove_where(headers, is_forgeable);
     set(headers, header::FORWARDED, origin.forwarded(host));

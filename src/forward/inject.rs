@@ -119,9 +119,9 @@ impl InjectMethods {
     }
 }
 
-/// Drops what could pass for a credential from a client's request: `Authorization`, `Cookie`, what the
-/// recipe names, every field that the session itself sets, and fields with `_` in their names, which pass for
-/// others in some servers, unless the upstream is known to read them.
+/// Drops what could pass for a credential from a client's request: `Authorization`, `Cookie`, what
+/// the recipe names, every field that the session itself sets, and fields with `_` in their names,
+/// which pass for others in some servers, unless the upstream is known to read them.
 pub fn strip(recipe: &Recipe, headers: &mut HeaderMap) {
     hop::remove_where(headers, |name| {
         *name == header::AUTHORIZATION

@@ -1,4 +1,5 @@
-//! `Location` and its kin lead back to us, not around us: an upstream's own URL becomes a path of ours.
+//! `Location` and its kin lead back to us, not around us: an upstream's own URL becomes a path of
+//! ours.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -6,7 +7,8 @@ use crate::upstream::Origin;
 
 const FIELDS: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
 
-/// Maps URLs of the upstream in an answer back to paths at this gateway. Other URLs stay as they are.
+/// Maps URLs of the upstream in an answer back to paths at this gateway. Other URLs stay as they
+/// are.
 pub fn map_back(headers: &mut HeaderMap, origin: &Origin, prefix: &str) {
     for name in FIELDS {
         let mapped = headers

@@ -1,5 +1,5 @@
-//! Pure rules on messages that pass through, without I/O: what is hop-by-hop, what a session adds, what
-//! an answer says of the session, and the body that can be sent a second time.
+//! Pure rules on messages that pass through, without I/O: what is hop-by-hop, what a session adds,
+//! what an answer says of the session, and the body that can be sent a second time.
 
 pub mod coding;
 pub mod hop;

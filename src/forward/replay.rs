@@ -1,8 +1,8 @@
 //! A request body that can be sent a second time: what passes is kept up to a bound.
 //!
-//! The first sending streams from the client and keeps what it saw. A second sending begins with what was
-//! kept and goes on with what the client still has to send; from that moment the first one fails, so no
-//! byte is taken by both.
+//! The first sending streams from the client and keeps what it saw. A second sending begins with
+//! what was kept and goes on with what the client still has to send; from that moment the first one
+//! fails, so no byte is taken by both.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,8 @@ pub struct Sending<B> {
 #[derive(Debug)]
 struct Kept<B> {
     source: B,
-    /// A copy: a chunk of the client's would keep the whole buffer that it was read into, 8 KiB for a single byte.
+    /// A copy: a chunk of the client's would keep the whole buffer that it was read into, 8 KiB for
+    /// a single byte.
     bytes: Vec<u8>,
     bytes_max: usize,
     /// The bound was passed: what was kept is gone.
@@ -81,8 +82,8 @@ where
         }))))
     }
 
-    /// The body, from its beginning; nothing when more has passed than is kept. A sending from before fails from now on,
-    /// so that it takes nothing more from the client.
+    /// The body, from its beginning; nothing when more has passed than is kept. A sending from
+    /// before fails from now on, so that it takes nothing more from the client.
     pub fn send(&self) -> Option<Sending<B>> {
         let Some(shared) = &self.0 else {
             return Some(Sending { kept: None, number: 0, position: 0, left: Some(0) });
@@ -107,7 +108,8 @@ where
     }
 }
 
-/// The lock is held for one poll only and nothing in it panics; a poisoned value is as good as another.
+/// The lock is held for one poll only and nothing in it panics; a poisoned value is as good as
+/// another.
 fn lock<B>(kept: &Mutex<Kept<B>>) -> MutexGuard<'_, Kept<B>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,8 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Joins the upstream's base path, the client's path and its query less `strip` (names in lower case) plus
+/// Joins the upstream's base path, the client's path and its query less `strip` (names in lower
+/// case) plus
 /// `add` (encoded pairs).
 pub fn rewrite<'a>(
     base: &str,

@@ -1,5 +1,6 @@
-//! Our entry in `Via` (RFC 9110 section 7.6.3): the protocol that a message came by, and a pseudonym that no other
-//! process has, so that a request that comes back is told from one that another Doorward sent.
+//! Our entry in `Via` (RFC 9110 section 7.6.3): the protocol that a message came by, and a
+//! pseudonym that no other process has, so that a request that comes back is told from one that
+//! another Doorward sent.
 
 use http::{HeaderMap, HeaderValue, Version, header};
 

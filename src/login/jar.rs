@@ -27,8 +27,8 @@ struct Entry {
 }
 
 impl Jar {
-    /// An empty jar for an upstream whose URL has the path `base_path`: empty, or `/x` without a slash at the end.
-    /// All other paths are below it.
+    /// An empty jar for an upstream whose URL has the path `base_path`: empty, or `/x` without a
+    /// slash at the end. All other paths are below it.
     pub fn new(base_path: &str) -> Self {
         Self { base_path: base_path.to_owned(), entries: Vec::new() }
     }

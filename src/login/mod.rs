@@ -1,5 +1,6 @@
-//! Runs the steps of a recipe, without I/O: recipe and credentials go in, requests come out; answers go
-//! in, session material or a typed refusal comes out. Whoever owns the network drives it.
+//! Runs the steps of a recipe, without I/O: recipe and credentials go in, requests come out;
+//! answers go in, session material or a typed refusal comes out. Whoever owns the network drives
+//! it.
 
 mod extract;
 mod jar;
@@ -50,7 +51,8 @@ pub enum Next {
     Refused(Refusal),
 }
 
-/// An answer to a step: the body decoded and bounded by whoever read it. `Debug` shows no value of it.
+/// An answer to a step: the body decoded and bounded by whoever read it. `Debug` shows no value of
+/// it.
 pub struct StepAnswer {
     /// The status code.
     pub status: StatusCode,
@@ -85,7 +87,8 @@ pub enum Because {
 }
 
 impl Attempt {
-    /// Prepares a login with the fields of an account, at an upstream whose URL has the path `base_path`.
+    /// Prepares a login with the fields of an account, at an upstream whose URL has the path
+    /// `base_path`.
     pub fn new(recipe: Arc<Recipe>, account: Values, base_path: &str) -> Self {
         Self { recipe, values: account, jar: Jar::new(base_path), step: 0 }
     }
@@ -177,7 +180,8 @@ impl Attempt {
             .expires
             .as_ref()
             .and_then(|(name, unit)| extract::expiry(self.values.text(name), *unit, now))
-            // A session that ended before it began: the clocks differ. Its answers will tell when it is dead.
+            // A session that ended before it began: the clocks differ. Its answers will tell when
+            // it is dead.
             .filter(|end| *end > now);
         let longest = rules.max_age.and_then(|age| now.checked_add(age));
         let cookies = match rules.cookies {
@@ -227,7 +231,8 @@ mod tests {
 
     use super::*;
 
-    /// What a built-in recipe makes of a login whose answers are these; those before the last must be good.
+    /// What a built-in recipe makes of a login whose answers are these; those before the last must
+    /// be good.
     fn refused(recipe: &str, answers: &[(u16, &str)]) -> Option<RefusalClass> {
         let recipe =
             Recipe::load(&crate::recipe::built_in(recipe).unwrap(), &BTreeMap::new()).unwrap();

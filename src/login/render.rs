@@ -1,5 +1,5 @@
-//! Renders steps into requests. Each value is escaped for the place it goes to: JSON strings, form and
-//! query values, header fields.
+//! Renders steps into requests. Each value is escaped for the place it goes to: JSON strings, form
+//! and query values, header fields.
 
 use std::fmt;
 use std::time::SystemTime;

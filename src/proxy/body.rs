@@ -1,4 +1,5 @@
-//! The body of an answer to a client. While it lives the session it came by is held and the request is not over.
+//! The body of an answer to a client. While it lives the session it came by is held and the request
+//! is not over.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

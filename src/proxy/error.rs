@@ -1,5 +1,5 @@
-//! Everything that Doorward answers in its own name: one closed list, with status, code and the words that clients
-//! read. Nothing in it names an address, an account or an inner cause.
+//! Everything that Doorward answers in its own name: one closed list, with status, code and the
+//! words that clients read. Nothing in it names an address, an account or an inner cause.
 
 use std::time::Duration;
 

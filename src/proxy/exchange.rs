@@ -1,4 +1,5 @@
-//! The walk: one request, straight through. The only way back is the second sending, and its bound is a constant.
+//! The walk: one request, straight through. The only way back is the second sending, and its bound
+//! is a constant.
 
 use std::sync::Arc;
 
@@ -115,7 +116,8 @@ pub(super) struct Forwarded<'a> {
     pub(super) reading: &'a Reading,
 }
 
-/// Reads the request as the upstream does. What has two readings is refused wherever a rule could be missed.
+/// Reads the request as the upstream does. What has two readings is refused wherever a rule could
+/// be missed.
 fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<Reading, Problem> {
     if recipe.has_path_rules()
         && let Some(ambiguity) = call.canonical.ambiguity(recipe.spelling.encoded_slash)
@@ -172,7 +174,8 @@ async fn send(
             Verdict::Alive | Verdict::NeedsBody => return Ok((answer, session)),
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
             Verdict::Expired(_) if sendings == SENDINGS_MAX => {
-                // A new session, and dead already? That says more of the request than of the session.
+                // A new session, and dead already? That says more of the request than of the
+                // session.
                 session.session.contradict(clock.now());
                 record.reason = "expired_twice";
                 return Ok((answer, session));
@@ -190,7 +193,8 @@ async fn send(
             }
         };
         broker.expire(&session.session);
-        // The first sending ends here: it takes nothing more from the client while the login is awaited.
+        // The first sending ends here: it takes nothing more from the client while the login is
+        // awaited.
         let again = match not_replayable(core, policy, &prepared.method, sendings) {
             Some(why) => Err(why),
             None => replay.send().ok_or("body-too-large"),
@@ -229,7 +233,8 @@ fn not_replayable(
     }
 }
 
-/// Makes the upstream's answer the client's: nothing of the connection and nothing of the session is left in it.
+/// Makes the upstream's answer the client's: nothing of the connection and nothing of the session
+/// is left in it.
 async fn finish(
     shared: &Shared,
     to: &Forwarded<'_>,
@@ -239,7 +244,8 @@ async fn finish(
     deadline: Moment,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
-    // A tunnel that nobody asked for (RFC 9110 section 7.8), or two ways to tell the end (RFC 9112 section 6.3).
+    // A tunnel that nobody asked for (RFC 9110 section 7.8), or two ways to tell the end (RFC 9112
+    // section 6.3).
     let two_ends = answer.headers.contains_key(header::TRANSFER_ENCODING)
         && answer.headers.contains_key(header::CONTENT_LENGTH);
     if answer.status.is_informational() || two_ends {

@@ -46,7 +46,8 @@ impl Looked {
         Self { status, version, headers, seen: Bytes::new(), extent, rest: body }
     }
 
-    /// Judges the answer, with a look at up to `bytes_max` bytes of its body where the recipe asks for one.
+    /// Judges the answer, with a look at up to `bytes_max` bytes of its body where the recipe asks
+    /// for one.
     pub(super) async fn judge(
         &mut self,
         recipe: &Recipe,

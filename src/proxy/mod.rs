@@ -1,4 +1,5 @@
-//! One request: [`exchange`] is the walk, read it first. [`error`] and [`reply`] are the one table of typed answers.
+//! One request: [`exchange`] is the walk, read it first. [`error`] and [`reply`] are the one table
+//! of typed answers.
 
 pub mod body;
 pub mod error;
@@ -77,7 +78,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The peer's address, nothing on a Unix socket; `http` or `https`; and who may call at this listener.
+    /// The peer's address, nothing on a Unix socket; `http` or `https`; and who may call at this
+    /// listener.
     pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access) -> Self {
         Self { origin: Origin::new(address, scheme), access }
     }

@@ -1,5 +1,5 @@
-//! Step 0 of the walk: what the client asks for, or why it cannot be understood. What is ambiguous is refused here,
-//! before anything is decided on it.
+//! Step 0 of the walk: what the client asks for, or why it cannot be understood. What is ambiguous
+//! is refused here, before anything is decided on it.
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -59,8 +59,8 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Names with `_` pass for names with `-` in some servers: refused where they could decide something, dropped later
-/// where the upstream does not read them.
+/// Names with `_` pass for names with `-` in some servers: refused where they could decide
+/// something, dropped later where the upstream does not read them.
 fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
     const DECISIVE: [&str; 5] =
         ["transfer-encoding", "content-length", "host", "authorization", "cookie"];
@@ -72,7 +72,8 @@ fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The authority: from the target where it has one (RFC 9112 section 3.2.2), else from the one `Host`.
+/// The authority: from the target where it has one (RFC 9112 section 3.2.2), else from the one
+/// `Host`.
 fn host(head: &Parts) -> Result<String, Problem> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let field = match (hosts.next(), hosts.next()) {

@@ -1,4 +1,5 @@
-//! Step 6 of the walk: the client's request becomes one that can be sent to the upstream, up to the session.
+//! Step 6 of the walk: the client's request becomes one that can be sent to the upstream, up to the
+//! session.
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -61,7 +62,8 @@ pub(super) fn upstream_path<'a>(call: &'a Call, route: &Route) -> &'a str {
     if !route.strip_prefix {
         return call.target.path();
     }
-    // The prefix was matched on the canonical copy; as many segments are cut from the client's own bytes.
+    // The prefix was matched on the canonical copy; as many segments are cut from the client's own
+    // bytes.
     let mut rest = call.target.path();
     let mut left = route.prefix.matches('/').count();
     while left > 0
@@ -103,7 +105,8 @@ impl Prepared<'_> {
             return Ok(Uri::from(self.target.clone()));
         }
         let target = target::rewrite(base_path, self.path, self.target.query(), strip, add);
-        // The client's target was a URI, and parts of one joined in order are one again, unless it is too long now.
+        // The client's target was a URI, and parts of one joined in order are one again, unless it
+        // is too long now.
         Uri::try_from(target).map_err(|_| Problem::BadRequest("the request target is too long"))
     }
 }

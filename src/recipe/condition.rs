@@ -1,5 +1,5 @@
-//! Conditions over answers, decided as early as possible: many are settled by the head alone, and only
-//! those that are not make Doorward look at a bounded piece of the body.
+//! Conditions over answers, decided as early as possible: many are settled by the head alone, and
+//! only those that are not make Doorward look at a bounded piece of the body.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -60,8 +60,8 @@ pub struct Answer<'a> {
     pub body: Option<&'a Body>,
 }
 
-/// The decoded body of an answer, or as much of it as the bound allows. `Debug` shows its length only: answers hold
-/// tokens.
+/// The decoded body of an answer, or as much of it as the bound allows. `Debug` shows its length
+/// only: answers hold tokens.
 pub struct Body {
     bytes: Vec<u8>,
     json: OnceCell<Option<Value>>,

@@ -1,7 +1,8 @@
 //! Recipes: the declarative description of an upstream's session life. Pure: no I/O.
 //!
-//! [`written`] is what an author writes, [`Recipe`] what the loader makes of it. Login, forward, shield,
-//! route and session read it. A vendor's need becomes a general element here, never code elsewhere.
+//! [`written`] is what an author writes, [`Recipe`] what the loader makes of it. Login, forward,
+//! shield, route and session read it. A vendor's need becomes a general element here, never code
+//! elsewhere.
 
 pub mod condition;
 mod load;

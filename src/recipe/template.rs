@@ -1,8 +1,8 @@
 //! Templates: text with `{{value | filter}}` in it.
 //!
-//! Parameters of the upstream are filled in when a recipe is loaded; account fields, taken values and
-//! the clock when a template is rendered. Escaping belongs to the place that a value goes to (JSON,
-//! form, query, header), so rendering itself never escapes.
+//! Parameters of the upstream are filled in when a recipe is loaded; account fields, taken values
+//! and the clock when a template is rendered. Escaping belongs to the place that a value goes to
+//! (JSON, form, query, header), so rendering itself never escapes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -41,7 +41,8 @@ enum Filter {
     Rfc3339,
 }
 
-/// The values that a template is rendered with. Everything that an account or a login gave is a secret.
+/// The values that a template is rendered with. Everything that an account or a login gave is a
+/// secret.
 #[derive(Clone, Debug, Default)]
 pub struct Values(BTreeMap<String, SecretText>);
 

@@ -1,5 +1,5 @@
-//! The canonical copy of a path: decoded once, without empty segments and path parameters, with a note of
-//! everything that could be read in more than one way.
+//! The canonical copy of a path: decoded once, without empty segments and path parameters, with a
+//! note of everything that could be read in more than one way.
 
 use percent_encoding::percent_decode_str;
 
@@ -32,8 +32,8 @@ pub enum Ambiguity {
     /// `%` without two hex digits, or bytes that are no UTF-8 (overlong forms among them).
     #[error("an escape that cannot be decoded")]
     Escape,
-    /// A letter, a digit or a dot that was escaped twice, for which there is no honest reason: an upstream that
-    /// decodes twice would read another path.
+    /// A letter, a digit or a dot that was escaped twice, for which there is no honest reason: an
+    /// upstream that decodes twice would read another path.
     #[error("a plain character that is escaped twice")]
     DoubleEscape,
     /// A segment of path parameters only: `;x`. Some servers see an empty segment, others one more.

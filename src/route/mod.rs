@@ -1,5 +1,5 @@
-//! Where a request goes: host and longest path prefix lead to a route. Decided on a canonical copy of the path;
-//! the client's own bytes travel on. Pure: no I/O.
+//! Where a request goes: host and longest path prefix lead to a route. Decided on a canonical copy
+//! of the path; the client's own bytes travel on. Pure: no I/O.
 
 mod canonical;
 mod reading;

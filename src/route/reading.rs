@@ -1,5 +1,5 @@
-//! How an upstream reads a request: the method and path that rules are decided on, after the other spellings
-//! that its recipe names.
+//! How an upstream reads a request: the method and path that rules are decided on, after the other
+//! spellings that its recipe names.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -23,8 +23,8 @@ pub enum Unreadable {
     /// The parameter that names the real method or path is there twice.
     #[error("a parameter that decides the request is there twice")]
     Twice,
-    /// The name or the value of a parameter that decides the request has an escape that cannot be decoded; some
-    /// servers decode more than RFC 3986 knows (`%u005F`).
+    /// The name or the value of a parameter that decides the request has an escape that cannot be
+    /// decoded; some servers decode more than RFC 3986 knows (`%u005F`).
     #[error("a parameter that could decide the request holds an escape that cannot be decoded")]
     Escape,
     /// The parameter that names the real path holds a query of its own.
@@ -39,7 +39,8 @@ pub enum Unreadable {
 }
 
 impl Reading {
-    /// Reads a request with canonical `path` (below the upstream's URL) and the query as it was sent.
+    /// Reads a request with canonical `path` (below the upstream's URL) and the query as it was
+    /// sent.
     ///
     /// # Errors
     /// When there is more than one reading.
@@ -79,7 +80,8 @@ impl Reading {
     }
 }
 
-/// Most servers' routers read `/a/` as `/a`. Where one does not, it has nothing at `/a/` to be missed.
+/// Most servers' routers read `/a/` as `/a`. Where one does not, it has nothing at `/a/` to be
+/// missed.
 fn without_slash_at_the_end(path: &str) -> &str {
     match path.trim_end_matches('/') {
         "" => "/",

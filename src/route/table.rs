@@ -51,8 +51,8 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a host can only mean this machine: a loopback address, `localhost` or a name below it (RFC 6761
-/// section 6.3).
+/// Whether a host can only mean this machine: a loopback address, `localhost` or a name below it
+/// (RFC 6761 section 6.3).
 pub fn is_loopback_name(host: &str) -> bool {
     let host = without_port(host).trim_end_matches('.');
     let address = host.trim_start_matches('[').trim_end_matches(']');

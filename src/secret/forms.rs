@@ -1,4 +1,5 @@
-//! The forms that a secret takes on its way through other people's programs, so that each can be looked for.
+//! The forms that a secret takes on its way through other people's programs, so that each can be
+//! looked for.
 
 use data_encoding::{BASE64, BASE64URL};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,8 +13,9 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 const BASE64_PLACES: usize = 3;
 
 impl SecretText {
-    /// The secret as it is, and as JSON, percent and base64 write it, each form once. Inside a longer base64 text the
-    /// characters that also hold a neighbour's bits are not part of the form.
+    /// The secret as it is, and as JSON, percent and base64 write it, each form once. Inside a
+    /// longer base64 text the characters that also hold a neighbour's bits are not part of the
+    /// form.
     pub fn forms(&self) -> Vec<SecretText> {
         let secret = self.expose();
         let percent = utf8_percent_encode(secret, UNRESERVED).to_string();

@@ -23,8 +23,8 @@ use crate::proxy::body::ReplyBody;
 use crate::proxy::exchange::exchange;
 use crate::proxy::{Core, Peer};
 
-/// Serves one connection. It ends when the client leaves, errs or idles too long, or after its running requests when
-/// the server stops accepting.
+/// Serves one connection. It ends when the client leaves, errs or idles too long, or after its
+/// running requests when the server stops accepting.
 pub(super) async fn serve(
     stream: Stream,
     tls: Option<TlsAcceptor>,
@@ -41,7 +41,8 @@ pub(super) async fn serve(
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 client.converse(stream, http2, stop).await;
             }
-            // A scan, a client that does not trust us, or one that idles: nothing an operator must act on.
+            // A scan, a client that does not trust us, or one that idles: nothing an operator must
+            // act on.
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         },

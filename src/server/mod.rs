@@ -18,7 +18,8 @@ use crate::proxy::{Core, Peer};
 pub use socket::{Address, Bound, Socket, Unregistered, bind};
 pub use tls::{TlsError, server as tls_server};
 
-/// After an accept that failed for want of descriptors, this long until the next: trying at once would only burn CPU.
+/// After an accept that failed for want of descriptors, this long until the next: trying at once
+/// would only burn CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of connections.
@@ -32,7 +33,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// The most connections at a time, on one core.
     pub connections_max: usize,
-    /// How long a TLS handshake may take, and the head of a request from its first byte to its last.
+    /// How long a TLS handshake may take, and the head of a request from its first byte to its
+    /// last.
     pub head_timeout: Duration,
     /// How long a connection waits for its next request.
     pub idle_timeout: Duration,
@@ -56,8 +58,8 @@ pub struct Stop {
     pub everything: CancellationToken,
 }
 
-/// Serves one socket on this core until told to stop, and until its connections are done. The task must run on the
-/// core's own runtime.
+/// Serves one socket on this core until told to stop, and until its connections are done. The task
+/// must run on the core's own runtime.
 pub async fn serve(
     socket: Socket,
     listener: Listener,

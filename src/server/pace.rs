@@ -1,6 +1,7 @@
-//! The pace that a client must keep: a head must be complete in time, and a connection without a request may not
-//! stay for ever. hyper's own timer would be set anew for each request and covers only one of the two; this one is
-//! set when it has run out, and then looks at what has happened since.
+//! The pace that a client must keep: a head must be complete in time, and a connection without a
+//! request may not stay for ever. hyper's own timer would be set anew for each request and covers
+//! only one of the two; this one is set when it has run out, and then looks at what has happened
+//! since.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,5 @@
-//! Sockets that clients connect to: one for each core and address, so that no core waits for another.
+//! Sockets that clients connect to: one for each core and address, so that no core waits for
+//! another.
 
 use std::fmt;
 use std::io;
@@ -67,7 +68,8 @@ pub enum Stream {
 /// Binds `cores` sockets to one address.
 ///
 /// # Errors
-/// When the address is taken or not allowed. A Unix socket that nobody listens at any more is replaced.
+/// When the address is taken or not allowed. A Unix socket that nobody listens at any more is
+/// replaced.
 pub fn bind(address: &Address, cores: usize) -> io::Result<Bound> {
     match address {
         Address::Tcp(address) => {
@@ -94,8 +96,8 @@ pub fn bind(address: &Address, cores: usize) -> io::Result<Bound> {
     }
 }
 
-/// Our own sockets share their port, and would with those of another process, which then answered a part of the
-/// connections. A socket that shares nothing finds out.
+/// Our own sockets share their port, and would with those of another process, which then answered a
+/// part of the connections. A socket that shares nothing finds out.
 fn refuse_taken(address: SocketAddr) -> io::Result<()> {
     socket(address)?.bind(&address.into())
 }

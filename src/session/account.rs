@@ -1,7 +1,7 @@
 //! The lock-out guard: whether an account may log in, and what a refused login does to that.
 //!
-//! The state is one enum; the budget beside it only ever shrinks by attempts and grows by a success or by the
-//! recipe's window.
+//! The state is one enum; the budget beside it only ever shrinks by attempts and grows by a success
+//! or by the recipe's window.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(30);
 /// No upstream holds an account back for longer than this by its own word.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// Refused secrets that one guard remembers: more than accounts that share a login name, or changes of one secret.
+/// Refused secrets that one guard remembers: more than accounts that share a login name, or changes
+/// of one secret.
 const REFUSED_MAX: usize = 64;
 
 /// Whether an account may log in.
@@ -50,8 +51,8 @@ pub enum State {
 #[derive(Debug)]
 pub struct Guard {
     state: State,
-    /// Every secret that was refused. Accounts can share a login name, and what one of them does later must not bring
-    /// the refused secret of another back.
+    /// Every secret that was refused. Accounts can share a login name, and what one of them does
+    /// later must not bring the refused secret of another back.
     refused: Vec<(Fingerprint, Option<RefusalClass>)>,
     budget: Budget,
     attempts_left: u32,

@@ -104,8 +104,8 @@ impl Broker {
         SessionKey { upstream, account, fingerprint, scope: Scope::Shared }
     }
 
-    /// A session that is not known to be dead: the one there is, or that of the login under way, or that of a
-    /// new login. Cancel safe: a login goes on without its callers.
+    /// A session that is not known to be dead: the one there is, or that of the login under way, or
+    /// that of a new login. Cancel safe: a login goes on without its callers.
     ///
     /// # Errors
     /// See [`Unavailable`]. At `deadline` the wait ends, the login does not.
@@ -132,8 +132,8 @@ impl Broker {
         }
     }
 
-    /// Reports that the upstream called `session` dead. A report about any but the current generation changes
-    /// nothing: a late answer never ends a newer session.
+    /// Reports that the upstream called `session` dead. A report about any but the current
+    /// generation changes nothing: a late answer never ends a newer session.
     pub fn expire(&self, session: &Session) {
         let inner = &self.0;
         let guarded = inner.without != Some(Mechanism::GenerationGuard);
@@ -163,7 +163,8 @@ impl Broker {
         self.0.without == Some(mechanism)
     }
 
-    /// Begins no login any more, waits for those under way, and logs out every session within `within`.
+    /// Begins no login any more, waits for those under way, and logs out every session within
+    /// `within`.
     pub async fn stop(&self, within: Duration) -> LogoutReport {
         retire::stop(&self.0, within).await
     }
@@ -202,7 +203,8 @@ impl Inner {
         (self.upstream(key.upstream), self.account(key.upstream, key.account))
     }
 
-    /// Runs `act` on the guard of a key's account. Nothing in a guard panics, so a poisoned one is whole.
+    /// Runs `act` on the guard of a key's account. Nothing in a guard panics, so a poisoned one is
+    /// whole.
     pub(super) fn with_guard<T>(&self, key: &SessionKey, act: impl FnOnce(&mut Guard) -> T) -> T {
         act(&mut self.guard(key).lock().unwrap_or_else(PoisonError::into_inner))
     }

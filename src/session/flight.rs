@@ -1,5 +1,5 @@
-//! One login, in a task of its own on the control side: no client can cancel it, all who need its session wait
-//! for the same outcome, and its requests are never blindly repeated.
+//! One login, in a task of its own on the control side: no client can cancel it, all who need its
+//! session wait for the same outcome, and its requests are never blindly repeated.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -157,7 +157,8 @@ async fn log_in(inner: &Inner, key: SessionKey, sent: &mut bool) -> Result<Mater
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110 section 10.2.3); its date form is left to the recipe's own pause.
+/// `Retry-After` in seconds (RFC 9110 section 10.2.3); its date form is left to the recipe's own
+/// pause.
 fn seconds(headers: &HeaderMap) -> Option<Duration> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

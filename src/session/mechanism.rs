@@ -1,5 +1,5 @@
-//! The mechanisms that keep sessions safe, by name: a test that claims to notice one switches it off and must
-//! then fail.
+//! The mechanisms that keep sessions safe, by name: a test that claims to notice one switches it
+//! off and must then fail.
 
 /// A mechanism that can be switched off to prove that its test notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

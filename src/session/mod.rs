@@ -1,5 +1,5 @@
-//! The life of upstream sessions. The walk asks the [`Broker`] for a session and tells it when one was found
-//! dead; everything else happens here, on the control side.
+//! The life of upstream sessions. The walk asks the [`Broker`] for a session and tells it when one
+//! was found dead; everything else happens here, on the control side.
 
 pub mod account;
 mod broker;
@@ -45,7 +45,8 @@ pub enum Scope {
     Shared,
 }
 
-/// Everything that tells one session from another. Two requests share a session only if all of it is equal.
+/// Everything that tells one session from another. Two requests share a session only if all of it
+/// is equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {
     /// The upstream, and with it its recipe's parameters (region, vault).
@@ -81,7 +82,8 @@ pub struct Session {
     probed: Mutex<probe::Probed>,
     /// Values that must not leave.
     guarded: Vec<SecretText>,
-    /// When it was called dead by the answer to its very first request: the upstream may say so of any session.
+    /// When it was called dead by the answer to its very first request: the upstream may say so of
+    /// any session.
     contradicted: OnceLock<Moment>,
 }
 
@@ -94,12 +96,14 @@ impl Session {
         self.users.token()
     }
 
-    /// Token, cookie and password values that are long enough to be searched for: they must not leave.
+    /// Token, cookie and password values that are long enough to be searched for: they must not
+    /// leave.
     pub fn guarded(&self) -> &[SecretText] {
         &self.guarded
     }
 
-    /// Notes that a request that was sent again on this session was answered as if it were dead, too.
+    /// Notes that a request that was sent again on this session was answered as if it were dead,
+    /// too.
     pub fn contradict(&self, now: Moment) {
         self.contradicted.get_or_init(|| now);
     }

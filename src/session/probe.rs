@@ -1,5 +1,6 @@
-//! Asks "who am I" when an answer is ambiguous: one question for everybody who wants to know, and its answer is
-//! kept for a while, so that a forbidden request costs no login and a thousand of them cost one probe.
+//! Asks "who am I" when an answer is ambiguous: one question for everybody who wants to know, and
+//! its answer is kept for a while, so that a forbidden request costs no login and a thousand of
+//! them cost one probe.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,11 +18,12 @@ use crate::telemetry::Event;
 /// How long a session that was found alive is not asked about again over an ambiguous answer.
 const ALIVE_KEPT: Duration = Duration::from_secs(30);
 
-/// The same over an answer that calls it dead: should it have died meanwhile, no client sees that for longer.
+/// The same over an answer that calls it dead: should it have died meanwhile, no client sees that
+/// for longer.
 const ALIVE_KEPT_AGAINST_VERDICT: Duration = Duration::from_secs(1);
 
-/// Without a probe, how long a contradicted session is believed in. It bounds the logins that an endpoint costs
-/// which calls every session dead.
+/// Without a probe, how long a contradicted session is believed in. It bounds the logins that an
+/// endpoint costs which calls every session dead.
 const CONTRADICTION_KEPT: Duration = Duration::from_secs(60);
 
 /// Why the probe is asked.
@@ -69,7 +71,8 @@ pub(super) async fn probe(inner: &Arc<Inner>, session: &Arc<Session>, doubt: Dou
     }
 }
 
-/// Nobody can be asked: the verdict counts again after a while, lest a dead session is kept for ever.
+/// Nobody can be asked: the verdict counts again after a while, lest a dead session is kept for
+/// ever.
 fn without_probe(inner: &Inner, session: &Session) -> Aliveness {
     match session.contradicted.get() {
         Some(at) if inner.clock.now().saturating_since(*at) >= CONTRADICTION_KEPT => {

@@ -1,4 +1,5 @@
-//! The end of sessions: a replaced one is logged out after its last request, all of them when Doorward stops.
+//! The end of sessions: a replaced one is logged out after its last request, all of them when
+//! Doorward stops.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +35,8 @@ impl Tally {
     }
 }
 
-/// Logs a replaced session out as soon as no request carries it, at the latest after the drain time.
+/// Logs a replaced session out as soon as no request carries it, at the latest after the drain
+/// time.
 pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) {
     let inner = Arc::clone(inner);
     let control = inner.control.clone();
@@ -61,7 +63,8 @@ pub(super) async fn stop(inner: &Arc<Inner>, within: Duration) -> LogoutReport {
         let task = inner.clone();
         inner.tasks.spawn_on(async move { close(&task, &session).await }, &inner.control);
     }
-    // A login that lands from now on finds its flight forgotten, and its session is retired by a task of its own.
+    // A login that lands from now on finds its flight forgotten, and its session is retired by a
+    // task of its own.
     tokio::select! {
         () = inner.tasks.wait() => {}
         () = inner.clock.sleep_until(deadline) => {}

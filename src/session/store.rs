@@ -1,5 +1,5 @@
-//! The sessions of all accounts in one concurrent map. Nothing here waits: no guard of the map can live across
-//! an await, because there is none.
+//! The sessions of all accounts in one concurrent map. Nothing here waits: no guard of the map can
+//! live across an await, because there is none.
 
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ impl Store {
         }
     }
 
-    /// The session of `key`, or the login under way, or a new login that `begin` starts. Of any number of
-    /// callers at once, one begins.
+    /// The session of `key`, or the login under way, or a new login that `begin` starts. Of any
+    /// number of callers at once, one begins.
     pub(super) fn join(
         &self,
         key: SessionKey,
@@ -80,8 +80,8 @@ impl Store {
         }
     }
 
-    /// Begins the renewal of a session that is still alive; nothing when it is not the current one or is
-    /// being renewed already.
+    /// Begins the renewal of a session that is still alive; nothing when it is not the current one
+    /// or is being renewed already.
     pub(super) fn renew(
         &self,
         key: SessionKey,
@@ -117,8 +117,9 @@ impl Store {
         }
     }
 
-    /// Ends the flight of `generation` with a session or without one. Returns the session that nobody will use any
-    /// more: the one that was replaced, or the new one, if the store has forgotten its flight.
+    /// Ends the flight of `generation` with a session or without one. Returns the session that
+    /// nobody will use any more: the one that was replaced, or the new one, if the store has
+    /// forgotten its flight.
     pub(super) fn land(
         &self,
         key: SessionKey,

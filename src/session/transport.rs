@@ -1,5 +1,5 @@
-//! How the control side talks to upstreams: one bounded, decoded answer for each request of a login, a probe
-//! or a logout.
+//! How the control side talks to upstreams: one bounded, decoded answer for each request of a
+//! login, a probe or a logout.
 
 use bytes::Bytes;
 use http::{Request, Uri};
@@ -24,7 +24,8 @@ pub struct Exchange<'a> {
 /// An exchange without an answer that can be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The request's target is none: a space in a parameter, or a value that is too long. Nothing was sent.
+    /// The request's target is none: a space in a parameter, or a value that is too long. Nothing
+    /// was sent.
     #[error("the path of the recipe's step makes no target")]
     Target,
     /// No answer.

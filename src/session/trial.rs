@@ -1,4 +1,5 @@
-//! A login tried out: login, probe, logout, once each, every step told. Values are told by length and fingerprint only.
+//! A login tried out: login, probe, logout, once each, every step told. Values are told by length
+//! and fingerprint only.
 
 use std::sync::Arc;
 use std::time::Duration;

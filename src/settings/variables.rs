@@ -1,4 +1,5 @@
-//! The environment as a layer: `DOORWARD_LIMITS__CONNECTIONS_MAX=5` is `limits.connections_max = 5`.
+//! The environment as a layer: `DOORWARD_LIMITS__CONNECTIONS_MAX=5` is `limits.connections_max =
+//! 5`.
 
 use std::sync::LazyLock;
 

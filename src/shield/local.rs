@@ -1,5 +1,5 @@
-//! Answers that Doorward gives in the upstream's place, from the recipe. They hold nothing of a session: the loader
-//! lets no such value into them.
+//! Answers that Doorward gives in the upstream's place, from the recipe. They hold nothing of a
+//! session: the loader lets no such value into them.
 
 use std::time::SystemTime;
 

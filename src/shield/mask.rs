@@ -16,8 +16,8 @@ pub enum MaskError {
     NotJson,
 }
 
-/// Replaces what stands at `pointers`, and every string that holds one of `secrets`, by `placeholder`. The order of
-/// members stays.
+/// Replaces what stands at `pointers`, and every string that holds one of `secrets`, by
+/// `placeholder`. The order of members stays.
 ///
 /// # Errors
 /// When the body is no JSON. Whoever knows that it is an error page may pass it on, unless it is

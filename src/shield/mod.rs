@@ -1,5 +1,5 @@
-//! Nothing of a session leaves: endpoints that are answered here or closed, values that are replaced in answers.
-//! Pure: no I/O.
+//! Nothing of a session leaves: endpoints that are answered here or closed, values that are
+//! replaced in answers. Pure: no I/O.
 
 mod local;
 mod mask;
@@ -29,7 +29,8 @@ pub fn mask_headers(headers: &mut HeaderMap, secrets: &[SecretText], placeholder
     for value in headers.values_mut() {
         let holds = |secret: &SecretText| contains(value.as_bytes(), secret.expose().as_bytes());
         if secrets.iter().any(holds) {
-            // A placeholder is checked text; should it still be none, nothing is better than the secret.
+            // A placeholder is checked text; should it still be none, nothing is better than the
+            // secret.
             *value = placeholder.parse().unwrap_or(http::HeaderValue::from_static(""));
         }
     }
@@ -37,7 +38,8 @@ pub fn mask_headers(headers: &mut HeaderMap, secrets: &[SecretText], placeholder
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
     let Some(first) = part.first() else { return false };
-    // Windows are compared by a call of `memcmp`; a look at the first byte saves nearly all of them.
+    // Windows are compared by a call of `memcmp`; a look at the first byte saves nearly all of
+    // them.
     text.windows(part.len()).any(|window| window.first() == Some(first) && window == part)
 }
 

@@ -20,7 +20,8 @@ pub enum Format {
 pub struct Log;
 
 impl Log {
-    /// Sends log lines of `level` and above to standard error. Only the first call of a process counts.
+    /// Sends log lines of `level` and above to standard error. Only the first call of a process
+    /// counts.
     pub fn install(format: Format, level: &str) {
         let filter = tracing_subscriber::EnvFilter::new(format!("warn,doorward={level}"));
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -1,5 +1,5 @@
-//! What happened, told once: rooms report typed events, readers turn them into log lines, the demo's live
-//! view and, later, metrics and audit. Reporting never waits.
+//! What happened, told once: rooms report typed events, readers turn them into log lines, the
+//! demo's live view and, later, metrics and audit. Reporting never waits.
 
 mod log;
 
@@ -21,7 +21,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Events taken in one go.
 const BATCH_MAX: usize = 1024;
 
-/// Something that happened. Holds names, numbers and closed lists: never a secret, a query or a body.
+/// Something that happened. Holds names, numbers and closed lists: never a secret, a query or a
+/// body.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A login ended.

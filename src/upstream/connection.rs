@@ -1,4 +1,5 @@
-//! One connection to an upstream, HTTP/1.1 or HTTP/2: the seam behind which hyper's client half stands.
+//! One connection to an upstream, HTTP/1.1 or HTTP/2: the seam behind which hyper's client half
+//! stands.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,7 +47,8 @@ where
     B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Connects to `origin` within its `connect_timeout`. Not cancel safe: a dropped attempt is lost.
+    /// Connects to `origin` within its `connect_timeout`. Not cancel safe: a dropped attempt is
+    /// lost.
     ///
     /// # Errors
     /// See [`ConnectError`]; no request has been sent.
@@ -92,7 +94,8 @@ where
                 .adaptive_window(true)
                 .handshake(io)
                 .await?;
-            // The task ends when the last sender is dropped; its error reaches each request by itself.
+            // The task ends when the last sender is dropped; its error reaches each request by
+            // itself.
             tokio::spawn(async move { _ = connection.await });
             Ok(Self::Http2(sender))
         } else {

@@ -1,7 +1,7 @@
 //! The outgoing side: where an upstream is, connections to it, and what can go wrong on the way.
 //!
-//! Each core has pools of its own; the control side has another. The walk sees [`Pool::send`] and, behind
-//! it, one small type, [`connection::Connection`].
+//! Each core has pools of its own; the control side has another. The walk sees [`Pool::send`] and,
+//! behind it, one small type, [`connection::Connection`].
 
 pub mod connection;
 pub mod error;

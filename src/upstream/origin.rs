@@ -16,7 +16,8 @@ pub struct Origin {
     pub port: u16,
     /// What `Host` and `:authority` say.
     pub authority: HeaderValue,
-    /// The path below which the upstream's own paths begin: empty, or `/x` without a slash at the end.
+    /// The path below which the upstream's own paths begin: empty, or `/x` without a slash at the
+    /// end.
     pub base_path: String,
     /// TLS, unless the upstream is plain HTTP.
     pub tls: Option<Tls>,

@@ -1,5 +1,5 @@
-//! The connections of one core to one upstream: idle ones are reused last in, first out, so that those
-//! that are not needed grow old together.
+//! The connections of one core to one upstream: idle ones are reused last in, first out, so that
+//! those that are not needed grow old together.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,8 +72,8 @@ where
         &self.origin
     }
 
-    /// Sends a request whose URI is in origin form and waits for the head of its answer. A request is sent
-    /// again only where the upstream cannot have seen it.
+    /// Sends a request whose URI is in origin form and waits for the head of its answer. A request
+    /// is sent again only where the upstream cannot have seen it.
     ///
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
@@ -117,8 +117,9 @@ where
                 // Its task may have one thing left to do after the answer's end.
                 tokio::task::yield_now().await;
             }
-            // What is still busy is not waited for: most often a client whose request was answered early is slow to
-            // send the rest of its body. Dropped here, the connection ends with that body.
+            // What is still busy is not waited for: most often a client whose request was answered
+            // early is slow to send the rest of its body. Dropped here, the connection ends with
+            // that body.
             if found.is_ready() {
                 return Some(found);
             }
@@ -249,7 +250,8 @@ mod tests {
         }
     }
 
-    /// Answers every connection's requests as soon as their heads, or `until`, have come. Shows what came first.
+    /// Answers every connection's requests as soon as their heads, or `until`, have come. Shows
+    /// what came first.
     async fn upstream(
         until: &'static str,
     ) -> (Pool<Outgoing>, tokio::sync::mpsc::Receiver<String>) {

@@ -91,8 +91,8 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// The emulators run in another process, which cannot be asked what it gave out. What is known of it: the
-/// passwords, and how tokens and cookie values look.
+/// The emulators run in another process, which cannot be asked what it gave out. What is known of
+/// it: the passwords, and how tokens and cookie values look.
 pub fn assert_without_secrets(text: &str) {
     for vendor in Vendor::ALL {
         assert!(!text.contains(&vendor.seeded_user().password), "a password of {vendor}:\n{text}");

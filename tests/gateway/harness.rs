@@ -1,4 +1,5 @@
-//! An emulator, Doorward in front of it in this process, and a record of all that clients were sent.
+//! An emulator, Doorward in front of it in this process, and a record of all that clients were
+//! sent.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

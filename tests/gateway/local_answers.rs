@@ -1,4 +1,5 @@
-//! Endpoints that Doorward answers itself or keeps closed, in every spelling that an upstream reads.
+//! Endpoints that Doorward answers itself or keeps closed, in every spelling that an upstream
+//! reads.
 
 use doorward::emulator::{Vendor, mfiles};
 use serde_json::json;

@@ -204,7 +204,8 @@ async fn what_is_cut_off_is_what_the_route_matched() {
         let call = puppet.calls().pop().unwrap();
         assert!(call.starts_with(&format!("GET {seen} HTTP/1.1\r\n")), "{path}: {call}");
     }
-    // A segment of parameters alone is none to some and one to others: no logout passes the rules by it.
+    // A segment of parameters alone is none to some and one to others: no logout passes the rules
+    // by it.
     let before = puppet.requests().len();
     for path in ["/;a/v3/v3/user-session", "/v3/;/v3/user-session", "/;/;/v3/v3/user-session"] {
         let answer = scene.call("DELETE", path).send().await;

@@ -137,7 +137,8 @@ async fn an_early_401_while_the_body_is_still_being_sent_is_replayed_whole() {
     .await;
     raw.write(" and half").await;
     raw.read_to(r#"{"ok":true}"#).await;
-    // The first sending may have been finished before the second one began; it was answered with 401 long ago.
+    // The first sending may have been finished before the second one began; it was answered with
+    // 401 long ago.
     let calls = puppet.calls();
     assert!(matches!(calls.len(), 1 | 2), "{calls:?}");
     assert!(calls.iter().all(|call| body_of(call) == "half and half"), "{calls:?}");

@@ -1,5 +1,5 @@
-//! What the documents show is true: examples load, excerpts are excerpts, links lead somewhere, and commands are
-//! those that continuous integration runs.
+//! What the documents show is true: examples load, excerpts are excerpts, links lead somewhere, and
+//! commands are those that continuous integration runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,8 +60,8 @@ fn blocks(language: &str) -> Vec<Block> {
     found
 }
 
-/// `config` and `recipe` load, `from FILE` stands there word by word. An unmarked block is a fault: nobody would
-/// notice when it goes stale.
+/// `config` and `recipe` load, `from FILE` stands there word by word. An unmarked block is a fault:
+/// nobody would notice when it goes stale.
 #[test]
 fn every_toml_block_is_loaded_or_an_excerpt() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The rules of the house, as tests: who may import whom, how a source file looks, and that what the documents
-//! show is true.
+//! The rules of the house, as tests: who may import whom, how a source file looks, and that what
+//! the documents show is true.
 
 // What is outside `#[test]` functions here is still only tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -21,7 +21,8 @@ fn text(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every file below `folder` whose name ends with `ending`: its path from the project's folder, and its text.
+/// Every file below `folder` whose name ends with `ending`: its path from the project's folder, and
+/// its text.
 fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     collect(&root().join(folder), ending, &mut found);

@@ -1,11 +1,13 @@
-//! Who may import whom. A room that needs another one gets a line here first, and a reason in the review.
+//! Who may import whom. A room that needs another one gets a line here first, and a reason in the
+//! review.
 
 use std::collections::BTreeSet;
 
 use super::{files, text};
 use crate::sources::without_tests;
 
-/// Every room and the rooms that it may import. A room stands below all that it imports, so there are no circles.
+/// Every room and the rooms that it may import. A room stands below all that it imports, so there
+/// are no circles.
 const ROOMS: [(&str, &[&str]); 18] = [
     ("clock", &[]),
     ("diagnosis", &[]),

@@ -1,5 +1,5 @@
-//! A client as clients are: HTTP over a connection of its own, no credential. It remembers every byte that it was
-//! given.
+//! A client as clients are: HTTP over a connection of its own, no credential. It remembers every
+//! byte that it was given.
 
 use std::fmt;
 use std::io;
@@ -63,8 +63,8 @@ impl Client {
         Self { address, prefix, clock, received: Mutex::default() }
     }
 
-    /// Sends a call and reads its whole answer, within [`ANSWER_TIME_MAX`]. Not cancel safe: the call may have been
-    /// executed.
+    /// Sends a call and reads its whole answer, within [`ANSWER_TIME_MAX`]. Not cancel safe: the
+    /// call may have been executed.
     pub(super) async fn send(&self, call: &Call) -> Answer {
         let exchanged = tokio::select! {
             exchanged = self.exchange(call) => exchanged,

@@ -1,4 +1,5 @@
-//! The configuration that the demonstration runs Doorward with: the same text that a user would write.
+//! The configuration that the demonstration runs Doorward with: the same text that a user would
+//! write.
 
 use std::fmt::Write;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! What the demonstration tells at its start: where everything is, and `curl` lines that work when pasted.
+//! What the demonstration tells at its start: where everything is, and `curl` lines that work when
+//! pasted.
 
 use std::io::{self, Write};
 

@@ -25,7 +25,8 @@ pub(super) struct Live {
     known: HashMap<Arc<str>, Known>,
 }
 
-/// What earlier events told of an upstream. Each has one account here, and so one session at a time.
+/// What earlier events told of an upstream. Each has one account here, and so one session at a
+/// time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// The generation that was last called dead.

@@ -1,5 +1,5 @@
-//! `doorward demo`: local upstreams and Doorward in front of them, to play with; or a scripted walk that proves
-//! what Doorward promises.
+//! `doorward demo`: local upstreams and Doorward in front of them, to play with; or a scripted walk
+//! that proves what Doorward promises.
 
 mod client;
 mod configuration;
@@ -27,8 +27,9 @@ use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::session::{LogoutReport, Mechanism};
 
-/// Where Doorward listens if nothing else is asked for; the emulators have the next ports. Registered for nothing
-/// that is common on a developer's machine, and below the ports that systems give out by themselves.
+/// Where Doorward listens if nothing else is asked for; the emulators have the next ports.
+/// Registered for nothing that is common on a developer's machine, and below the ports that systems
+/// give out by themselves.
 const PORT: u16 = 7400;
 
 /// The mechanisms that the walk notices the absence of.
@@ -62,7 +63,8 @@ impl Demo {
         out: &mut impl Write,
         errors: &mut impl Write,
     ) -> io::Result<Exit> {
-        // Emulators and the control side share it; the cores of Doorward have runtimes of their own.
+        // Emulators and the control side share it; the cores of Doorward have runtimes of their
+        // own.
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let exit = match self.once {
             true => self.walk(&runtime, paint, out, errors),

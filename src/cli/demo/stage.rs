@@ -1,5 +1,6 @@
-//! What the demonstration starts: every emulator, and Doorward in front of them as its users run it, from a
-//! configuration file with the passwords in files of their own. All of it is on loopback.
+//! What the demonstration starts: every emulator, and Doorward in front of them as its users run
+//! it, from a configuration file with the passwords in files of their own. All of it is on
+//! loopback.
 
 use std::fs;
 use std::io::{self, Write};
@@ -22,7 +23,8 @@ use crate::settings::Sources;
 pub(super) enum Ports {
     /// Any that are free.
     Free,
-    /// This one for Doorward and the next ones for the emulators; where one is taken, any that is free.
+    /// This one for Doorward and the next ones for the emulators; where one is taken, any that is
+    /// free.
     From(u16),
 }
 
@@ -148,8 +150,8 @@ async fn emulator(vendor: Vendor, port: u16, taken: &mut Vec<u16>) -> Result<Emu
     started.map_err(|source| StageError::Emulator { vendor, source })
 }
 
-/// Where Doorward is told to listen. Its own sockets share a port with each other, and so with those of a second
-/// demo: whether the port is taken, only a socket that shares nothing can tell.
+/// Where Doorward is told to listen. Its own sockets share a port with each other, and so with
+/// those of a second demo: whether the port is taken, only a socket that shares nothing can tell.
 fn listener_address(ports: Ports, taken: &mut Vec<u16>) -> Result<SocketAddr, StageError> {
     let wanted = ports.nth(0);
     match TcpListener::bind(loopback(wanted)) {

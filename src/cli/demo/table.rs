@@ -58,7 +58,8 @@ pub(super) fn as_json(findings: &[Finding], without: Option<Mechanism>) -> Value
     })
 }
 
-/// What was seen, in one line: `answered 200, 401 (not 200); logins 1`. Neighbours of one kind share their word.
+/// What was seen, in one line: `answered 200, 401 (not 200); logins 1`. Neighbours of one kind
+/// share their word.
 fn seen(checks: &[Check]) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut last = "";

@@ -1,5 +1,6 @@
-//! The scripted walk: every upstream is logged in to, used, robbed of its session and logged out of. It is judged
-//! by the emulators' counters and by the bytes that a client received, never by what Doorward says of itself.
+//! The scripted walk: every upstream is logged in to, used, robbed of its session and logged out
+//! of. It is judged by the emulators' counters and by the bytes that a client received, never by
+//! what Doorward says of itself.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::session::Mechanism;
 /// How long an answer may take to reach the place where it is kept back.
 const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Starts everything, walks, stops everything; with a mechanism switched off, to prove that the walk notices.
+/// Starts everything, walks, stops everything; with a mechanism switched off, to prove that the
+/// walk notices.
 ///
 /// # Errors
 /// When it does not start.
@@ -117,8 +119,8 @@ impl Visit {
         self.found(Step::ReplayedCall, expected, checks);
     }
 
-    /// Two calls are sent with a session that has ended on the server. The answer to the first is kept back until
-    /// the second one has been answered by way of a new session.
+    /// Two calls are sent with a session that has ended on the server. The answer to the first is
+    /// kept back until the second one has been answered by way of a new session.
     async fn late_expiry(&mut self) {
         let mut checks = self.kill().await;
         let [late, prompt] = &self.demonstration.reads;

@@ -1,4 +1,5 @@
-//! What is decided by rules: refusals, the session's life, injections, verdicts, endpoints, spellings, the budget.
+//! What is decided by rules: refusals, the session's life, injections, verdicts, endpoints,
+//! spellings, the budget.
 
 use http::StatusCode;
 

@@ -1,4 +1,5 @@
-//! The texts of a recipe, parsed once into what they stand for: templates, names, patterns, pointers, durations.
+//! The texts of a recipe, parsed once into what they stand for: templates, names, patterns,
+//! pointers, durations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

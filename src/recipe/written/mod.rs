@@ -1,7 +1,7 @@
 //! A recipe as its author writes it: the shape of `config/recipes/*.toml`, key by key.
 //!
-//! The loader turns this into [`super::Recipe`]; nothing else reads it. The doc comments here are the
-//! recipe reference and the descriptions of the JSON schema.
+//! The loader turns this into [`super::Recipe`]; nothing else reads it. The doc comments here are
+//! the recipe reference and the descriptions of the JSON schema.
 
 mod condition;
 
@@ -385,14 +385,15 @@ pub struct Endpoint {
     /// Methods; none given: all.
     #[serde(default)]
     pub methods: Vec<String>,
-    /// Path patterns below the upstream's URL (`*` one segment, `**` the rest); parameters may stand in them.
+    /// Path patterns below the upstream's URL (`*` one segment, `**` the rest); parameters may
+    /// stand in them.
     pub paths: Vec<String>,
     /// Answered here and never forwarded.
     pub answer: Option<Answer>,
     /// Never forwarded; the text says why, for the client.
     pub closed: Option<String>,
-    /// JSON pointers of session values in the answer that are replaced by the placeholder; `*` stands for
-    /// every element of an array or object.
+    /// JSON pointers of session values in the answer that are replaced by the placeholder; `*`
+    /// stands for every element of an array or object.
     #[serde(default)]
     pub mask: Vec<String>,
 }
@@ -412,8 +413,8 @@ pub struct Answer {
     pub text: Option<String>,
 }
 
-/// The other ways to spell a request that this upstream understands. Rules are decided on the canonical
-/// spelling; the client's own bytes travel on.
+/// The other ways to spell a request that this upstream understands. Rules are decided on the
+/// canonical spelling; the client's own bytes travel on.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spelling {
@@ -430,7 +431,8 @@ pub struct Spelling {
     /// `%2F` inside a segment is an ordinary character of this upstream's paths.
     #[serde(default)]
     pub encoded_slash: bool,
-    /// Header fields with `_` in their names that this upstream reads; others are dropped, because some servers take
+    /// Header fields with `_` in their names that this upstream reads; others are dropped, because
+    /// some servers take
     /// `_` for `-`.
     #[serde(default)]
     pub underscore_headers: Vec<String>,
@@ -444,8 +446,8 @@ pub struct PathQuery {
     pub segment: String,
     /// The query parameter's name.
     pub query: String,
-    /// The path that the parameter's paths are below, a template over parameters; it may stand in them, too. Without
-    /// it: the path that the segment stands in.
+    /// The path that the parameter's paths are below, a template over parameters; it may stand in
+    /// them, too. Without it: the path that the segment stands in.
     pub below: Option<String>,
 }
 
