@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 use super::account::{Guard, State, class_name};
 use super::store::{Expiry, Joined, Store};
 use super::{
-    Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session, SessionKey,
-    Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire,
+    Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session,
+    SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire,
 };
 use crate::clock::{Clock, Moment};
 use crate::telemetry::{About, Event, Reporter, Trigger};
@@ -145,12 +145,7 @@ impl Broker {
     }
 
     /// Asks the upstream whether `session` is alive, at most once for all who ask at the same time.
-    pub async fn probe(
-        &self,
-        session: &Arc<Session>,
-        doubt: Doubt,
-        deadline: Moment,
-    ) -> Aliveness {
+    pub async fn probe(&self, session: &Arc<Session>, doubt: Doubt, deadline: Moment) -> Aliveness {
         tokio::select! {
             known = probe::probe(&self.0, session, doubt) => known,
             () = self.0.clock.sleep_until(deadline) => Aliveness::Unknown,

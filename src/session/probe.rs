@@ -72,7 +72,9 @@ pub(super) async fn probe(inner: &Arc<Inner>, session: &Arc<Session>, doubt: Dou
 /// Nobody can be asked: the verdict counts again after a while, lest a dead session is kept for ever.
 fn without_probe(inner: &Inner, session: &Session) -> Aliveness {
     match session.contradicted.get() {
-        Some(at) if inner.clock.now().saturating_since(*at) >= CONTRADICTION_KEPT => Aliveness::Dead,
+        Some(at) if inner.clock.now().saturating_since(*at) >= CONTRADICTION_KEPT => {
+            Aliveness::Dead
+        }
         Some(_) | None => Aliveness::Unknown,
     }
 }

@@ -6,7 +6,6 @@
 // The whole binary is test code; clippy sees only the test functions as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-
 mod client;
 mod harness;
 #[path = "../clients/leaks.rs"]

@@ -134,12 +134,8 @@ async fn a_renewal_that_fails_keeps_the_session_and_is_tried_again() {
 async fn after_a_refused_renewal_nothing_is_sent_in_the_background() {
     let (scene, _folder) = scene().await;
     assert_eq!(read(&scene).send().await.status, 200);
-    let refused = Forced {
-        matching: LOGIN.to_owned(),
-        times: 100,
-        status: Some(401),
-        ..Forced::default()
-    };
+    let refused =
+        Forced { matching: LOGIN.to_owned(), times: 100, status: Some(401), ..Forced::default() };
     scene.control().force(refused).unwrap();
     scene.clock.advance(seconds(270));
     until("the renewal was refused", || scene.control().counters().forced == 1).await;

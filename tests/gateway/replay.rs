@@ -146,7 +146,8 @@ async fn an_early_401_while_the_body_is_still_being_sent_is_replayed_whole() {
 async fn a_client_that_breaks_off_its_body_aborts_the_upstream_request_and_is_not_replayed() {
     let puppet = dead_at_first(1).await;
     let scene = puppet.scene(Vendor::Contentstack).await;
-    for framing in ["content-length: 100\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf"]
+    for framing in
+        ["content-length: 100\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf"]
     {
         let before = *puppet.broken_off.borrow();
         let mut raw = Raw::connect(scene.door(), scene.record()).await;
@@ -164,7 +165,8 @@ async fn a_client_that_breaks_off_its_body_aborts_the_upstream_request_and_is_no
 async fn a_bad_chunk_is_the_clients_400_and_aborts_the_upstream_request() {
     let puppet = dead_at_first(0).await;
     let scene = puppet.scene(Vendor::Contentstack).await;
-    for chunk in ["+5\r\nfirst", "0x5\r\nfirst", "1_0\r\nfirst", "11111111111111111\r\n", "5\nfirst"]
+    for chunk in
+        ["+5\r\nfirst", "0x5\r\nfirst", "1_0\r\nfirst", "11111111111111111\r\n", "5\nfirst"]
     {
         let mut raw = Raw::connect(scene.door(), scene.record()).await;
         let head = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
