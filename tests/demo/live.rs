@@ -1,6 +1,8 @@
 //! `demo`: the printed lines work when pasted, and what they cause is told as it happens.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use doorward::emulator::Vendor;
 use http::StatusCode;
@@ -75,16 +77,26 @@ async fn a_port_that_is_taken_is_told_and_does_not_matter() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_the_files() {
+async fn its_files_are_private_and_nothing_is_left_of_them() {
     let demo = Process::start(&["demo", "--port", "0"]).await_guide().await;
     let (_, file) = demo.said().split_once("configured by ").unwrap();
-    let file = std::path::PathBuf::from(file.lines().next().unwrap());
+    let file = PathBuf::from(file.lines().next().unwrap());
+    let folder = file.parent().unwrap();
+    assert_eq!(mode(folder), 0o700);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
     let checked = super::process::run(&["check", "-c", file.to_str().unwrap()]).await;
     assert_eq!(checked.code, Some(0), "{}", checked.errors);
     demo.signal("-TERM").await;
     let (status, said) = demo.end().await;
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(!file.parent().unwrap().exists(), "{said}");
+    assert!(!folder.exists(), "{said}");
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 impl Process {

@@ -2,10 +2,10 @@
 //! it, from a configuration file with the passwords in files of their own. All of it is on
 //! loopback.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -76,7 +76,10 @@ impl Stage {
         ports: Ports,
         surroundings: Surroundings,
     ) -> Result<Self, StageError> {
-        let folder = tempfile::Builder::new().prefix("doorward-demo-").tempdir();
+        let folder = tempfile::Builder::new()
+            .prefix("doorward-demo-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir();
         let folder = folder.map_err(StageError::Folder)?;
         let mut taken = Vec::new();
         let listener = listener_address(ports, &mut taken)?;
