@@ -151,8 +151,8 @@ impl Call {
         Ok((Answer { version, status, headers, body }, trailers))
     }
 
-    /// One HTTP/2 connection for many requests.
-    pub async fn http2_connection(self) -> Http2Connection {
+    /// An HTTP/2 connection to where this call goes, for many calls.
+    pub async fn http2_connection(&self) -> Http2Connection {
         let stream = self.door.connect(self.record.clone(), Protocol::Http2).await.unwrap();
         let io = TokioIo::new(stream);
         let (sender, connection) =
@@ -181,12 +181,18 @@ pub struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// The status of the answer to this read.
-    pub fn get(&mut self, target: &str) -> impl Future<Output = u16> + Send + 'static {
-        let request = Request::get(format!("http://localhost{target}"));
-        let request = request.header("api_key", doorward::emulator::contentstack::API_KEY);
-        let answer = self.sender.send_request(request.body(Full::default()).unwrap());
-        async move { answer.await.unwrap().status().as_u16() }
+    /// Sends a call as one of the connection's streams.
+    pub fn send(&mut self, call: &Call) -> impl Future<Output = Answer> + Send + 'static {
+        let answer = self.sender.send_request(call.request(Protocol::Http2));
+        let record = call.record.clone();
+        async move {
+            let (head, body) = answer.await.unwrap().into_parts();
+            let body = decoded(&head.headers, &body.collect().await.unwrap().to_bytes());
+            record.note(format!("{:?}", head.headers).as_bytes());
+            record.note(&body);
+            let (version, status, headers) = (head.version, head.status, head.headers);
+            Answer { version, status, headers, body }
+        }
     }
 }
 

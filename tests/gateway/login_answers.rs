@@ -100,7 +100,7 @@ async fn a_compression_bomb_as_a_login_answer_is_refused() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(br#"{"user":{"authtoken":"blt1","x":""#).unwrap();
     let zeros = vec![b'0'; 1 << 20];
-    for _ in 0..64 {
+    for _ in 0..8 {
         encoder.write_all(&zeros).unwrap();
     }
     encoder.write_all(br#""}}"#).unwrap();

@@ -28,10 +28,13 @@ async fn main_job(scene: &Scene, protocol: Protocol) {
 /// Fails when one of the protocols is not spoken on one of the sides.
 #[tokio::test]
 async fn every_protocol_is_spoken_on_both_sides() {
-    for vendor in Vendor::ALL {
-        for (listener_tls, upstream_tls) in [(false, true), (true, false), (true, true)] {
-            for http2 in ["auto", "never", "always"] {
-                let mut setup = Setup::of(vendor);
+    for (listener_tls, upstream_tls) in [(false, true), (true, false), (true, true)] {
+        for http2 in ["auto", "never", "always"] {
+            // One vendor is enough to try every pair of protocols, and one pair to try every vendor.
+            let is_usual = listener_tls && upstream_tls && http2 == "auto";
+            let vendors = if is_usual { &Vendor::ALL[..] } else { &[Vendor::Contentstack][..] };
+            for vendor in vendors {
+                let mut setup = Setup::of(*vendor);
                 (setup.listener_tls, setup.upstream_tls) = (listener_tls, upstream_tls);
                 setup.upstream.push_str(&format!("\nhttp2 = {http2:?}"));
                 let scene = setup.start().await;
@@ -127,12 +130,13 @@ async fn streams_of_one_connection_do_not_wait_for_each_other() {
     let scene = Scene::of(Vendor::Contentstack).await;
     assert_eq!(vendors::read(&scene).send().await.status, 200);
     let hold = scene.control().hold("GET /v3/content_types/page");
-    let mut connection = scene.call("GET", "/").http2_connection().await;
-    let slow = connection.get("/v3/content_types/page");
-    let slow = tokio::spawn(slow);
+    let quick = scene.call("GET", "/v3/stacks");
+    let slow = scene.call("GET", "/v3/content_types/page");
+    let mut connection = quick.http2_connection().await;
+    let slow = tokio::spawn(connection.send(&slow));
     within(hold.arrived(1)).await;
     for _ in 0..20 {
-        assert_eq!(within(connection.get("/v3/stacks")).await, 200);
+        assert_eq!(within(connection.send(&quick)).await.status, 200);
     }
     assert!(!slow.is_finished());
     hold.release();
