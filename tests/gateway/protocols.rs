@@ -30,7 +30,8 @@ async fn main_job(scene: &Scene, protocol: Protocol) {
 async fn every_protocol_is_spoken_on_both_sides() {
     for (listener_tls, upstream_tls) in [(false, true), (true, false), (true, true)] {
         for http2 in ["auto", "never", "always"] {
-            // One vendor is enough to try every pair of protocols, and one pair to try every vendor.
+            // One vendor is enough to try every pair of protocols, and one pair to try every
+            // vendor.
             let is_usual = listener_tls && upstream_tls && http2 == "auto";
             let vendors = if is_usual { &Vendor::ALL[..] } else { &[Vendor::Contentstack][..] };
             for vendor in vendors {
