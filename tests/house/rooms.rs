@@ -66,8 +66,6 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "emulator",
             "recipe",
             "secret",
-            // Where the demo's own listener is.
-            "server",
             "session",
             "settings",
             "telemetry",
