@@ -40,12 +40,25 @@ struct Kept<B> {
     bytes_max: usize,
     /// The bound was passed: what was kept is gone.
     overflowed: bool,
+    /// The bytes that the source has given.
+    passed: u64,
+    /// The client has to send before anything can go on.
+    awaits_client: bool,
     /// The source has given all.
     ended: bool,
     /// The client's side broke.
     client_failed: bool,
     newest: u32,
     announced: Option<u64>,
+}
+
+/// How far a client's body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many bytes have passed, and more are to come.
+    Passed(u64),
+    /// All has passed.
+    Ended,
 }
 
 /// Why a body ends early.
@@ -75,6 +88,8 @@ where
             bytes_max,
             // A body that says it is too long need not be kept at all.
             overflowed: announced.is_some_and(|bytes| bytes > bytes_max as u64),
+            passed: 0,
+            awaits_client: false,
             ended: false,
             client_failed: false,
             newest: 0,
@@ -100,6 +115,25 @@ where
             position: 0,
             left: kept.announced,
         })
+    }
+
+    /// How far the client has come, so that one who goes on is told from one who has stopped.
+    pub fn progress(&self) -> Progress {
+        match &self.0 {
+            None => Progress::Ended,
+            Some(shared) => {
+                let kept = lock(shared);
+                match kept.ended || kept.source.is_end_stream() {
+                    true => Progress::Ended,
+                    false => Progress::Passed(kept.passed),
+                }
+            }
+        }
+    }
+
+    /// Whether it is the client that has to go on, and not the upstream.
+    pub fn awaits_client(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| lock(shared).awaits_client)
     }
 
     /// Whether it was the client's side that broke.
@@ -175,7 +209,10 @@ where
 {
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
-            match std::task::ready!(Pin::new(&mut self.source).poll_frame(context)) {
+            self.awaits_client = true;
+            let frame = std::task::ready!(Pin::new(&mut self.source).poll_frame(context));
+            self.awaits_client = false;
+            match frame {
                 None => self.ended = true,
                 Some(Err(error)) => {
                     self.client_failed = true;
@@ -184,6 +221,7 @@ where
                 // Trailers of clients are never forwarded: they could smuggle any field.
                 Some(Ok(frame)) => {
                     if let Ok(chunk) = frame.into_data() {
+                        self.passed += chunk.len() as u64;
                         self.keep(&chunk);
                         return Poll::Ready(Some(Ok(chunk)));
                     }
@@ -284,6 +322,18 @@ mod tests {
         ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             Poll::Ready(self.0.take().map(|chunk| Ok(Frame::data(chunk))))
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_on_is_told_from_one_that_has_ended() {
+        let replay = Replay::new(client(&["ab", "cd"]), 0);
+        let mut sending = replay.send().unwrap();
+        assert_eq!(replay.progress(), Progress::Passed(0));
+        sending.frame().await.unwrap().unwrap();
+        assert_eq!(replay.progress(), Progress::Passed(2));
+        while sending.frame().await.is_some() {}
+        assert_eq!(replay.progress(), Progress::Ended);
+        assert_eq!(Replay::new(Empty::<Bytes>::new(), 0).progress(), Progress::Ended);
     }
 
     #[tokio::test]

@@ -28,6 +28,9 @@ pub enum Problem {
     /// The client's body broke off or is framed wrongly.
     #[error("the request body broke off or is framed wrongly")]
     BadBody,
+    /// The client stopped in the middle of its body.
+    #[error("the rest of the request body did not come")]
+    BodyTimeout,
     /// No route for host and path.
     #[error("no route leads from this host and path to an upstream")]
     NoRoute,
@@ -95,6 +98,7 @@ impl Problem {
             | Self::AmbiguousPath(_)
             | Self::AmbiguousRequest(_)
             | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
@@ -119,6 +123,7 @@ impl Problem {
             Self::AmbiguousPath(_) | Self::AmbiguousRequest(_) => "ambiguous_request",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BadBody => "bad_body",
+            Self::BodyTimeout => "body_timeout",
             Self::NoRoute => "no_route",
             Self::MisdirectedHost => "misdirected_host",
             Self::CrossOrigin => "cross_origin",
@@ -145,6 +150,7 @@ impl Problem {
             Self::AmbiguousPath(_) | Self::AmbiguousRequest(_) => "The request is ambiguous",
             Self::MethodNotAllowed => "Method not allowed",
             Self::BadBody => "The request body is wrong",
+            Self::BodyTimeout => "The request body did not come",
             Self::NoRoute => "No route",
             Self::MisdirectedHost => "Not a name of this machine",
             Self::CrossOrigin => "Cross-origin request refused",
@@ -171,7 +177,8 @@ impl Problem {
             | Self::AmbiguousPath(_)
             | Self::AmbiguousRequest(_)
             | Self::MethodNotAllowed
-            | Self::BadBody => "http_request_error",
+            | Self::BadBody
+            | Self::BodyTimeout => "http_request_error",
             Self::NoRoute => "destination_not_found",
             Self::MisdirectedHost
             | Self::CrossOrigin
@@ -252,6 +259,7 @@ mod tests {
             Problem::AmbiguousRequest(Unreadable::Twice),
             Problem::MethodNotAllowed,
             Problem::BadBody,
+            Problem::BodyTimeout,
             Problem::NoRoute,
             Problem::MisdirectedHost,
             Problem::CrossOrigin,

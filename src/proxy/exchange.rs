@@ -15,8 +15,8 @@ use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
 use super::record::Record;
 use super::{Core, Peer, Shared, reply};
-use crate::clock::Moment;
-use crate::forward::replay::Replay;
+use crate::clock::{Clock, Moment};
+use crate::forward::replay::{Progress, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{coding, hop, location};
 use crate::recipe::pattern::Pointer;
@@ -25,6 +25,7 @@ use crate::route::{Reading, Route};
 use crate::session::{Aliveness, Doubt, Hold, Mechanism, Session, Upstream};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
+use crate::upstream::Origin;
 
 /// A request is sent at most so often: once, and once more on a new session.
 const SENDINGS_MAX: u32 = 2;
@@ -161,7 +162,7 @@ async fn send(
                 true => Problem::BadBody,
                 false => Problem::from(error),
             })?,
-            () = clock.sleep_until(deadline) => return Err(Problem::UpstreamTimeout),
+            problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
 
         let mut answer = Looked::not_yet(answer);
@@ -173,6 +174,8 @@ async fn send(
         let policy = match verdict {
             Verdict::Alive | Verdict::NeedsBody => return Ok((answer, session)),
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
+            // One probe and one login are what a request may cost.
+            Verdict::Ambiguous(_) if sendings == SENDINGS_MAX => return Ok((answer, session)),
             Verdict::Expired(_) if sendings == SENDINGS_MAX => {
                 // A new session, and dead already? That says more of the request than of the
                 // session.
@@ -208,6 +211,34 @@ async fn send(
             }
         };
         trigger = Trigger::Expired;
+    }
+}
+
+/// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it
+/// takes: then the head is due one `response_timeout` after its end, give or take another.
+async fn overdue(
+    clock: &Clock,
+    replay: &Replay<Incoming>,
+    deadline: Moment,
+    origin: &Origin,
+) -> Problem {
+    let window = origin.response_timeout;
+    let mut due = deadline.min(clock.now() + window);
+    let mut seen = replay.progress();
+    loop {
+        clock.sleep_until(due).await;
+        let now = replay.progress();
+        match (seen, now) {
+            (Progress::Ended, _) => return Problem::UpstreamTimeout,
+            (before, after) if before == after => {
+                return match replay.awaits_client() {
+                    true => Problem::BodyTimeout,
+                    false => Problem::UpstreamTimeout,
+                };
+            }
+            _ => seen = now,
+        }
+        due = clock.now() + window;
     }
 }
 

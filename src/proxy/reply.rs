@@ -43,7 +43,7 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
         headers.insert(header::ALLOW, allowed);
     }
     // The client's body is wrong or unread: what follows it could be taken for a request.
-    if matches!(problem, Problem::BadBody | Problem::BadRequest(_)) {
+    if matches!(problem, Problem::BadBody | Problem::BodyTimeout | Problem::BadRequest(_)) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -142,11 +142,22 @@ impl Guard {
                 Unavailable::Unreachable
             }
             Failure::AnswerLost => {
-                self.spent(HoldCause::AnswerLost, None, fingerprint, now);
+                // Nobody has refused anything: when the budget is spent, its window is waited for.
+                let pause = match self.attempts_left {
+                    0 => self.budget.window,
+                    _ => self.growing_pause(),
+                };
+                self.hold_back(HoldCause::AnswerLost, pause, now);
                 self.refusal(None, now)
             }
             Failure::Refused { class: None, .. } => {
-                self.spent(HoldCause::UnclassifiedRefusal, None, fingerprint, now);
+                match self.attempts_left {
+                    0 => self.quarantine(None, fingerprint),
+                    _ => {
+                        let pause = self.growing_pause();
+                        self.hold_back(HoldCause::UnclassifiedRefusal, pause, now);
+                    }
+                }
                 Unavailable::Refused(None)
             }
             Failure::Refused { class: Some(class), retry_after } => match hold_cause(class) {
@@ -182,20 +193,6 @@ impl Guard {
     /// The upstream did not judge the secret: the attempt comes back.
     fn refund(&mut self) {
         self.attempts_left = (self.attempts_left + 1).min(self.budget.attempts);
-    }
-
-    fn spent(
-        &mut self,
-        cause: HoldCause,
-        class: Option<RefusalClass>,
-        fingerprint: Fingerprint,
-        now: Moment,
-    ) {
-        if self.attempts_left == 0 {
-            self.quarantine(class, fingerprint);
-        } else {
-            self.hold_back(cause, self.growing_pause(), now);
-        }
     }
 
     fn quarantine(&mut self, cause: Option<RefusalClass>, fingerprint: Fingerprint) {
@@ -346,6 +343,21 @@ mod tests {
         guard.admit(secret("s"), now).unwrap();
         guard.succeeded();
         assert_eq!(guard.state(), &State::Open);
+    }
+
+    #[test]
+    fn lost_answers_spend_the_budget_and_its_window_is_waited_for() {
+        let mut guard = Guard::new(BUDGET, at(0));
+        let mut now = at(0);
+        for _ in 0..BUDGET.attempts {
+            guard.admit(secret("s"), now).unwrap();
+            guard.failed(Failure::AnswerLost, secret("s"), now);
+            let State::HeldBack { until, .. } = guard.state() else { panic!("not held back") };
+            now = *until;
+        }
+        assert!(now >= at(0) + BUDGET.window, "the budget was exceeded");
+        guard.admit(secret("s"), now).unwrap();
+        assert_eq!(guard.attempts_left(), BUDGET.attempts - 1);
     }
 
     #[test]

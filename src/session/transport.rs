@@ -67,7 +67,9 @@ impl Transport {
         let Some(pool) = self.pools.get(usize::from(upstream.0)) else {
             return Err(ExchangeError::BrokenOff);
         };
-        let answer = pool.send(request(pool, exchange)?).await?;
+        let sending = pool.send(request(pool, exchange)?);
+        let answer = tokio::time::timeout(pool.origin().response_timeout, sending).await;
+        let answer = answer.unwrap_or(Err(SendError::Timeout))?;
         let body = Limited::new(answer.body, self.answer_bytes_max).collect().await;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
             true => ExchangeError::TooLong,

@@ -73,18 +73,12 @@ where
     }
 
     /// Sends a request whose URI is in origin form and waits for the head of its answer. A request
-    /// is sent again only where the upstream cannot have seen it.
+    /// is sent again only where the upstream cannot have seen it. How long the head may take is for
+    /// the caller to say: a long body counts for nothing.
     ///
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
-    pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
-        match tokio::time::timeout(self.origin.response_timeout, self.attempt(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(SendError::Timeout),
-        }
-    }
-
-    async fn attempt(&self, mut request: Request<B>) -> Result<Answer<B>, SendError> {
+    pub async fn send(&self, mut request: Request<B>) -> Result<Answer<B>, SendError> {
         let mut retries = 0;
         loop {
             let (mut connection, reused) = match self.idle_connection().await {

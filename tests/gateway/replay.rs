@@ -1,5 +1,7 @@
 //! A request is sent again at most once, whole, and only after its session was found dead.
 
+use std::time::Duration;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use doorward::emulator::Vendor;
@@ -199,4 +201,45 @@ async fn a_write_whose_answer_is_lost_is_not_sent_again() {
     let answer = scene.call("POST", "/v3/x").body("four").send().await;
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (502, "upstream_broken"));
     assert_eq!((puppet.calls().len(), logins(&puppet)), (1, 1));
+}
+
+const UPLOAD: &str = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                      content-length: 3\r\n\r\nab";
+
+/// Fails when the wait for an answer begins before the body has ended.
+#[tokio::test]
+async fn a_body_that_is_still_coming_in_takes_as_long_as_it_takes() {
+    let puppet = Puppet::logged_in(|_| Reply::json("{}")).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    raw.write(UPLOAD).await;
+    puppet.body_begun(1).await;
+    scene.clock.advance(Duration::from_secs(61));
+    raw.write("c").await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(puppet.calls().len(), 1);
+}
+
+/// Fails when a client that stops sending is waited for without end, or told as the upstream's
+/// fault.
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_of_its_body_gets_408() {
+    let puppet = Puppet::logged_in(|_| Reply::json("{}")).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    raw.write(UPLOAD).await;
+    puppet.body_begun(1).await;
+    let answering = tokio::spawn(raw.read_to_end());
+    let moving = async {
+        while !answering.is_finished() {
+            scene.clock.advance(Duration::from_secs(61));
+            tokio::task::yield_now().await;
+        }
+    };
+    within(moving).await;
+    let answer = answering.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("body_timeout"), "{answer}");
+    assert!(puppet.calls().is_empty(), "{:?}", puppet.calls());
 }
