@@ -101,6 +101,7 @@ async fn walk(
     let replay = Replay::new(body, shared.limits.replay_body_bytes_max);
     let deadline = record.started + shared.limits.request_timeout;
     let (answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
+    let deadline = deadline.max(shared.clock.now() + upstream.origin.response_timeout);
 
     let pointers = match rule {
         Some(EndpointRule::Mask(pointers)) => Some(pointers.as_slice()),
@@ -140,7 +141,7 @@ async fn send(
     to: &Forwarded<'_>,
     prepared: &Prepared<'_>,
     replay: &Replay<Incoming>,
-    deadline: Moment,
+    mut deadline: Moment,
     record: &mut Record,
 ) -> Result<(Looked, Held), Problem> {
     let (broker, clock) = (&core.shared.broker, &core.shared.clock);
@@ -165,6 +166,8 @@ async fn send(
             problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
 
+        // A long body may have used the request's time up: what follows has time of its own.
+        deadline = deadline.max(clock.now() + to.upstream.origin.response_timeout);
         let mut answer = Looked::not_yet(answer);
         let bytes_max = core.shared.limits.verdict_body_bytes_max;
         let verdict = answer.judge(recipe, to.reading, bytes_max, clock, deadline).await;
@@ -200,7 +203,7 @@ async fn send(
         // awaited.
         let again = match not_replayable(core, policy, &prepared.method, sendings) {
             Some(why) => Err(why),
-            None => replay.send().ok_or("body-too-large"),
+            None => replay.send().ok_or("body_too_large"),
         };
         body = match again {
             Ok(again) => again,
@@ -256,10 +259,10 @@ fn not_replayable(
     sendings: u32,
 ) -> Option<&'static str> {
     match policy {
-        _ if sendings >= SENDINGS_MAX => Some("sent-twice"),
-        _ if core.shared.broker.is_without(Mechanism::Replay) => Some("switched-off"),
+        _ if sendings >= SENDINGS_MAX => Some("sent_twice"),
+        _ if core.shared.broker.is_without(Mechanism::Replay) => Some("switched_off"),
         ReplayPolicy::Never => Some("never"),
-        ReplayPolicy::Safe if !method.is_safe() => Some("unsafe-method"),
+        ReplayPolicy::Safe if !method.is_safe() => Some("unsafe_method"),
         ReplayPolicy::Always | ReplayPolicy::Safe => None,
     }
 }

@@ -138,8 +138,8 @@ pub(super) struct Upstream {
     /// How long a connection to the upstream may take to be made, TLS included.
     #[serde(default = "defaults::connect_timeout")]
     pub(super) connect_timeout: DurationText,
-    /// How long the upstream may take for a request, its body included, up to the head of the
-    /// answer; then 504.
+    /// How long the head of an answer may take after the request's body has ended; then 504. A body
+    /// that is coming in takes as long as it takes; one that stops for so long gets 408.
     #[serde(default = "defaults::response_timeout")]
     pub(super) response_timeout: DurationText,
     /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads
@@ -292,7 +292,7 @@ pub(super) struct Timeouts {
     /// and for a TLS handshake; then the connection is closed.
     pub(super) head: DurationText,
     /// How long a request may wait in all, for a session and for the head of the upstream's
-    /// answer; then 504. A body may take longer.
+    /// answer; then 504. The time that bodies take does not count.
     pub(super) request: DurationText,
     /// How long a login may take, all its steps together. It goes on when the client that needed
     /// it leaves.

@@ -60,6 +60,7 @@ async fn scene() -> (Scene, TempDir) {
     let path = write(folder.path(), "bearer.toml", RECIPE);
     // The clock moves by minutes while requests are under way.
     let mut setup = Setup::of(Vendor::ThoughtSpot).tables("[timeouts]\nrequest = \"1h\"\n");
+    setup.upstream.push_str("\nresponse_timeout = \"1h\"");
     setup.recipe = format!("recipe_file = {path:?}");
     // The clock makes great leaps here.
     setup.tables = "[timeouts]\nrequest = \"2h\"\n".to_owned();

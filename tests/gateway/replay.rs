@@ -100,7 +100,7 @@ async fn beyond_the_bound_the_first_answer_passes_whole_with_the_reason() {
     let scene = small_bound(&puppet).await;
     let answer = scene.call("POST", "/v3/x").body("x".repeat(1001)).send().await;
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, DEAD));
-    assert_eq!(answer.one("doorward-replay"), "body-too-large");
+    assert_eq!(answer.one("doorward-replay"), "body_too_large");
     assert_eq!(answer.one("x-first"), "yes");
     assert_eq!((puppet.calls().len(), logins(&puppet)), (1, 1));
     // The session is known to be dead: the next request does not try it.
@@ -118,7 +118,7 @@ async fn a_chunked_body_beyond_the_bound_is_sent_once() {
     let head = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
     raw.write(format!("{head}{}0\r\n\r\n", chunk.repeat(3))).await;
     let answer = raw.read_to(DEAD).await;
-    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("body-too-large"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("body_too_large"), "{answer}");
     assert_eq!((puppet.calls().len(), body_of(&puppet.calls()[0]).len()), (1, 3 * 407 + 5));
 }
 

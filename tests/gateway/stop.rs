@@ -53,7 +53,9 @@ async fn without_logout_a_session_stays_open() {
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off_after_the_drain_time() {
     let tables = "[timeouts]\nrequest = \"2h\"\ndrain = \"30s\"\n";
-    let mut scene = Setup::of(Vendor::MFiles).tables(tables).start().await;
+    let mut setup = Setup::of(Vendor::MFiles).tables(tables);
+    setup.upstream.push_str("\nresponse_timeout = \"2h\"");
+    let mut scene = setup.start().await;
     assert_eq!(read(&scene).send().await.status, 200);
     let hold = scene.control().hold(read_line(Vendor::MFiles));
     let endless = tokio::spawn(read(&scene).try_send_by(crate::client::Protocol::Http1));
