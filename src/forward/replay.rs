@@ -43,7 +43,7 @@ struct Kept<B> {
     /// The bytes that the source has given.
     passed: u64,
     /// The client has to send before anything can go on.
-    awaits_client: bool,
+    waits_for_client: bool,
     /// The source has given all.
     ended: bool,
     /// The client's side broke.
@@ -89,7 +89,7 @@ where
             // A body that says it is too long need not be kept at all.
             overflowed: announced.is_some_and(|bytes| bytes > bytes_max as u64),
             passed: 0,
-            awaits_client: false,
+            waits_for_client: false,
             ended: false,
             client_failed: false,
             newest: 0,
@@ -132,8 +132,8 @@ where
     }
 
     /// Whether it is the client that has to go on, and not the upstream.
-    pub fn awaits_client(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| lock(shared).awaits_client)
+    pub fn waits_for_client(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| lock(shared).waits_for_client)
     }
 
     /// Whether it was the client's side that broke.
@@ -209,9 +209,9 @@ where
 {
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
-            self.awaits_client = true;
+            self.waits_for_client = true;
             let frame = std::task::ready!(Pin::new(&mut self.source).poll_frame(context));
-            self.awaits_client = false;
+            self.waits_for_client = false;
             match frame {
                 None => self.ended = true,
                 Some(Err(error)) => {

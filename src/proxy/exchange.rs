@@ -234,7 +234,7 @@ async fn overdue(
         match (seen, now) {
             (Progress::Ended, _) => return Problem::UpstreamTimeout,
             (before, after) if before == after => {
-                return match replay.awaits_client() {
+                return match replay.waits_for_client() {
                     true => Problem::BodyTimeout,
                     false => Problem::UpstreamTimeout,
                 };
