@@ -115,8 +115,7 @@ pub(super) struct Upstream {
     /// that all requests begin with. Plain `http` is only for loopback.
     #[schemars(required, extend("examples" = ["https://api.example.com"]))]
     pub(super) url: Option<String>,
-    /// The name of a built-in recipe; `doorward recipes` lists them. Either this or `recipe_file`.
-    #[schemars(extend("examples" = ["contentstack"]))]
+    /// The name of a built-in recipe; `doorward recipes list` names them. Either this or `recipe_file`.
     pub(super) recipe: Option<String>,
     /// The path of a recipe of your own.
     #[schemars(extend("examples" = ["recipes/mine.toml"]))]
