@@ -19,7 +19,8 @@ use doorward::recipe::Recipe;
 use doorward::recipe::template::Values;
 use doorward::secret::{Fingerprint, SecretText};
 use doorward::session::{
-    Account, AccountId, Broker, Limits, Parts, Session, SessionKey, Transport, UpstreamId,
+    Account, AccountId, Broker, Credentials, Limits, Parts, Scope, Session, SessionKey, Transport,
+    UpstreamId,
 };
 use doorward::telemetry::{Trigger, reports};
 use doorward::upstream::{Http2, Origin, Pool};
@@ -132,7 +133,7 @@ async fn session(
 }
 
 fn key(broker: &Broker, account: u16) -> SessionKey {
-    broker.shared_key(UpstreamId(0), AccountId(account))
+    broker.key(UpstreamId(0), AccountId(account), Scope::Shared)
 }
 
 /// A broker with [`ACCOUNTS`] accounts at one upstream; nobody reads its events.
@@ -189,7 +190,7 @@ fn account(number: u16) -> Account {
     let mut values = Values::default();
     values.set("username", SecretText::from(login_name.clone()));
     values.set("password", password);
-    Account { name: Arc::from(login_name.as_str()), login_name, values, fingerprint }
+    Account::new(&login_name.clone(), login_name, Credentials { values, fingerprint })
 }
 
 criterion_group!(benches, store, storm);

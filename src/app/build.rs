@@ -16,8 +16,7 @@ use crate::route::{Route, Table};
 use crate::secret::{Fingerprint, SecretText};
 use crate::server::{self, Address};
 use crate::session::{
-    self, Account, AccountId, Broker, Mechanism, Parts, Scope, SessionKey, Transport, Upstream,
-    UpstreamId,
+    self, Account, AccountId, Broker, Mechanism, Parts, Transport, Upstream, UpstreamId,
 };
 use crate::settings::{
     self, Credentials, FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference,
@@ -158,12 +157,9 @@ fn account(
         }
         values.set(name.clone(), text);
     }
-    Ok(Account {
-        name: Arc::from(written.name.as_str()),
-        login_name: values.text(recipe.login_name_field()).to_owned(),
-        values,
-        fingerprint: Fingerprint::of(&secrets),
-    })
+    let login_name = values.text(recipe.login_name_field()).to_owned();
+    let fingerprint = Fingerprint::of(&secrets);
+    Ok(Account::new(&written.name, login_name, session::Credentials { values, fingerprint }))
 }
 
 fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {
@@ -203,22 +199,12 @@ fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {
 fn routes(settings: &Settings, upstreams: &[Upstream]) -> Result<Table, BuildError> {
     let routes = settings.routes.iter().map(|route| {
         let (upstream, account) = ids(upstreams, &route.upstream, &route.account)?;
-        let found = upstreams
-            .get(usize::from(upstream.0))
-            .and_then(|upstream| upstream.accounts.get(usize::from(account.0)));
-        let fingerprint = found.map(|account| account.fingerprint);
         Ok(Route {
             host: route.host.clone(),
             prefix: route.path.trim_end_matches('/').to_owned(),
             strip_prefix: route.prefix == settings::Prefix::Stripped,
-            session: SessionKey {
-                upstream,
-                account,
-                fingerprint: fingerprint.ok_or_else(|| {
-                    BuildError::Inconsistent(format!("no account {}", route.account))
-                })?,
-                scope: Scope::Shared,
-            },
+            upstream,
+            account,
         })
     });
     routes.collect::<Result<Vec<_>, BuildError>>().map(Table::new)

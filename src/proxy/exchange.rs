@@ -22,7 +22,7 @@ use crate::forward::{coding, hop, location};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
-use crate::session::{Aliveness, Doubt, Hold, Mechanism, Session, Upstream};
+use crate::session::{Aliveness, Doubt, Hold, Mechanism, Scope, Session, Upstream};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
 use crate::upstream::Origin;
@@ -78,7 +78,7 @@ async fn walk(
     record.target = Some(call.target.clone());
 
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
-    let upstream = shared.broker.upstream(route.session.upstream);
+    let upstream = shared.broker.upstream(route.upstream);
     let recipe = &*upstream.recipe;
     record.upstream = Some(Arc::clone(&upstream.name));
 
@@ -145,13 +145,14 @@ async fn send(
     record: &mut Record,
 ) -> Result<(Looked, Held), Problem> {
     let (broker, clock) = (&core.shared.broker, &core.shared.clock);
-    let pool = core.pools.get(usize::from(to.route.session.upstream.0)).ok_or(Problem::NoRoute)?;
+    let pool = core.pools.get(usize::from(to.route.upstream.0)).ok_or(Problem::NoRoute)?;
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
     let mut body = replay.send().ok_or(Problem::BadBody)?;
     loop {
-        let session = broker.session(to.route.session, trigger, deadline).await?;
+        let key = broker.key(to.route.upstream, to.route.account, Scope::Shared);
+        let session = broker.session(key, trigger, deadline).await?;
         let session = Held { hold: session.hold(), session };
         record.generation = Some(session.session.generation);
         record.replayed = sendings > 0;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::session::SessionKey;
+use crate::session::{AccountId, UpstreamId};
 
 /// Where requests go.
 #[derive(Clone, Debug)]
@@ -13,8 +13,10 @@ pub struct Route {
     pub prefix: String,
     /// Whether the upstream does not see the prefix.
     pub strip_prefix: bool,
-    /// The session that its requests carry, and with it upstream and account.
-    pub session: SessionKey,
+    /// Where its requests go.
+    pub upstream: UpstreamId,
+    /// Whose session they carry.
+    pub account: AccountId,
 }
 
 /// All routes, those that say more first.
@@ -80,20 +82,14 @@ pub fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::{Fingerprint, SecretText};
-    use crate::session::{AccountId, Scope, UpstreamId};
 
     fn route(host: Option<&str>, prefix: &str, upstream: u16) -> Route {
         Route {
             host: host.map(str::to_owned),
             prefix: prefix.to_owned(),
             strip_prefix: false,
-            session: SessionKey {
-                upstream: UpstreamId(upstream),
-                account: AccountId(0),
-                fingerprint: Fingerprint::of(&[SecretText::from("s".to_owned())]),
-                scope: Scope::Shared,
-            },
+            upstream: UpstreamId(upstream),
+            account: AccountId(0),
         }
     }
 
@@ -105,7 +101,7 @@ mod tests {
             route(None, "/a/b", 2),
             route(Some("cms.example"), "", 3),
         ]);
-        let found = |host, path| table.find(host, path).map(|route| route.session.upstream.0);
+        let found = |host, path| table.find(host, path).map(|route| route.upstream.0);
         assert_eq!(found("x", "/"), Some(0));
         assert_eq!(found("x", "/a"), Some(1));
         assert_eq!(found("x", "/ab"), Some(0));

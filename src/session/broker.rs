@@ -98,10 +98,11 @@ impl Broker {
         self.0.upstream(id)
     }
 
-    /// The key of the session that everybody who uses this account shares.
-    pub fn shared_key(&self, upstream: UpstreamId, account: AccountId) -> SessionKey {
-        let fingerprint = self.0.account(upstream, account).fingerprint;
-        SessionKey { upstream, account, fingerprint, scope: Scope::Shared }
+    /// The key of the session that a request carries now. Made for each sending: the account's
+    /// secret may have changed since the last one.
+    pub fn key(&self, upstream: UpstreamId, account: AccountId, scope: Scope) -> SessionKey {
+        let fingerprint = self.0.account(upstream, account).vault.fingerprint();
+        SessionKey { upstream, account, fingerprint, scope }
     }
 
     /// A session that is not known to be dead: the one there is, or that of the login under way, or
@@ -154,7 +155,7 @@ impl Broker {
 
     /// Whether the account may log in, as the lock-out guard sees it.
     pub fn account_state(&self, upstream: UpstreamId, account: AccountId) -> State {
-        let key = self.shared_key(upstream, account);
+        let key = self.key(upstream, account, Scope::Shared);
         self.0.with_guard(&key, |guard| guard.state().clone())
     }
 

@@ -139,7 +139,8 @@ impl Cause {
 async fn log_in(inner: &Inner, key: SessionKey, sent: &mut bool) -> Result<Material, Cause> {
     let (upstream, account) = inner.upstream_and_account(&key);
     let base_path = &upstream.origin.base_path;
-    let mut attempt = Attempt::new(Arc::clone(&upstream.recipe), account.values.clone(), base_path);
+    let mut attempt =
+        Attempt::new(Arc::clone(&upstream.recipe), account.credentials().values.clone(), base_path);
     let mut next = attempt.start(inner.clock.wall());
     let mut retry_after = None;
     loop {

@@ -3,6 +3,7 @@
 
 pub mod account;
 mod broker;
+mod credentials;
 mod flight;
 mod mechanism;
 mod probe;
@@ -20,11 +21,11 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Moment;
 use crate::forward::inject::Injector;
 use crate::login::Material;
-use crate::recipe::template::Values;
 use crate::recipe::{Recipe, RefusalClass};
 use crate::secret::{Fingerprint, SecretText};
 use crate::upstream::Origin;
 pub use broker::{Broker, Limits, Parts};
+pub use credentials::Credentials;
 pub use mechanism::Mechanism;
 pub use probe::{Aliveness, Doubt};
 pub use retire::LogoutReport;
@@ -134,10 +135,19 @@ pub struct Account {
     pub name: Arc<str>,
     /// The name that the upstream knows it by; with the upstream's name it is the budget's key.
     pub login_name: String,
-    /// Its fields.
-    pub values: Values,
-    /// The fingerprint of its secrets.
-    pub fingerprint: Fingerprint,
+    vault: credentials::Vault,
+}
+
+impl Account {
+    /// An account that logs in with these credentials.
+    pub fn new(name: &str, login_name: String, credentials: Credentials) -> Self {
+        Self { name: Arc::from(name), login_name, vault: credentials::Vault::new(credentials) }
+    }
+
+    /// The credentials that it logs in with now.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.vault.current()
+    }
 }
 
 /// Why there is no session.

@@ -127,7 +127,8 @@ impl Trial<'_> {
             return Err(Ending::Unreachable("there is no such account".to_owned()));
         };
         let base_path = &self.upstream.origin.base_path;
-        let mut attempt = Attempt::new(Arc::clone(recipe), account.values.clone(), base_path);
+        let mut attempt =
+            Attempt::new(Arc::clone(recipe), account.credentials().values.clone(), base_path);
         let mut next = attempt.start(self.clock.wall());
         loop {
             match next {

@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     // Of `upstream` only the description of where it is, to map `Location` back.
     ("forward", &["login", "recipe", "secret", "upstream"]),
     ("session", &["clock", "forward", "login", "recipe", "secret", "telemetry", "upstream"]),
-    // Of `session` only the key: a route says whose session its requests carry.
+    // Of `session` only ids: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
     ("shield", &["login", "recipe", "route", "secret"]),
     ("access", &["recipe", "route", "secret"]),
