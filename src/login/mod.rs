@@ -186,7 +186,7 @@ impl Attempt {
         let longest = rules.max_age.and_then(|age| now.checked_add(age));
         let cookies = match rules.cookies {
             Cookies::None => Jar::default(),
-            Cookies::Login => std::mem::take(&mut self.jar),
+            Cookies::Login | Cookies::Rolling => std::mem::take(&mut self.jar),
         };
         Next::Done(Material {
             values: std::mem::take(&mut self.values),

@@ -41,6 +41,8 @@ pub struct Recipe {
     pub refusals: Vec<Refusal>,
     /// What a login's result is.
     pub session: SessionRules,
+    /// The requests that give a session a new life without a login; none: it is logged in anew.
+    pub refresh: Vec<Step>,
     /// What is put into requests.
     pub inject: Vec<Injection>,
     /// Header fields of clients that are dropped, besides `Authorization` and `Cookie`.
@@ -70,7 +72,7 @@ pub struct Field {
     pub optional: bool,
 }
 
-/// One request of a login, probe or logout.
+/// One request of a login, refresh, probe or logout.
 #[derive(Debug)]
 pub struct Step {
     /// What it does, for traces.
@@ -165,8 +167,15 @@ pub struct SessionRules {
     pub max_age: Option<Duration>,
     /// The life without use.
     pub idle: Option<Duration>,
+    /// For how long without a client's request the probe keeps an idle session alive; longer than
+    /// `idle`.
+    pub keep_alive: Option<Duration>,
     /// How long before a known end the session is renewed.
     pub refresh_ahead: Duration,
+    /// The most sessions that Doorward keeps open at a time for one account; at least one.
+    pub sessions_max: Option<u32>,
+    /// Values that later answers bring anew, from header fields and cookies only.
+    pub roll: Vec<Take>,
 }
 
 /// One thing that is put into requests.

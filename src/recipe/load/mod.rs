@@ -1,6 +1,7 @@
 //! The loader: judges a written recipe as strictly as configuration, all faults at once.
 
 mod conditions;
+mod life;
 mod rules;
 mod steps;
 mod texts;
@@ -11,9 +12,6 @@ use std::time::Duration;
 use super::template::{BUILT_IN, Scope};
 use super::{Field, Recipe, Shape, written};
 use crate::diagnosis::{Document, Faults};
-
-/// A session is renewed at least this long before a known end, unless the recipe says otherwise.
-const REFRESH_AHEAD: Duration = Duration::from_secs(30);
 
 /// The name by which templates read a recipe's placeholder.
 const PLACEHOLDER: &str = "placeholder";
@@ -91,6 +89,7 @@ impl<'a> Loader<'a> {
         }
         let refusals = self.refusals(&recipe.login.refusals);
         let session = self.session(recipe);
+        let refresh = self.refresh(recipe);
         let inject = self.injections(recipe);
         let verdicts = self.verdicts(recipe);
         let probe = recipe.probe.as_ref().map(|probe| self.probe(probe));
@@ -116,6 +115,7 @@ impl<'a> Loader<'a> {
             login,
             refusals,
             session,
+            refresh,
             inject,
             strip_headers,
             strip_query: recipe.strip.query.iter().map(|name| name.to_lowercase()).collect(),
@@ -159,13 +159,18 @@ impl<'a> Loader<'a> {
                 ));
             }
         }
-        for (index, step) in recipe.login.steps.iter().enumerate() {
-            for name in step.take.keys().filter(|name| !self.read.contains(*name)) {
-                self.faults.push(self.document.key_fault(
-                    &format!("/login/steps/{index}/take/{name}"),
-                    format!("nothing reads the value `{name}`"),
-                ));
-            }
+        let refresh = recipe.refresh.iter().flat_map(|refresh| &refresh.steps).enumerate();
+        let refresh = refresh.map(|(index, step)| (format!("/refresh/steps/{index}"), step));
+        let login = recipe.login.steps.iter().enumerate();
+        let login = login.map(|(index, step)| (format!("/login/steps/{index}"), step));
+        let taken = login.chain(refresh).flat_map(|(at, step)| {
+            step.take.keys().map(move |name| (format!("{at}/take/{name}"), name))
+        });
+        let rolled = recipe.session.roll.keys();
+        let rolled = rolled.map(|name| (format!("/session/roll/{name}"), name));
+        for (at, name) in taken.chain(rolled).filter(|(_, name)| !self.read.contains(*name)) {
+            let message = format!("nothing reads the value `{name}`");
+            self.faults.push(self.document.key_fault(&at, message));
         }
         for name in recipe.account.keys().filter(|name| !self.read.contains(*name)) {
             self.faults.push(self.document.key_fault(

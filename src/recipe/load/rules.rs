@@ -1,13 +1,12 @@
-//! What is decided by rules: refusals, the session's life, injections, verdicts, endpoints,
-//! spellings, the budget.
+//! What is decided by rules: refusals, injections, verdicts, endpoints, spellings, the budget.
 
 use http::StatusCode;
 
-use super::{Loader, REFRESH_AHEAD};
+use super::Loader;
 use crate::recipe::condition::Condition;
 use crate::recipe::{
     Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, PathQuery, Refusal,
-    SessionRules, Spelling, StepBody, Verdict, written,
+    Spelling, StepBody, Verdict, written,
 };
 
 impl<'a> Loader<'a> {
@@ -24,28 +23,6 @@ impl<'a> Loader<'a> {
     pub(super) fn after_catch_all(&mut self, at: &str, before: Option<&Condition>) {
         if before.is_some_and(Condition::is_empty) {
             self.fault(at, "this rule is never reached: the one before it always matches");
-        }
-    }
-
-    pub(super) fn session(&mut self, recipe: &'a written::Recipe) -> SessionRules {
-        let session = &recipe.session;
-        if let Some(expires) = &session.expires {
-            self.read.insert(expires.value.clone());
-            if !self.scope.values.contains(&expires.value.as_str()) {
-                self.fault(
-                    "/session/expires/value",
-                    format!("no step takes a value called `{}`", expires.value),
-                );
-            }
-        }
-        SessionRules {
-            cookies: session.cookies,
-            expires: session.expires.as_ref().map(|end| (end.value.clone(), end.unit)),
-            max_age: self.duration("/session/max_age", session.max_age.as_deref()),
-            idle: self.duration("/session/idle", session.idle.as_deref()),
-            refresh_ahead: self
-                .duration("/session/refresh_ahead", session.refresh_ahead.as_deref())
-                .unwrap_or(REFRESH_AHEAD),
         }
     }
 

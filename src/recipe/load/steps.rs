@@ -1,4 +1,4 @@
-//! The requests of a login, a probe and a logout: in order, reachable, with one body each.
+//! The requests of a login, a refresh, a probe and a logout: in order, reachable, with one body each.
 
 use super::Loader;
 use crate::recipe::condition::{Condition, Part, StatusSet};
@@ -69,14 +69,17 @@ impl<'a> Loader<'a> {
                 .collect(),
         };
         for name in step.take.keys() {
-            if self.scope.parameters.contains_key(name.as_str())
-                || BUILT_IN.contains(&name.as_str())
-            {
+            if self.is_taken(name) {
                 self.fault(&format!("{at}/take/{name}"), "this name is taken by another value");
             }
             self.scope.values.push(name);
         }
         loaded
+    }
+
+    /// Whether a name stands for something that no answer may change.
+    pub(super) fn is_taken(&self, name: &str) -> bool {
+        self.scope.parameters.contains_key(name) || BUILT_IN.contains(&name)
     }
 
     pub(super) fn take(&mut self, at: &str, name: &str, take: &written::Take) -> Option<Take> {

@@ -95,3 +95,112 @@ fn a_local_answer_cannot_hold_a_value_of_the_session() {
     let faults = replaced("{{placeholder}}", "{{token}}");
     assert!(faults.contains("no value is called `token` here"), "{faults}");
 }
+
+/// A recipe with every element of a long life; `life` stands in its `[session]`.
+fn long_lived(life: &str) -> Result<crate::recipe::Recipe, String> {
+    let text = format!(
+        r#"
+        name = "long"
+        title = "A session that lives on"
+        inject = [
+            {{ header = "Authorization", value = "Bearer {{{{token}}}}" }},
+            {{ header = "X-CSRF-Token", value = "{{{{csrf}}}}", methods = "unsafe" }},
+            {{ cookies = true }},
+        ]
+        verdict = [{{ when = {{ status = [401] }}, then = "expired" }}]
+        probe = {{ method = "GET", path = "/me", alive = {{ status = [200] }} }}
+        account.user = {{ kind = "login_name" }}
+        [session]
+        {life}
+        [[login.steps]]
+        name = "log in"
+        method = "POST"
+        path = "/login"
+        form = {{ user = "{{{{user}}}}" }}
+        take = {{ token = {{ json = "/token" }}, again = {{ json = "/refresh" }} }}
+        [[refresh.steps]]
+        name = "refresh"
+        method = "POST"
+        path = "/refresh"
+        form = {{ refresh = "{{{{again}}}}", csrf = "{{{{csrf}}}}" }}
+        take = {{ token = {{ json = "/token" }}, again = {{ json = "/refresh", optional = true }} }}
+        "#
+    );
+    let document = Document::parse("recipe.toml", text).unwrap();
+    load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+}
+
+#[test]
+fn a_session_that_lives_on_is_described_in_full() {
+    let recipe = long_lived(
+        r#"cookies = "rolling"
+        idle = "20m"
+        keep_alive = "2h"
+        sessions_max = 1000
+        roll = { csrf = { header = "X-CSRF-Token" } }"#,
+    );
+    let recipe = recipe.unwrap_or_else(|faults| panic!("{faults}"));
+    let session = &recipe.session;
+    assert_eq!(session.cookies, crate::recipe::Cookies::Rolling);
+    assert_eq!(session.keep_alive, Some(std::time::Duration::from_secs(7200)));
+    assert_eq!(session.sessions_max, Some(1000));
+    assert_eq!(session.roll.len(), 1);
+    assert!(session.roll.iter().all(|take| take.name == "csrf" && take.optional));
+    assert_eq!(recipe.refresh.len(), 1);
+}
+
+#[test]
+fn a_life_that_cannot_be_is_a_fault() {
+    let roll = r#"roll = { csrf = { header = "X-CSRF-Token" } }"#;
+    let rolled = r#"cookies = "login"
+        roll = "#;
+    for (life, expected) in [
+        (format!("{roll}\ncookies = \"login\"\nsessions_max = 0"), "1"),
+        (format!("{roll}\ncookies = \"login\"\nsessions_max = 1001"), "1000"),
+        (format!("{roll}\ncookies = \"login\"\nkeep_alive = \"2h\""), "without `idle`"),
+        (
+            format!("{roll}\ncookies = \"login\"\nidle = \"3h\"\nkeep_alive = \"2h\""),
+            "not longer than `idle`",
+        ),
+        (format!("{rolled}{{ csrf = {{ json = \"/csrf\" }} }}"), "json"),
+        (format!("{rolled}{{ csrf = {{}} }}"), "exactly one of `header`, `cookie`"),
+        (format!("{rolled}{{ csrf = {{ header = \"a\", cookie = \"b\" }} }}"), "exactly one of"),
+        (
+            format!("{rolled}{{ csrf = {{ header = \"a\" }}, user = {{ header = \"User\" }} }}"),
+            "taken by another value",
+        ),
+        (
+            format!("{rolled}{{ csrf = {{ header = \"a\" }}, csfr = {{ header = \"a\" }} }}"),
+            "nothing reads the value `csfr`",
+        ),
+        ("cookies = \"login\"".to_owned(), "no value is called `csrf` here"),
+    ] {
+        let faults = long_lived(&life).unwrap_err();
+        assert!(faults.contains(expected), "{life}: {faults}");
+        assert!(faults.contains("recipe.toml:"), "{faults}");
+    }
+}
+
+#[test]
+fn a_refresh_is_judged_like_a_login() {
+    let empty = replaced("[[logout.steps]]", "[refresh]\nsteps = []\n\n[[logout.steps]]");
+    assert!(empty.contains("recipe.toml:"), "{empty}");
+    let step = "[[refresh.steps]]\nname = \"refresh\"\nmethod = \"POST\"\npath = \"/x\"\n";
+    for (addition, expected) in [
+        ("take.unread = { json = \"/x\" }", "nothing reads the value `unread`"),
+        ("form = { refresh = \"{{tokn}}\" }", "did you mean `token`"),
+        ("take.now = { json = \"/x\" }", "taken by another value"),
+        ("when = { status = [200] }", "no answer before it"),
+    ] {
+        let new = format!("{step}{addition}\n\n[[logout.steps]]");
+        let faults = replaced("[[logout.steps]]", &new);
+        assert!(faults.contains(expected), "{addition}: {faults}");
+    }
+    let keep_alive = "[session]\nidle = \"1h\"\nkeep_alive = \"3h\"\n\n[[inject]]\nheader";
+    let faults = faults(|text| {
+        let (before, rest) = text.split_once("[probe]").unwrap();
+        let (_, after) = rest.split_once("[[logout.steps]]").unwrap();
+        format!("{before}[[logout.steps]]{after}").replacen("[[inject]]\nheader", keep_alive, 1)
+    });
+    assert!(faults.contains("no `[probe]` to keep a session alive"), "{faults}");
+}

@@ -4,6 +4,7 @@
 //! the recipe reference and the descriptions of the JSON schema.
 
 mod condition;
+mod session;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use condition::{Condition, CookieState, CookieTest, HeaderTest, JsonTest, Status};
+pub use session::{Cookies, Expires, ExpiryUnit, Rolled, Session};
 
 /// The declarative description of an upstream's session life.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -36,6 +38,8 @@ pub struct Recipe {
     /// What the login's result is and how long it lives.
     #[serde(default)]
     pub session: Session,
+    /// How a session is given a new life without a login.
+    pub refresh: Option<Refresh>,
     /// What is put into each request, in this order.
     pub inject: Vec<Inject>,
     /// What is taken out of clients' requests, besides `Authorization` and `Cookie`.
@@ -111,7 +115,7 @@ pub struct Login {
     pub refusals: Vec<Refusal>,
 }
 
-/// One request of a login, a probe or a logout.
+/// One request of a login, a refresh, a probe or a logout.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
@@ -199,64 +203,6 @@ pub enum RefusalClass {
     Throttled,
     /// The upstream is out of order, for example in maintenance. Growing pause.
     UpstreamBroken,
-}
-
-/// What the login's result is and how long it lives.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Session {
-    /// Which cookies of the login belong to the session.
-    #[serde(default)]
-    pub cookies: Cookies,
-    /// When the vendor tells it: the moment or the time left, from a taken value.
-    pub expires: Option<Expires>,
-    /// The longest life that the vendor documents, for example `4h`.
-    pub max_age: Option<String>,
-    /// The time without use after which the vendor ends the session, for example `3h`.
-    pub idle: Option<String>,
-    /// How long before a known end the session is renewed. At least a tenth of its life.
-    pub refresh_ahead: Option<String>,
-}
-
-/// Which cookies belong to the session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Cookies {
-    /// None: what the login sets is dropped.
-    #[default]
-    None,
-    /// All that the login's answers set.
-    Login,
-}
-
-/// The end of a session as the vendor tells it.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Expires {
-    /// The name of a taken value.
-    pub value: String,
-    /// How to read it.
-    pub unit: ExpiryUnit,
-}
-
-/// How a vendor writes the end of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ExpiryUnit {
-    /// Seconds from now.
-    Seconds,
-    /// Milliseconds from now.
-    Milliseconds,
-    /// Seconds since 1970.
-    EpochSeconds,
-    /// Milliseconds since 1970.
-    EpochMilliseconds,
-    /// Microseconds since 1970.
-    EpochMicroseconds,
-    /// An RFC 3339 date and time.
-    Rfc3339,
-    /// A JSON Web Token with an `exp` claim (RFC 7519 section 4.1.4).
-    Jwt,
 }
 
 /// One thing that is put into requests. Exactly one of `header`, `query`, `cookies`.
@@ -367,6 +313,16 @@ pub struct Probe {
     pub headers: BTreeMap<String, String>,
     /// What the answer is like when the session is alive.
     pub alive: Condition,
+}
+
+/// How a session is given a new life without a login, for example by a refresh token.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// Requests. They carry the session and may read what it was given; what they take replaces
+    /// what the session had. The refusals of the login judge them, too.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
 }
 
 /// How to log out.

@@ -1,0 +1,88 @@
+//! How a session lives on: its end, its idle time, what later answers change, its refresh.
+
+use std::time::Duration;
+
+use super::Loader;
+use crate::recipe::{SessionRules, Step, Take, TakeFrom, written};
+
+/// A session is renewed at least this long before a known end, unless the recipe says otherwise.
+const REFRESH_AHEAD: Duration = Duration::from_secs(30);
+
+impl<'a> Loader<'a> {
+    /// Loads the session's rules. What later answers bring may be read by everything that follows;
+    /// no login step could read it, because it is not there yet.
+    pub(super) fn session(&mut self, recipe: &'a written::Recipe) -> SessionRules {
+        let session = &recipe.session;
+        if let Some(expires) = &session.expires {
+            self.read.insert(expires.value.clone());
+            if !self.scope.values.contains(&expires.value.as_str()) {
+                self.fault(
+                    "/session/expires/value",
+                    format!("no step takes a value called `{}`", expires.value),
+                );
+            }
+        }
+        let roll = session.roll.iter();
+        let roll = roll.filter_map(|(name, rolled)| self.rolled(recipe, name, rolled)).collect();
+        let idle = self.duration("/session/idle", session.idle.as_deref());
+        SessionRules {
+            cookies: session.cookies,
+            expires: session.expires.as_ref().map(|end| (end.value.clone(), end.unit)),
+            max_age: self.duration("/session/max_age", session.max_age.as_deref()),
+            idle,
+            keep_alive: self.keep_alive(recipe, idle),
+            refresh_ahead: self
+                .duration("/session/refresh_ahead", session.refresh_ahead.as_deref())
+                .unwrap_or(REFRESH_AHEAD),
+            sessions_max: session.sessions_max,
+            roll,
+        }
+    }
+
+    fn keep_alive(&mut self, recipe: &written::Recipe, idle: Option<Duration>) -> Option<Duration> {
+        const AT: &str = "/session/keep_alive";
+        let keep_alive = self.duration(AT, recipe.session.keep_alive.as_deref())?;
+        if recipe.probe.is_none() {
+            self.fault(AT, "there is no `[probe]` to keep a session alive with");
+        }
+        match (idle, &recipe.session.idle) {
+            (Some(idle), _) if keep_alive <= idle => {
+                self.fault(AT, "a time that is not longer than `idle` keeps nothing alive");
+            }
+            (None, None) => self.fault(AT, "without `idle` no session dies of idleness"),
+            _ => {}
+        }
+        Some(keep_alive)
+    }
+
+    fn rolled(
+        &mut self,
+        recipe: &'a written::Recipe,
+        name: &'a str,
+        rolled: &written::Rolled,
+    ) -> Option<Take> {
+        let at = format!("/session/roll/{name}");
+        let from = match (&rolled.header, &rolled.cookie) {
+            (Some(header), None) => {
+                TakeFrom::Header(self.header_name(&format!("{at}/header"), header)?)
+            }
+            (None, Some(cookie)) => TakeFrom::Cookie(cookie.clone()),
+            _ => {
+                self.fault(&at, "later answers bring a value in exactly one of `header`, `cookie`");
+                return None;
+            }
+        };
+        if self.is_taken(name) || recipe.account.contains_key(name) {
+            self.fault(&at, "this name is taken by another value");
+        }
+        self.scope.values.push(name);
+        Some(Take { name: name.to_owned(), from, optional: true })
+    }
+
+    pub(super) fn refresh(&mut self, recipe: &'a written::Recipe) -> Vec<Step> {
+        recipe
+            .refresh
+            .as_ref()
+            .map_or_else(Vec::new, |refresh| self.steps("/refresh/steps", &refresh.steps))
+    }
+}
