@@ -110,15 +110,6 @@ impl Injector {
     }
 }
 
-impl InjectMethods {
-    fn include(self, method: &Method) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Unsafe => !method.is_safe(),
-        }
-    }
-}
-
 /// Drops what could pass for a credential from a client's request: `Authorization`, `Cookie`, what
 /// the recipe names, every field that the session itself sets, and fields with `_` in their names,
 /// which pass for others in some servers, unless the upstream is known to read them.

@@ -1,16 +1,14 @@
-//! Takes values out of answers: tokens by place, ends of life by unit.
+//! Takes values out of answers, by place.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use data_encoding::BASE64URL_NOPAD;
-use http::header;
+use http::HeaderMap;
 use serde_json::Value;
 
 use super::StepAnswer;
-use crate::recipe::{ExpiryUnit, TakeFrom};
+use super::jar::cookies;
+use crate::recipe::TakeFrom;
 
 /// A token longer than this is a mistake or an attack: it would not fit into a request head.
-const VALUE_BYTES_MAX: usize = 16 * 1024;
+pub(super) const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// The value that stands at `from`; nothing when it is missing, empty or too long.
 pub(super) fn value(from: &TakeFrom, answer: &StepAnswer) -> Option<String> {
@@ -20,62 +18,28 @@ pub(super) fn value(from: &TakeFrom, answer: &StepAnswer) -> Option<String> {
             Value::Number(number) => number.to_string(),
             _ => return None,
         },
-        TakeFrom::Header(name) => answer.headers.get(name)?.to_str().ok()?.to_owned(),
-        TakeFrom::Cookie(name) => {
-            answer.headers.get_all(header::SET_COOKIE).iter().find_map(|field| {
-                let pair = std::str::from_utf8(field.as_bytes()).ok()?.split(';').next()?;
-                let (given, value) = pair.split_once('=')?;
-                (given.trim() == name).then(|| value.trim().to_owned())
-            })?
-        }
+        TakeFrom::Header(_) | TakeFrom::Cookie(_) => return from_head(from, &answer.headers),
         TakeFrom::Text(regex) => {
             let text = std::str::from_utf8(answer.body.bytes()).ok()?;
             regex.captures(text)?.get(1)?.as_str().to_owned()
         }
     };
-    (!value.is_empty() && value.len() <= VALUE_BYTES_MAX).then_some(value)
+    usable(value)
 }
 
-/// The moment that `text` names; nothing when it cannot be read.
-pub(super) fn expiry(text: &str, unit: ExpiryUnit, now: SystemTime) -> Option<SystemTime> {
-    let number = || text.parse::<u64>().ok().or_else(|| text.parse::<f64>().ok().map(|n| n as u64));
-    let after_epoch = |since| UNIX_EPOCH.checked_add(since);
-    match unit {
-        ExpiryUnit::Seconds => now.checked_add(Duration::from_secs(number()?)),
-        ExpiryUnit::Milliseconds => now.checked_add(Duration::from_millis(number()?)),
-        ExpiryUnit::EpochSeconds => after_epoch(Duration::from_secs(number()?)),
-        ExpiryUnit::EpochMilliseconds => after_epoch(Duration::from_millis(number()?)),
-        ExpiryUnit::EpochMicroseconds => after_epoch(Duration::from_micros(number()?)),
-        ExpiryUnit::Rfc3339 => text.parse::<jiff::Timestamp>().ok().map(SystemTime::from),
-        ExpiryUnit::Jwt => {
-            let claims = text.split('.').nth(1)?;
-            let claims = BASE64URL_NOPAD.decode(claims.trim_end_matches('=').as_bytes()).ok()?;
-            let claims: Value = serde_json::from_slice(&claims).ok()?;
-            after_epoch(Duration::from_secs(claims.get("exp")?.as_u64()?))
+/// The same, of an answer whose body is not looked at.
+pub(super) fn from_head(from: &TakeFrom, headers: &HeaderMap) -> Option<String> {
+    match from {
+        TakeFrom::Header(name) => usable(headers.get(name)?.to_str().ok()?.to_owned()),
+        // The last one counts, as in the jar; a cookie that is removed has no value.
+        TakeFrom::Cookie(name) => {
+            let given = cookies(headers).filter(|cookie| cookie.name == *name).last()?;
+            if given.is_removed { None } else { usable(given.value.to_owned()) }
         }
+        TakeFrom::Json(_) | TakeFrom::Text(_) => None,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_session_is_read_in_every_unit() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        let end = |text: &str, unit| {
-            expiry(text, unit, now).map(|end| end.duration_since(UNIX_EPOCH).unwrap().as_millis())
-        };
-        assert_eq!(end("300", ExpiryUnit::Seconds), Some(1_300_000));
-        assert_eq!(end("1500", ExpiryUnit::Milliseconds), Some(1_001_500));
-        assert_eq!(end("2000", ExpiryUnit::EpochSeconds), Some(2_000_000));
-        assert_eq!(end("2000500", ExpiryUnit::EpochMilliseconds), Some(2_000_500));
-        assert_eq!(end("2000500000", ExpiryUnit::EpochMicroseconds), Some(2_000_500));
-        assert_eq!(end("1970-01-01T00:40:00.123456Z", ExpiryUnit::Rfc3339), Some(2_400_123));
-        let token = format!("e30.{}.sig", BASE64URL_NOPAD.encode(br#"{"exp":4000}"#));
-        assert_eq!(end(&token, ExpiryUnit::Jwt), Some(4_000_000));
-        assert_eq!(end("soon", ExpiryUnit::Seconds), None);
-        assert_eq!(end("18446744073709551615", ExpiryUnit::Seconds), None);
-        assert_eq!(end("e30.!!.sig", ExpiryUnit::Jwt), None);
-    }
+fn usable(value: String) -> Option<String> {
+    (!value.is_empty() && value.len() <= VALUE_BYTES_MAX).then_some(value)
 }

@@ -6,20 +6,21 @@ use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::Request;
+use super::extract::VALUE_BYTES_MAX;
 use crate::secret::SecretText;
 
 /// More cookies than any survey of login schemes shows; a hostile upstream gets no further.
 const COOKIES_MAX: usize = 64;
 
 /// The cookies of one session. `Domain` and `Secure` are not asked: they go to one origin only.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Jar {
     /// The path of the upstream's URL: what a cookie's own path begins with, where it has one.
     base_path: String,
     entries: Vec<Entry>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     name: String,
     value: SecretText,
@@ -33,28 +34,28 @@ impl Jar {
         Self { base_path: base_path.to_owned(), entries: Vec::new() }
     }
 
-    /// Stores what an answer sets. Emptied and removed cookies leave the jar.
+    /// The same cookies for an upstream whose URL has the path `base_path`.
+    pub(super) fn below(self, base_path: &str) -> Self {
+        Self { base_path: base_path.to_owned(), ..self }
+    }
+
+    /// Stores what an answer sets. Emptied and removed cookies leave the jar; what is beyond a
+    /// bound stays out of it.
     pub fn store(&mut self, headers: &HeaderMap, request_path: &str) {
-        for field in headers.get_all(header::SET_COOKIE) {
-            let Ok(text) = std::str::from_utf8(field.as_bytes()) else { continue };
-            let Ok(cookie) = cookie::Cookie::parse(text.trim_start()) else { continue };
-            let path = match cookie.path() {
-                Some(path) if path.starts_with('/') => path.to_owned(),
-                _ => default_path(&self.whole(request_path)).to_owned(),
-            };
-            self.entries.retain(|entry| entry.name != cookie.name() || entry.path != path);
-            let removed = cookie.max_age().is_some_and(|age| age.is_zero() || age.is_negative())
-                || cookie.expires_datetime().is_some_and(|time| time.unix_timestamp() <= 86_400);
-            if removed || cookie.value().is_empty() || self.entries.len() >= COOKIES_MAX {
+        for given in cookies(headers) {
+            let path = given.path.filter(|path| path.starts_with('/'));
+            let path = path.unwrap_or_else(|| default_path(&self.whole(request_path)).to_owned());
+            let is_given = |held: &Entry| held.name == given.name && held.path == path;
+            if given.is_removed {
+                self.entries.retain(|held| !is_given(held));
+            } else if given.value.len() > VALUE_BYTES_MAX {
                 continue;
+            } else if let Some(held) = self.entries.iter_mut().find(|held| is_given(held)) {
+                held.value = SecretText::from(given.value);
+            } else if self.entries.len() < COOKIES_MAX {
+                let value = SecretText::from(given.value);
+                self.entries.push(Entry { name: given.name, value, path });
             }
-            // The value as it was sent, with its quotes: servers compare bytes.
-            let value = verbatim(text, cookie.name()).unwrap_or(cookie.value());
-            self.entries.push(Entry {
-                name: cookie.name().to_owned(),
-                value: SecretText::from(value.to_owned()),
-                path,
-            });
         }
     }
 
@@ -122,6 +123,32 @@ fn path_matches(cookie: &str, request: &str) -> bool {
     }
 }
 
+/// A cookie as an answer gives it.
+pub(super) struct Given {
+    pub(super) name: String,
+    /// As it was sent, with its quotes: servers compare bytes.
+    pub(super) value: String,
+    path: Option<String>,
+    /// Emptied, or with an end that has passed.
+    pub(super) is_removed: bool,
+}
+
+/// What an answer sets, in order.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Given> {
+    headers.get_all(header::SET_COOKIE).iter().filter_map(|field| {
+        let text = std::str::from_utf8(field.as_bytes()).ok()?.trim_start();
+        let cookie = cookie::Cookie::parse(text).ok()?;
+        let ended = cookie.max_age().is_some_and(|age| age.is_zero() || age.is_negative())
+            || cookie.expires_datetime().is_some_and(|time| time.unix_timestamp() <= 86_400);
+        Some(Given {
+            name: cookie.name().to_owned(),
+            value: verbatim(text, cookie.name()).unwrap_or(cookie.value()).to_owned(),
+            path: cookie.path().map(str::to_owned),
+            is_removed: ended || cookie.value().is_empty(),
+        })
+    })
+}
+
 fn verbatim<'a>(field: &'a str, name: &str) -> Option<&'a str> {
     let pair = field.split(';').next()?;
     let (given, value) = pair.split_once('=')?;
@@ -157,6 +184,14 @@ mod tests {
         assert!(jar(&["a=1; Path=/", "a=; Path=/"]).header("/").is_none());
         assert!(jar(&["a=1; Path=/", "a=gone; Path=/; Max-Age=0"]).header("/").is_none());
         assert!(jar(&["a=1; Path=/"]).header("/").unwrap().is_sensitive());
+    }
+
+    #[test]
+    fn a_cookie_that_is_set_anew_keeps_its_place_and_a_huge_one_stays_out() {
+        let huge = format!("b={}; Path=/", "x".repeat(VALUE_BYTES_MAX + 1));
+        let jar = jar(&["a=1; Path=/", "b=2; Path=/", "a=3; Path=/", &huge]);
+        assert_eq!(jar.header("/").unwrap(), "a=3; b=2");
+        assert_eq!(jar, jar.clone().below(""));
     }
 
     #[test]

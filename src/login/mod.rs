@@ -2,9 +2,13 @@
 //! answers go in, session material or a typed refusal comes out. Whoever owns the network drives
 //! it.
 
+mod expiry;
 mod extract;
 mod jar;
+#[cfg(test)]
+mod refresh_tests;
 pub mod render;
+mod roll;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,26 +22,47 @@ use crate::recipe::{Cookies, Recipe, RefusalClass, Step};
 use crate::secret::SecretText;
 pub use jar::Jar;
 pub use render::Request;
+pub use roll::roll;
 
-/// One login under way.
+/// One login or refresh under way.
 #[derive(Debug)]
 pub struct Attempt {
     recipe: Arc<Recipe>,
+    aim: Aim,
     values: Values,
     jar: Jar,
     /// The step whose answer is awaited.
     step: usize,
 }
 
+/// Which of a recipe's steps run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    Login,
+    Refresh,
+}
+
+impl Aim {
+    fn steps(self, recipe: &Recipe) -> &[Step] {
+        match self {
+            Self::Login => &recipe.login,
+            Self::Refresh => &recipe.refresh,
+        }
+    }
+}
+
 /// What a login gave.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Material {
     /// Account fields and taken values, by name.
     pub values: Values,
     /// The session's cookies.
     pub cookies: Jar,
-    /// When the vendor says that the session ends.
+    /// When the vendor says that the session ends: what its answers told or, if that is earlier,
+    /// `longest`.
     pub expires: Option<SystemTime>,
+    /// The end of the longest life that the vendor documents.
+    pub longest: Option<SystemTime>,
 }
 
 /// What to do next.
@@ -90,15 +115,27 @@ impl Attempt {
     /// Prepares a login with the fields of an account, at an upstream whose URL has the path
     /// `base_path`.
     pub fn new(recipe: Arc<Recipe>, account: Values, base_path: &str) -> Self {
-        Self { recipe, values: account, jar: Jar::new(base_path), step: 0 }
+        Self { recipe, aim: Aim::Login, values: account, jar: Jar::new(base_path), step: 0 }
+    }
+
+    /// Prepares a refresh of the session that `material` describes, by the recipe's `refresh`
+    /// steps; a recipe without any gives the material back. Its requests carry the session, with
+    /// whatever earlier steps have changed of it, so the sender adds nothing. The result has what
+    /// the steps took in place of what was there, the rest as it was, and an end judged anew.
+    ///
+    /// A refusal says nothing of the account's secret: the rules are those of the login, but what
+    /// was refused is the old session.
+    pub fn refresh(recipe: Arc<Recipe>, material: &Material, base_path: &str) -> Self {
+        let Material { values, cookies, .. } = material.clone();
+        Self { recipe, aim: Aim::Refresh, values, jar: cookies.below(base_path), step: 0 }
     }
 
     /// The name of the step whose answer is awaited.
     pub fn step_name(&self) -> &str {
-        self.recipe.login.get(self.step).map_or("", |step| step.name.as_str())
+        self.aim.steps(&self.recipe).get(self.step).map_or("", |step| step.name.as_str())
     }
 
-    /// The first request. It carries nothing of any earlier session.
+    /// The first request. That of a login carries nothing of any earlier session.
     pub fn start(&mut self, now: SystemTime) -> Next {
         self.step = 0;
         self.send(now)
@@ -107,7 +144,8 @@ impl Attempt {
     /// Takes the answer to the request that was sent last.
     pub fn answer(&mut self, answer: &StepAnswer, now: SystemTime) -> Next {
         let recipe = Arc::clone(&self.recipe);
-        let Some(step) = recipe.login.get(self.step) else {
+        let steps = self.aim.steps(&recipe);
+        let Some(step) = steps.get(self.step) else {
             return self.done(now);
         };
         if let Err(because) = self.take(step, answer) {
@@ -115,7 +153,7 @@ impl Attempt {
         }
         self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
         self.step += 1;
-        while let Some(next) = recipe.login.get(self.step) {
+        while let Some(next) = steps.get(self.step) {
             let reached = next
                 .when
                 .as_ref()
@@ -129,20 +167,21 @@ impl Attempt {
     }
 
     fn send(&mut self, now: SystemTime) -> Next {
-        let Some(step) = self.recipe.login.get(self.step) else {
+        let recipe = Arc::clone(&self.recipe);
+        let Some(step) = self.aim.steps(&recipe).get(self.step) else {
             return self.done(now);
         };
         match render::request(step, &self.values, now) {
             Ok(mut request) => {
                 self.jar.send(&mut request);
+                if self.aim == Aim::Refresh
+                    && let Err(value) = render::carry(&recipe, &self.values, &mut request, now)
+                {
+                    return Next::Refused(Refusal::unusable(step, value));
+                }
                 Next::Send(request)
             }
-            Err(value) => Next::Refused(Refusal {
-                class: None,
-                step: step.name.clone(),
-                status: StatusCode::OK,
-                because: Because::Unusable(value),
-            }),
+            Err(value) => Next::Refused(Refusal::unusable(step, value)),
         }
     }
 
@@ -176,23 +215,30 @@ impl Attempt {
 
     fn done(&mut self, now: SystemTime) -> Next {
         let rules = &self.recipe.session;
-        let told = rules
-            .expires
-            .as_ref()
-            .and_then(|(name, unit)| extract::expiry(self.values.text(name), *unit, now))
-            // A session that ended before it began: the clocks differ. Its answers will tell when
-            // it is dead.
-            .filter(|end| *end > now);
         let longest = rules.max_age.and_then(|age| now.checked_add(age));
+        let jar = std::mem::take(&mut self.jar);
         let cookies = match rules.cookies {
             Cookies::None => Jar::default(),
-            Cookies::Login | Cookies::Rolling => std::mem::take(&mut self.jar),
+            Cookies::Login | Cookies::Rolling => jar,
         };
         Next::Done(Material {
+            expires: expiry::judge(rules, &self.values, longest, now),
             values: std::mem::take(&mut self.values),
             cookies,
-            expires: [told, longest].into_iter().flatten().min(),
+            longest,
         })
+    }
+}
+
+impl Refusal {
+    /// Nothing was sent.
+    fn unusable(step: &Step, value: String) -> Self {
+        Self {
+            class: None,
+            step: step.name.clone(),
+            status: StatusCode::OK,
+            because: Because::Unusable(value),
+        }
     }
 }
 

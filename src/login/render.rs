@@ -12,7 +12,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
-use crate::recipe::{JsonTemplate, Step, StepBody};
+use crate::recipe::{InjectInto, JsonTemplate, Recipe, Step, StepBody};
 
 /// A request below an upstream's URL. `Debug` shows no value: query, fields and body hold secrets.
 pub struct Request {
@@ -60,6 +60,44 @@ pub fn request(step: &Step, values: &Values, now: SystemTime) -> Result<Request,
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
     }
     Ok(Request { method: step.method.clone(), target: target(step, values, now), headers, body })
+}
+
+/// Puts what the recipe injects into a request that a refresh sends, besides cookies. What the step
+/// itself says stands: refresh tokens often go where the session's token goes otherwise.
+///
+/// # Errors
+/// The name of the header field whose value cannot be sent: a control character in it.
+pub(super) fn carry(
+    recipe: &Recipe,
+    values: &Values,
+    request: &mut Request,
+    now: SystemTime,
+) -> Result<(), String> {
+    for injection in &recipe.inject {
+        if !injection.methods.include(&request.method) {
+            continue;
+        }
+        match &injection.into {
+            InjectInto::Header(name, template) if !request.headers.contains_key(name) => {
+                let text = template.text(values, now);
+                if !text.is_empty() {
+                    request.headers.insert(name, header_value(&text).ok_or(name.as_str())?);
+                }
+            }
+            InjectInto::Query(name, template) => {
+                let pair = [(name.clone(), template.clone())];
+                let is_there = request.target.split(['?', '&']).skip(1);
+                let name = utf8_percent_encode(name, URL_VALUE).to_string();
+                let mut is_there = is_there.filter_map(|pair| pair.split('=').next());
+                if !is_there.any(|there| there == name) && !template.text(values, now).is_empty() {
+                    request.target.push(if request.target.contains('?') { '&' } else { '?' });
+                    request.target.push_str(&pairs(&pair, values, now));
+                }
+            }
+            InjectInto::Header(..) | InjectInto::Cookies => {}
+        }
+    }
+    Ok(())
 }
 
 /// Renders a body, with the `Content-Type` that goes with it.

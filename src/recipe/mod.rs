@@ -363,3 +363,13 @@ impl Recipe {
         !self.endpoints.is_empty()
     }
 }
+
+impl InjectMethods {
+    /// Whether requests with this method are meant.
+    pub fn include(self, method: &Method) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Unsafe => !method.is_safe(),
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub enum Cookies {
     None,
     /// All that the login's answers set.
     Login,
-    /// All that the login's answers set, and what later answers make of them.
+    /// All that the login's answers set; later answers add, change and remove some, too.
     Rolling,
 }
 
