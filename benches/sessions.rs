@@ -155,6 +155,8 @@ fn broker(site: &Upstream) -> (Broker, Clock) {
             login_timeout: PATIENCE,
             logout_timeout: PATIENCE,
             drain_timeout: PATIENCE,
+            session_idle: Duration::from_secs(8 * 3600),
+            sessions_max: 1_000_000,
         },
         control: tokio::runtime::Handle::current(),
         without: None,

@@ -1,7 +1,7 @@
 //! Time, injected: one [`Clock`] is handed to every room, so that a test moves it by hand and an
 //! emulator makes hours pass in milliseconds.
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -126,6 +126,15 @@ impl Add<Duration> for Moment {
 
     fn add(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_add(duration))
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Moment;
+
+    /// Not before the clock's start.
+    fn sub(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_sub(duration))
     }
 }
 

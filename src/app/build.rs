@@ -101,6 +101,8 @@ fn session_limits(settings: &Settings) -> session::Limits {
         login_timeout: settings.timeouts.login,
         logout_timeout: settings.timeouts.logout,
         drain_timeout: settings.timeouts.drain,
+        session_idle: settings.timeouts.session_idle,
+        sessions_max: settings.limits.sessions_max,
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Problem {
     )]
     LoginRefused,
     /// No login may be tried yet.
-    #[error("no login is tried at the moment ({})", .cause.as_str())]
+    #[error("no login is tried at the moment ({}): {}", .cause.as_str(), .cause.explanation())]
     LoginHeldBack {
         /// When to ask again.
         retry_after: Duration,

@@ -176,7 +176,10 @@ async fn send(
             return Err(Problem::UpstreamBroken);
         }
         let policy = match verdict {
-            Verdict::Alive | Verdict::NeedsBody => return Ok((answer, session)),
+            Verdict::Alive | Verdict::NeedsBody => {
+                session.session.was_used(clock.now());
+                return Ok((answer, session));
+            }
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
             // One probe and one login are what a request may cost.
             Verdict::Ambiguous(_) if sendings == SENDINGS_MAX => return Ok((answer, session)),

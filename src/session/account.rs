@@ -74,6 +74,8 @@ pub enum Failure {
     Unreachable,
     /// Something was sent and no answer came.
     AnswerLost,
+    /// Nothing was sent: all sessions that the account may have are in use.
+    NoRoom,
 }
 
 impl Guard {
@@ -140,6 +142,11 @@ impl Guard {
                 self.refund();
                 self.hold_back(HoldCause::Unreachable, self.growing_pause(), now);
                 Unavailable::Unreachable
+            }
+            Failure::NoRoom => {
+                self.refund();
+                self.hold_back(HoldCause::SessionsFull, self.growing_pause(), now);
+                self.refusal(None, now)
             }
             Failure::AnswerLost => {
                 // Nobody has refused anything: when the budget is spent, its window is waited for.

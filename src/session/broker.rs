@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::account::{Guard, State, class_name};
+use super::schedule::Schedule;
+use super::standing::Standing;
 use super::store::{Expiry, Joined, Store};
 use super::{
     Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session,
-    SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire,
+    SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire, upkeep,
 };
 use crate::clock::{Clock, Moment};
 use crate::telemetry::{About, Event, Reporter, Trigger};
@@ -27,6 +29,10 @@ pub struct Limits {
     pub logout_timeout: Duration,
     /// How long a replaced session waits for the requests that carry it.
     pub drain_timeout: Duration,
+    /// After this time without a client's request a session is logged out.
+    pub session_idle: Duration,
+    /// The most sessions at a time, of all accounts.
+    pub sessions_max: usize,
 }
 
 /// Gives sessions. Clones are the same broker.
@@ -38,6 +44,9 @@ pub(super) struct Inner {
     pub(super) upstreams: Vec<Upstream>,
     /// One guard a login name of an upstream, by upstream and account.
     guards: Vec<Vec<Arc<Mutex<Guard>>>>,
+    /// One standing a login name of an upstream, in the same order.
+    standings: Vec<Vec<Arc<Standing>>>,
+    pub(super) schedule: Schedule,
     pub(super) store: Store,
     pub(super) transport: Transport,
     pub(super) clock: Clock,
@@ -75,10 +84,17 @@ impl Broker {
     /// A broker without sessions.
     pub fn new(parts: Parts) -> Self {
         let now = parts.clock.now();
-        let guards = parts.upstreams.iter().map(|upstream| guards(upstream, now)).collect();
-        Self(Arc::new(Inner {
+        let guards = parts.upstreams.iter().map(|upstream| {
+            by_login_name(upstream, || Mutex::new(Guard::new(upstream.recipe.budget, now)))
+        });
+        let standings = parts.upstreams.iter().map(|upstream| {
+            by_login_name(upstream, || Standing::new(upstream.recipe.session.sessions_max))
+        });
+        let inner = Arc::new(Inner {
+            guards: guards.collect(),
+            standings: standings.collect(),
+            schedule: Schedule::default(),
             upstreams: parts.upstreams,
-            guards,
             store: Store::default(),
             transport: parts.transport,
             clock: parts.clock,
@@ -90,7 +106,9 @@ impl Broker {
             logouts_at_stop: retire::Tally::default(),
             generations: AtomicU64::new(0),
             without: parts.without,
-        }))
+        });
+        inner.tasks.spawn_on(upkeep::run(Arc::clone(&inner)), &inner.control);
+        Self(inner)
     }
 
     /// The upstream with this id.
@@ -136,13 +154,7 @@ impl Broker {
     /// Reports that the upstream called `session` dead. A report about any but the current
     /// generation changes nothing: a late answer never ends a newer session.
     pub fn expire(&self, session: &Session) {
-        let inner = &self.0;
-        let guarded = inner.without != Some(Mechanism::GenerationGuard);
-        let is_dead = |current: &Session| !guarded || current.generation == session.generation;
-        inner.reporter.report(match inner.store.expire(session.key, is_dead) {
-            Expiry::Ended(_) => Event::Expired(inner.about(session)),
-            Expiry::Late => Event::LateExpiry(inner.about(session)),
-        });
+        self.0.expire(session);
     }
 
     /// Asks the upstream whether `session` is alive, at most once for all who ask at the same time.
@@ -171,15 +183,14 @@ impl Broker {
     }
 }
 
-fn guards(upstream: &Upstream, now: Moment) -> Vec<Arc<Mutex<Guard>>> {
+/// One value a login name, by account: accounts that share a login name share it.
+fn by_login_name<T>(upstream: &Upstream, make: impl Fn() -> T) -> Vec<Arc<T>> {
     let mut by_login_name = BTreeMap::new();
     let accounts = upstream.accounts.iter();
     accounts
         .map(|account| {
-            let guard = by_login_name
-                .entry(account.login_name.as_str())
-                .or_insert_with(|| Arc::new(Mutex::new(Guard::new(upstream.recipe.budget, now))));
-            Arc::clone(guard)
+            let name = account.login_name.as_str();
+            Arc::clone(by_login_name.entry(name).or_insert_with(|| Arc::new(make())))
         })
         .collect()
 }
@@ -196,6 +207,10 @@ impl Inner {
 
     fn guard(&self, key: &SessionKey) -> &Mutex<Guard> {
         &self.guards[usize::from(key.upstream.0)][usize::from(key.account.0)]
+    }
+
+    pub(super) fn standing(&self, key: &SessionKey) -> &Arc<Standing> {
+        &self.standings[usize::from(key.upstream.0)][usize::from(key.account.0)]
     }
 }
 
@@ -240,13 +255,35 @@ impl Inner {
         let session = self.store.session(key)?;
         match session.expires {
             Some(expires) if self.clock.now() >= expires => {
-                let is_dead = |current: &Session| current.generation == session.generation;
-                if let Expiry::Ended(ended) = self.store.expire(*key, is_dead) {
-                    self.reporter.report(Event::Expired(self.about(&ended)));
-                }
+                self.end_at_known_time(&session);
                 None
             }
             _ => Some(session),
+        }
+    }
+
+    /// Ends a session whose known end has come.
+    pub(super) fn end_at_known_time(&self, session: &Session) {
+        let is_dead = |current: &Session| current.generation == session.generation;
+        if let Expiry::Ended(ended) = self.store.expire(session.key, is_dead) {
+            ended.tenure.end();
+            self.reporter.report(Event::Expired(self.about(&ended)));
+        }
+    }
+
+    /// Ends a session that its upstream calls dead, if it is the current one.
+    pub(super) fn expire(&self, session: &Session) {
+        let guarded = self.without != Some(Mechanism::GenerationGuard);
+        let is_dead = |current: &Session| !guarded || current.generation == session.generation;
+        let Expiry::Ended(ended) = self.store.expire(session.key, is_dead) else {
+            self.reporter.report(Event::LateExpiry(self.about(session)));
+            return;
+        };
+        self.reporter.report(Event::Expired(self.about(session)));
+        ended.tenure.end();
+        let now = self.clock.now();
+        if let Some(pause) = self.standing(&session.key).died(&ended.tenure, now) {
+            self.reporter.report(Event::Displaced { about: self.about(session), pause });
         }
     }
 }

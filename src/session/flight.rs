@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 
 use super::account::Failure;
 use super::broker::Inner;
+use super::slots::Slot;
 use super::store::{Flight, Outcome};
-use super::{Exchange, Generation, Mechanism, Session, SessionKey, Unavailable, refresh, retire};
+use super::tenure::Tenure;
+use super::{
+    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, retire, room,
+    upkeep,
+};
 use crate::forward::inject::Injector;
 use crate::login::{Attempt, Because, Material, Next, Refusal};
 use crate::recipe::{FieldKind, Recipe};
@@ -29,6 +33,10 @@ pub(super) fn begin(
 ) -> Result<Flight, Unavailable> {
     if inner.stopping.is_cancelled() {
         return Err(Unavailable::Stopping);
+    }
+    let now = inner.clock.now();
+    if let Some(retry_after) = inner.standing(&key).displaced(now) {
+        return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::Displaced });
     }
     if inner.without != Some(Mechanism::LockOutGuard) {
         inner.with_guard(&key, |guard| guard.admit(key.fingerprint, inner.clock.now()))?;
@@ -71,18 +79,26 @@ async fn fly(landing: Landing, trigger: Trigger) {
     let inner = &landing.inner;
     let (key, started) = (landing.key, inner.clock.now());
     let mut sent = false;
-    let result = tokio::select! {
-        result = log_in(inner, key, &mut sent) => result,
-        () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::TimedOut),
+    let slot = tokio::select! {
+        slot = room::make(inner, &key) => Ok(slot),
+        () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::NoRoom),
     };
-    let result = result.and_then(|material| session(inner, key, landing.generation, material));
+    let result = match slot {
+        Ok(slot) => tokio::select! {
+            result = log_in(inner, key, &mut sent) => result.map(|material| (material, slot)),
+            () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::TimedOut),
+        },
+        Err(no_room) => Err(no_room),
+    };
+    let result =
+        result.and_then(|(material, slot)| session(inner, key, landing.generation, material, slot));
     let took = inner.clock.now().saturating_since(started);
     inner.report_login(&key, trigger, &result, landing.generation, took);
     match result {
         Ok(session) => {
             inner.with_guard(&key, super::account::Guard::succeeded);
-            refresh::schedule(inner, &session);
-            landing.land(Ok(session));
+            landing.land(Ok(Arc::clone(&session)));
+            upkeep::begin(inner, &session);
         }
         Err(cause) => {
             let now = inner.clock.now();
@@ -103,6 +119,8 @@ pub(super) enum Cause {
     Exchange(#[from] super::ExchangeError),
     #[error("the login did not end in time")]
     TimedOut,
+    #[error("the account's sessions are all in use")]
+    NoRoom,
     #[error(transparent)]
     Unusable(#[from] crate::forward::inject::Unusable),
 }
@@ -126,6 +144,7 @@ impl Cause {
             Self::Refused(refusal, retry_after) => {
                 Failure::Refused { class: refusal.class, retry_after: *retry_after }
             }
+            Self::NoRoom => Failure::NoRoom,
             Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
             Self::Exchange(super::ExchangeError::Send(_) | super::ExchangeError::BrokenOff)
             | Self::TimedOut => Failure::AnswerLost,
@@ -169,6 +188,7 @@ fn session(
     key: SessionKey,
     generation: Generation,
     material: Material,
+    slot: Option<Slot>,
 ) -> Result<Arc<Session>, Cause> {
     let (upstream, _) = inner.upstream_and_account(&key);
     let wall = inner.clock.wall();
@@ -181,7 +201,7 @@ fn session(
         injector,
         material,
         expires: life.map(|life| inner.clock.now() + life),
-        users: TaskTracker::new(),
+        tenure: Arc::new(Tenure::begin(inner.clock.now(), slot)),
         probed: Mutex::default(),
         guarded,
         contradicted: OnceLock::new(),

@@ -4,19 +4,26 @@
 pub mod account;
 mod broker;
 mod credentials;
+mod displacement;
 mod flight;
+mod jitter;
+mod learned;
 mod mechanism;
 mod probe;
 mod refresh;
 mod retire;
+mod room;
+mod schedule;
+mod slots;
+mod standing;
 mod store;
+mod tenure;
 mod transport;
 pub mod trial;
+mod upkeep;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Moment;
 use crate::forward::inject::Injector;
@@ -29,6 +36,7 @@ pub use credentials::Credentials;
 pub use mechanism::Mechanism;
 pub use probe::{Aliveness, Doubt};
 pub use retire::LogoutReport;
+use tenure::Tenure;
 pub use transport::{Exchange, ExchangeError, Transport};
 
 /// Which upstream, as its place in the configuration.
@@ -77,8 +85,8 @@ pub struct Session {
     material: Material,
     /// When it ends, as far as is known.
     expires: Option<Moment>,
-    /// Counts the requests that carry it.
-    users: TaskTracker,
+    /// What it shares with its other versions.
+    tenure: Arc<Tenure>,
     /// What the probe last said.
     probed: Mutex<probe::Probed>,
     /// Values that must not leave.
@@ -94,13 +102,18 @@ pub type Hold = tokio_util::task::task_tracker::TaskTrackerToken;
 impl Session {
     /// Holds the session for one request, to the end of its answer's body.
     pub fn hold(&self) -> Hold {
-        self.users.token()
+        self.tenure.users.token()
     }
 
     /// Token, cookie and password values that are long enough to be searched for: they must not
     /// leave.
     pub fn guarded(&self) -> &[SecretText] {
         &self.guarded
+    }
+
+    /// Notes that a client's request was answered as by a living session.
+    pub fn was_used(&self, now: Moment) {
+        self.tenure.was_used(now);
     }
 
     /// Notes that a request that was sent again on this session was answered as if it were dead,
@@ -190,6 +203,10 @@ pub enum HoldCause {
     Unreachable,
     /// The answer to a login never came.
     AnswerLost,
+    /// Somebody else logs in with this account and so ends our sessions.
+    Displaced,
+    /// All sessions that may be open at a time are in use.
+    SessionsFull,
 }
 
 impl HoldCause {
@@ -202,6 +219,22 @@ impl HoldCause {
             Self::UpstreamBroken => "upstream_broken",
             Self::Unreachable => "unreachable",
             Self::AnswerLost => "answer_lost",
+            Self::Displaced => "displaced",
+            Self::SessionsFull => "sessions_full",
+        }
+    }
+
+    /// The cause in words, for a client.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::UnclassifiedRefusal => "the last login was refused in a way that is not known",
+            Self::SlotsFull => "the upstream has no room for one more session",
+            Self::Throttled => "the upstream asks to wait",
+            Self::UpstreamBroken => "the upstream is out of order",
+            Self::Unreachable => "the upstream could not be reached",
+            Self::AnswerLost => "the answer to the last login never came",
+            Self::Displaced => "somebody else logs in with this account and ends its sessions",
+            Self::SessionsFull => "all sessions that may be open are in use",
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum Doubt {
     Ambiguous,
     /// The answer calls a session dead that was called so by mistake before.
     Contradicted,
+    /// Nobody has used the session for a while: its upstream has to see it.
+    Unused,
 }
 
 /// Whether a session is alive.
@@ -142,6 +144,7 @@ impl Doubt {
         match self {
             Self::Ambiguous => ALIVE_KEPT,
             Self::Contradicted => ALIVE_KEPT_AGAINST_VERDICT,
+            Self::Unused => Duration::ZERO,
         }
     }
 }

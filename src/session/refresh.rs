@@ -1,61 +1,42 @@
-//! Renews sessions ahead of a known end, so that nobody has to wait for the login that follows it.
+//! Renews a session ahead of its end, so that nobody has to wait for the login that follows it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::broker::Inner;
-use super::flight;
-use super::{Session, Unavailable};
-use crate::clock::Moment;
+use super::store::Flight;
+use super::{Session, Unavailable, flight, retire};
 use crate::telemetry::Trigger;
 
 /// After a renewal that failed the next one waits at least this long.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 
-/// Shorter lives are not renewed ahead: without a pause between them the logins would never end.
-const RENEWED_LIFE_MIN: Duration = Duration::from_secs(10);
-
-/// Schedules the renewal of a session whose end is known.
-pub(super) fn schedule(inner: &Arc<Inner>, session: &Arc<Session>) {
-    let Some(expires) = session.expires else { return };
-    let now = inner.clock.now();
-    let life = expires.saturating_since(now);
-    if life < RENEWED_LIFE_MIN {
-        return;
-    }
-    let (upstream, _) = inner.upstream_and_account(&session.key);
-    let ahead = ahead(life, upstream.recipe.session.refresh_ahead);
-    let at = now + life.saturating_sub(ahead);
-    let (inner, session) = (Arc::clone(inner), Arc::clone(session));
-    let control = inner.control.clone();
-    inner.tasks.clone().spawn_on(
-        async move {
-            let stopping = inner.stopping.clone();
-            tokio::select! {
-                () = renew(&inner, &session, at) => {}
-                () = stopping.cancelled() => {}
-            }
-        },
-        &control,
-    );
+/// Renews `session` now, in a task of its own, again and again until it has ended or been replaced.
+pub(super) fn spawn(inner: &Arc<Inner>, session: &Arc<Session>) {
+    let (task, session) = (Arc::clone(inner), Arc::clone(session));
+    let renewing = async move {
+        let stopping = task.stopping.clone();
+        tokio::select! {
+            () = renew(&task, &session) => {}
+            () = stopping.cancelled() => {}
+        }
+    };
+    inner.tasks.spawn_on(renewing, &inner.control);
 }
 
-/// At least what the recipe says and a tenth of the life, at most half of it.
-fn ahead(life: Duration, rule: Duration) -> Duration {
-    rule.max(life / 10).min(life / 2)
-}
-
-async fn renew(inner: &Arc<Inner>, session: &Arc<Session>, mut at: Moment) {
+async fn renew(inner: &Arc<Inner>, session: &Arc<Session>) {
     loop {
-        inner.clock.sleep_until(at).await;
-        let begin = || flight::begin(inner, session.key, Trigger::Refresh);
-        let failed = match inner.store.renew(session.key, session.generation, begin) {
+        let failed = match begin(inner, session) {
             // Not the current session any more, or somebody else renews it.
             Ok(None) => return,
             Ok(Some(mut flight)) => match flight.outcome.wait_for(Option::is_some).await {
                 Ok(outcome) => match outcome.as_ref() {
                     Some(Err(unavailable)) => unavailable.clone(),
-                    _ => return,
+                    _ => {
+                        let now = inner.clock.now();
+                        inner.standing(&session.key).outlived(&session.tenure, now);
+                        return;
+                    }
                 },
                 Err(_) => return,
             },
@@ -67,22 +48,25 @@ async fn renew(inner: &Arc<Inner>, session: &Arc<Session>, mut at: Moment) {
             // A refused account gets no background logins either.
             Unavailable::Refused(_) | Unavailable::Stopping => return,
         };
-        at = inner.clock.now() + pause.max(RETRY_MIN);
+        let at = inner.clock.now() + pause.max(RETRY_MIN);
         if session.expires.is_some_and(|expires| at >= expires) {
             return;
         }
+        inner.clock.sleep_until(at).await;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lead_is_within_a_tenth_and_a_half_of_the_life() {
-        let seconds = Duration::from_secs;
-        assert_eq!(ahead(seconds(300), seconds(30)), seconds(30));
-        assert_eq!(ahead(seconds(86_400), seconds(30)), seconds(8_640));
-        assert_eq!(ahead(seconds(20), seconds(30)), seconds(10));
+/// Begins the renewal beside the living session, or, where the upstream has room for no other, in
+/// its place: then it ends first, and who comes meanwhile waits.
+fn begin(inner: &Arc<Inner>, session: &Arc<Session>) -> Result<Option<Flight>, Unavailable> {
+    let (key, generation) = (session.key, session.generation);
+    let begin = || flight::begin(inner, key, Trigger::Refresh);
+    if !inner.standing(&key).slots.are_taken() {
+        return inner.store.renew(key, generation, begin);
     }
+    let begun = inner.store.begin_anew(key, generation, begin)?;
+    Ok(begun.map(|(ended, flight)| {
+        retire::retire(inner, ended);
+        flight
+    }))
 }

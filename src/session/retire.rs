@@ -42,9 +42,9 @@ pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) {
     let control = inner.control.clone();
     inner.tasks.clone().spawn_on(
         async move {
-            session.users.close();
+            session.tenure.users.close();
             tokio::select! {
-                () = session.users.wait() => {}
+                () = session.tenure.users.wait() => {}
                 () = inner.clock.sleep(inner.limits.drain_timeout) => {}
                 () = inner.stopping.cancelled() => {}
             }
@@ -96,6 +96,7 @@ async fn log_out(inner: &Arc<Inner>, session: &Session) -> bool {
         confirmed = steps(inner, session) => confirmed,
         () = inner.clock.sleep(inner.limits.logout_timeout) => false,
     };
+    session.tenure.end();
     inner.reporter.report(Event::Logout { about: inner.about(session), confirmed });
     confirmed
 }

@@ -99,6 +99,56 @@ impl Store {
         Ok(Some(flight))
     }
 
+    /// Replaces a living session by a login that begins when it has ended: at an upstream with room
+    /// for no other. Those who come meanwhile wait for the login. Nothing when it is not the current
+    /// one or is being renewed already.
+    pub(super) fn begin_anew(
+        &self,
+        key: SessionKey,
+        generation: Generation,
+        begin: impl FnOnce() -> Result<Flight, Unavailable>,
+    ) -> Result<Option<(Arc<Session>, Flight)>, Unavailable> {
+        let Entry::Occupied(mut entry) = self.0.entry(key) else { return Ok(None) };
+        let State::Live(session) = entry.get() else { return Ok(None) };
+        if session.generation != generation {
+            return Ok(None);
+        }
+        let session = Arc::clone(session);
+        let flight = begin()?;
+        entry.insert(State::LoggingIn(flight.clone()));
+        Ok(Some((session, flight)))
+    }
+
+    /// Takes a living session out, if it is the current one and is not being renewed.
+    pub(super) fn take(&self, key: SessionKey, generation: Generation) -> Option<Arc<Session>> {
+        let taken = self.0.remove_if(&key, |_, state| match state {
+            State::Live(session) => session.generation == generation,
+            State::LoggingIn(_) | State::Renewing(..) => false,
+        });
+        match taken?.1 {
+            State::Live(session) => Some(session),
+            State::LoggingIn(_) | State::Renewing(..) => None,
+        }
+    }
+
+    /// The living session that `is_meant` and that was used the longest ago; one that nobody uses
+    /// now before those that somebody does. Looks at every session.
+    pub(super) fn least_used(
+        &self,
+        is_meant: impl Fn(&SessionKey) -> bool,
+    ) -> Option<Arc<Session>> {
+        let sessions = self.0.iter().filter_map(|entry| match entry.value() {
+            State::Live(session) if is_meant(entry.key()) => Some(Arc::clone(session)),
+            _ => None,
+        });
+        sessions.min_by_key(|session| (!session.tenure.users.is_empty(), session.tenure.used()))
+    }
+
+    /// How many keys have a session or a login under way.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Ends the session that `is_dead` is true of; a login under way goes on.
     pub(super) fn expire(&self, key: SessionKey, is_dead: impl Fn(&Session) -> bool) -> Expiry {
         let Entry::Occupied(mut entry) = self.0.entry(key) else { return Expiry::Late };

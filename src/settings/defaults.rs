@@ -14,6 +14,8 @@ const VERDICT_BODY_BYTES_MAX: usize = 64 * 1024;
 const LOGIN_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// At the 16 KiB or so that a connection takes with its buffers: 160 MiB.
 const CONNECTIONS_MAX: usize = 10_000;
+/// At the 2 KiB or so that a session takes: 20 MiB.
+const SESSIONS_MAX: usize = 10_000;
 /// What RFC 9113, section 6.5.2 advises as the least.
 const STREAMS_MAX: u32 = 100;
 
@@ -27,6 +29,9 @@ const LOGIN: &str = "30s";
 const DRAIN: &str = "30s";
 /// Logouts run side by side, and nobody waits for them but the stop.
 const LOGOUT: &str = "5s";
+/// A session that was not used all night holds a slot at its upstream for nobody; one that is used
+/// every hour is not logged in for each time.
+const SESSION_IDLE: &str = "8h";
 /// As long as common servers keep a connection; clients that use one again do so within seconds.
 const IDLE: &str = "60s";
 
@@ -57,6 +62,7 @@ impl Default for Limits {
             login_answer_bytes_max: LOGIN_ANSWER_BYTES_MAX,
             connections_max: CONNECTIONS_MAX,
             streams_max: STREAMS_MAX,
+            sessions_max: SESSIONS_MAX,
         }
     }
 }
@@ -70,6 +76,7 @@ impl Default for Timeouts {
             drain: duration(DRAIN),
             logout: duration(LOGOUT),
             idle: duration(IDLE),
+            session_idle: duration(SESSION_IDLE),
         }
     }
 }

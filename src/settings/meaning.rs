@@ -75,6 +75,7 @@ impl Meaning<'_> {
             drain: wait("drain", &written.drain),
             logout: wait("logout", &written.logout),
             idle: wait("idle", &written.idle),
+            session_idle: wait("session_idle", &written.session_idle),
         }
     }
 
@@ -158,6 +159,7 @@ fn limits(written: super::written::Limits) -> Limits {
         login_answer_bytes_max: written.login_answer_bytes_max,
         connections_max: written.connections_max,
         streams_max: written.streams_max,
+        sessions_max: written.sessions_max,
     }
 }
 

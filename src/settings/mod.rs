@@ -182,6 +182,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// The most requests at a time on one HTTP/2 connection.
     pub streams_max: u32,
+    /// Sessions at a time.
+    pub sessions_max: usize,
 }
 
 /// Waits.
@@ -199,6 +201,8 @@ pub struct Timeouts {
     pub logout: Duration,
     /// For the next request on a connection.
     pub idle: Duration,
+    /// For the next request that uses a session.
+    pub session_idle: Duration,
 }
 
 /// What is logged, and how.

@@ -281,6 +281,10 @@ pub(super) struct Limits {
     /// The most requests at a time on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) streams_max: u32,
+    /// The most sessions at a time, of all accounts and clients together. At the bound the session
+    /// that was used the longest ago is logged out first.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) sessions_max: usize,
 }
 
 /// Waits. Each is a text with its unit, such as `5s`, `500ms` or `1m 30s`.
@@ -303,6 +307,8 @@ pub(super) struct Timeouts {
     pub(super) logout: DurationText,
     /// How long a client's connection is kept without a request.
     pub(super) idle: DurationText,
+    /// How long a session is kept without a client's request; then it is logged out.
+    pub(super) session_idle: DurationText,
 }
 
 /// How Doorward uses the machine.

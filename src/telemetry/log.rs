@@ -48,6 +48,15 @@ impl Reader for Log {
             Event::Logout { about: About { upstream, account, generation }, confirmed: false } => {
                 warn!(%upstream, %account, generation, "logout was not confirmed");
             }
+            Event::LetGo { about: About { upstream, account, generation }, why } => {
+                info!(%upstream, %account, generation, why = why.as_str(), "session let go");
+            }
+            Event::Displaced { about: About { upstream, account, generation }, pause } => {
+                warn!(
+                    %upstream, %account, generation, pause_s = pause.as_secs(),
+                    "somebody else logs in with this account and ends its sessions: held back"
+                );
+            }
             Event::Quarantined { upstream, account, cause } => {
                 tracing::error!(
                     %upstream, %account, cause,

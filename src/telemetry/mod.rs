@@ -45,6 +45,20 @@ pub enum Event {
         /// Whether the upstream confirmed it.
         confirmed: bool,
     },
+    /// A living session is logged out.
+    LetGo {
+        /// Which session.
+        about: About,
+        /// Why.
+        why: LetGo,
+    },
+    /// Somebody else seems to end an account's sessions by logging in: no login for a while.
+    Displaced {
+        /// The session that died young.
+        about: About,
+        /// For how long no login is tried.
+        pause: Duration,
+    },
     /// An account gets no more logins until its secret changes.
     Quarantined {
         /// The upstream's name.
@@ -93,6 +107,15 @@ pub enum Trigger {
     Expired,
     /// The session was about to end.
     Refresh,
+}
+
+/// Why a living session is logged out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetGo {
+    /// Nobody has used it for long.
+    Unused,
+    /// There is no room for it beside another one.
+    Room,
 }
 
 /// A request that ended.
@@ -196,6 +219,16 @@ impl Reports {
             if !self.receiver.is_closed() {
                 tokio::time::sleep(GATHER).await;
             }
+        }
+    }
+}
+
+impl LetGo {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unused => "unused",
+            Self::Room => "room",
         }
     }
 }

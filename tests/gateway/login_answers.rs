@@ -126,7 +126,10 @@ async fn a_login_that_is_reset_is_a_lost_answer() {
         scene.control().force(Forced { matching, reset: true, ..Forced::default() }).unwrap();
         let answer = read(&scene).send().await;
         assert_eq!(answer.problem(), "login_held_back", "{vendor}");
-        assert_eq!(answer.json()["detail"], "no login is tried at the moment (answer_lost)");
+        assert_eq!(
+            answer.json()["detail"],
+            "no login is tried at the moment (answer_lost): the answer to the last login never came"
+        );
     }
 }
 

@@ -16,6 +16,7 @@ mod vendors;
 mod access;
 mod hostile;
 mod hostile_upstream;
+mod lifetimes;
 mod local_answers;
 mod lock_out;
 mod login_answers;

@@ -74,6 +74,17 @@ impl Live {
                     format!("session {}: the server did not confirm its logout", about.generation);
                 (Some(&about.upstream), self.ink(Colour::Yellow, &what))
             }
+            Event::LetGo { about, why } => {
+                let what = format!("session {} let go ({})", about.generation, why.as_str());
+                (Some(&about.upstream), what)
+            }
+            Event::Displaced { about, pause } => {
+                let what = format!(
+                    "somebody else logs in with this account: no login for {} s",
+                    pause.as_secs()
+                );
+                (Some(&about.upstream), self.ink(Colour::Red, &what))
+            }
             Event::Quarantined { upstream, cause, .. } => {
                 let what =
                     format!("account quarantined ({cause}): no login until its secret changes");

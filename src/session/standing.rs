@@ -1,0 +1,58 @@
+//! How one login name stands with its upstream: what all accounts that share it have in common.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::displacement::Displacement;
+use super::learned::Learned;
+use super::slots::Slots;
+use super::tenure::Tenure;
+use crate::clock::Moment;
+
+/// The standing of one login name at one upstream.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Room for its sessions.
+    pub(super) slots: Slots,
+    displacement: Mutex<Displacement>,
+    learned: Mutex<Learned>,
+}
+
+impl Standing {
+    /// Nothing is known yet.
+    pub(super) fn new(sessions_max: Option<u32>) -> Self {
+        Self {
+            slots: Slots::new(sessions_max),
+            displacement: Mutex::default(),
+            learned: Mutex::default(),
+        }
+    }
+
+    /// A session was found dead, and nothing that Doorward did ended it. Returns for how long the
+    /// account is held back from now on, because somebody else seems to end its sessions.
+    pub(super) fn died(&self, tenure: &Tenure, now: Moment) -> Option<Duration> {
+        let (opened, alive) = (tenure.opened, tenure.alive());
+        lock(&self.learned).died(alive.saturating_since(opened), now.saturating_since(alive));
+        lock(&self.displacement).died(now.saturating_since(opened), now)
+    }
+
+    /// A session was replaced while it was alive.
+    pub(super) fn outlived(&self, tenure: &Tenure, now: Moment) {
+        lock(&self.learned).outlived(now.saturating_since(tenure.opened));
+    }
+
+    /// For how long no login may be tried, because somebody else ends the account's sessions.
+    pub(super) fn displaced(&self, now: Moment) -> Option<Duration> {
+        lock(&self.displacement).held(now)
+    }
+
+    /// How long a session is believed to live, from those that died.
+    pub(super) fn learned_life(&self) -> Option<Duration> {
+        lock(&self.learned).life()
+    }
+}
+
+/// Nothing panics under these locks: a poisoned value is whole.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}

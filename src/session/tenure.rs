@@ -1,0 +1,93 @@
+//! What the versions of one upstream session share: a session whose cookies roll is replaced by
+//! its next version, and is the same session to the upstream.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::slots::Slot;
+use crate::clock::Moment;
+
+/// One session's time at its upstream.
+#[derive(Debug)]
+pub(super) struct Tenure {
+    /// When the login gave it.
+    pub(super) opened: Moment,
+    /// Counts the requests that carry it.
+    pub(super) users: TaskTracker,
+    /// When a client's request was last answered as by a living session, in milliseconds of the
+    /// clock.
+    used: AtomicU64,
+    /// The same, also for our own probes.
+    alive: AtomicU64,
+    /// A renewal is under way, or was given up.
+    renewal_claimed: AtomicBool,
+    slot: Mutex<Option<Slot>>,
+}
+
+impl Tenure {
+    /// A session that was opened now.
+    pub(super) fn begin(opened: Moment, slot: Option<Slot>) -> Self {
+        Self {
+            opened,
+            users: TaskTracker::new(),
+            used: AtomicU64::new(milliseconds(opened)),
+            alive: AtomicU64::new(milliseconds(opened)),
+            renewal_claimed: AtomicBool::new(false),
+            slot: Mutex::new(slot),
+        }
+    }
+
+    /// A client's request was answered as by a living session.
+    pub(super) fn was_used(&self, now: Moment) {
+        // Late by a few milliseconds or out of order: nothing depends on it.
+        self.used.store(milliseconds(now), Ordering::Relaxed);
+        self.alive.store(milliseconds(now), Ordering::Relaxed);
+    }
+
+    /// A probe found it alive.
+    pub(super) fn was_probed(&self, now: Moment) {
+        self.alive.store(milliseconds(now), Ordering::Relaxed);
+    }
+
+    /// When a client last used it.
+    pub(super) fn used(&self) -> Moment {
+        moment(self.used.load(Ordering::Relaxed))
+    }
+
+    /// When it was last seen alive.
+    pub(super) fn alive(&self) -> Moment {
+        moment(self.alive.load(Ordering::Relaxed))
+    }
+
+    /// Claims the one renewal that a session gets, with all that it takes. False when it is claimed
+    /// already.
+    pub(super) fn claim_renewal(&self) -> bool {
+        !self.renewal_claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the renewal is under way or was given up.
+    pub(super) fn is_renewal_claimed(&self) -> bool {
+        self.renewal_claimed.load(Ordering::Relaxed)
+    }
+
+    /// Gives its room back: the upstream holds nothing of it any more, as far as can be known.
+    pub(super) fn end(&self) {
+        drop(self.take_slot());
+    }
+
+    /// Takes its room over to a session that continues it.
+    pub(super) fn take_slot(&self) -> Option<Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn milliseconds(moment: Moment) -> u64 {
+    u64::try_from(moment.since_start().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn moment(milliseconds: u64) -> Moment {
+    Moment::default() + Duration::from_millis(milliseconds)
+}
