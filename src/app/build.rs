@@ -8,8 +8,9 @@ use http::HeaderValue;
 use crate::access::{Access, Keyring};
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
+use crate::forward::replay::keeping::{Keeping, Quota};
 use crate::forward::via::Via;
-use crate::proxy::{self, Shared};
+use crate::proxy::{self, Shared, spill};
 use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
 use crate::route::{Route, Table};
@@ -86,14 +87,25 @@ pub(super) fn rooms(
         clock: clock.clone(),
         reporter: reporter.clone(),
         limits: proxy::Limits {
-            replay_body_bytes_max: settings.limits.replay_body_bytes_max,
             verdict_body_bytes_max: settings.limits.verdict_body_bytes_max,
             mask_body_bytes_max: settings.limits.login_answer_bytes_max,
             request_timeout: settings.timeouts.request,
         },
+        keeping: Arc::new(keeping(settings)),
         via: via(),
     };
     Ok(Rooms { shared, origins })
+}
+
+fn keeping(settings: &Settings) -> Keeping {
+    let limits = &settings.limits;
+    Keeping {
+        memory_bytes_max: limits.replay_body_bytes_max as u64,
+        spill_bytes_max: limits.replay_spill_bytes_max,
+        memory: Quota::new(limits.replay_body_total_bytes_max),
+        spill: Quota::new(limits.replay_spill_total_bytes_max),
+        storage: Box::new(spill::Folder::new(settings.spill_dir.clone())),
+    }
 }
 
 fn session_limits(settings: &Settings) -> session::Limits {

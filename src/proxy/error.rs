@@ -82,6 +82,9 @@ pub enum Problem {
     /// The answer would have shown a value of the session and could not be rewritten.
     #[error("the upstream's answer could not be freed of session values")]
     AnswerWithheld,
+    /// What was kept of the body could not be read when it was to be sent again.
+    #[error("the request was to be sent again, and its body could not be read from the disk")]
+    ReplayBroken,
     /// Our own request came back.
     #[error("the request came back to the gateway that sent it")]
     Loop,
@@ -109,6 +112,7 @@ impl Problem {
             | Self::UpstreamBroken
             | Self::AnswerWithheld
             | Self::Loop => StatusCode::BAD_GATEWAY,
+            Self::ReplayBroken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::LoginHeldBack { .. } | Self::UpstreamUnavailable | Self::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -138,6 +142,7 @@ impl Problem {
             Self::UpstreamBroken => "upstream_broken",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::AnswerWithheld => "answer_withheld",
+            Self::ReplayBroken => "replay_broken",
             Self::Loop => "loop_detected",
             Self::Stopping => "stopping",
         }
@@ -165,6 +170,7 @@ impl Problem {
             Self::UpstreamBroken => "The upstream's answer is broken",
             Self::UpstreamUnavailable => "The upstream is not available",
             Self::AnswerWithheld => "Answer withheld",
+            Self::ReplayBroken => "The request could not be sent again",
             Self::Loop => "Loop detected",
             Self::Stopping => "Stopping",
         }
@@ -193,7 +199,7 @@ impl Problem {
             Self::UpstreamBroken => "http_response_incomplete",
             Self::AnswerWithheld => "http_protocol_error",
             Self::Loop => "proxy_loop_detected",
-            Self::Stopping => "proxy_internal_error",
+            Self::ReplayBroken | Self::Stopping => "proxy_internal_error",
         }
     }
 
@@ -277,6 +283,7 @@ mod tests {
             Problem::UpstreamBroken,
             Problem::UpstreamUnavailable,
             Problem::AnswerWithheld,
+            Problem::ReplayBroken,
             Problem::Loop,
             Problem::Stopping,
         ]

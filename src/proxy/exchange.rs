@@ -16,7 +16,7 @@ use super::prepare::{self, Prepared};
 use super::record::Record;
 use super::{Core, Peer, Shared, reply};
 use crate::clock::{Clock, Moment};
-use crate::forward::replay::{Progress, Replay};
+use crate::forward::replay::{Progress, Refusal, Replay, Start};
 use crate::forward::verdict::Verdict;
 use crate::forward::{coding, hop, location};
 use crate::recipe::pattern::Pointer;
@@ -25,7 +25,7 @@ use crate::route::{Reading, Route};
 use crate::session::{Aliveness, Doubt, Hold, Mechanism, Scope, Session, Upstream};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
-use crate::upstream::Origin;
+use crate::upstream::{Origin, SendError};
 
 /// A request is sent at most so often: once, and once more on a new session.
 const SENDINGS_MAX: u32 = 2;
@@ -98,7 +98,7 @@ async fn walk(
 
     let call = Forwarded { call: &call, route, upstream, reading: &reading };
     let prepared = prepare::request(shared, peer, &call, head, rule, &record.id);
-    let replay = Replay::new(body, shared.limits.replay_body_bytes_max);
+    let replay = Replay::new(body, &shared.keeping);
     let deadline = record.started + shared.limits.request_timeout;
     let (answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
     let deadline = deadline.max(shared.clock.now() + upstream.origin.response_timeout);
@@ -149,7 +149,7 @@ async fn send(
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
-    let mut body = replay.send().ok_or(Problem::BadBody)?;
+    let mut body = replay.send(Start::AtOnce).map_err(|_| Problem::BadBody)?;
     loop {
         let key = broker.key(to.route.upstream, to.route.account, Scope::Shared);
         let session = broker.session(key, trigger, deadline).await?;
@@ -160,10 +160,7 @@ async fn send(
 
         let request = prepared.with(&session.session, to.upstream, body)?;
         let answer = tokio::select! {
-            answer = pool.send(request) => answer.map_err(|error| match replay.client_failed() {
-                true => Problem::BadBody,
-                false => Problem::from(error),
-            })?,
+            answer = pool.send(request) => answer.map_err(|error| failed(replay, error))?,
             problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
 
@@ -207,17 +204,30 @@ async fn send(
         // awaited.
         let again = match not_replayable(core, policy, &prepared.method, sendings) {
             Some(why) => Err(why),
-            None => replay.send().ok_or("body_too_large"),
+            None => replay.send(Start::AtOnce),
         };
         body = match again {
             Ok(again) => again,
             Err(why) => {
-                record.reason = why;
-                answer.headers.insert(DOORWARD_REPLAY, HeaderValue::from_static(why));
+                record.reason = why.as_str();
+                answer.headers.insert(DOORWARD_REPLAY, HeaderValue::from_static(why.as_str()));
                 return Ok((answer, session));
             }
         };
+        // There is no third sending to keep anything for.
+        replay.keep_no_more();
         trigger = Trigger::Expired;
+    }
+}
+
+/// Whose fault it is that a request got no answer.
+fn failed(replay: &Replay<Incoming>, error: SendError) -> Problem {
+    if replay.client_failed() {
+        Problem::BadBody
+    } else if replay.storage_failed() {
+        Problem::ReplayBroken
+    } else {
+        Problem::from(error)
     }
 }
 
@@ -261,12 +271,12 @@ fn not_replayable(
     policy: ReplayPolicy,
     method: &Method,
     sendings: u32,
-) -> Option<&'static str> {
+) -> Option<Refusal> {
     match policy {
-        _ if sendings >= SENDINGS_MAX => Some("sent_twice"),
-        _ if core.shared.broker.is_without(Mechanism::Replay) => Some("switched_off"),
-        ReplayPolicy::Never => Some("never"),
-        ReplayPolicy::Safe if !method.is_safe() => Some("unsafe_method"),
+        _ if sendings >= SENDINGS_MAX => Some(Refusal::SentTwice),
+        _ if core.shared.broker.is_without(Mechanism::Replay) => Some(Refusal::SwitchedOff),
+        ReplayPolicy::Never => Some(Refusal::Never),
+        ReplayPolicy::Safe if !method.is_safe() => Some(Refusal::UnsafeMethod),
         ReplayPolicy::Always | ReplayPolicy::Safe => None,
     }
 }

@@ -9,6 +9,7 @@ mod parse;
 mod prepare;
 mod record;
 pub mod reply;
+pub mod spill;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::forward::hop::Origin;
 use crate::forward::replay::Sending;
+use crate::forward::replay::keeping::Keeping;
 use crate::forward::via::Via;
 use crate::route::Table;
 use crate::session::Broker;
@@ -31,8 +33,6 @@ use crate::upstream::Pool;
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How much of a request's body is kept so that it can be sent a second time.
-    pub replay_body_bytes_max: usize,
     /// How much of an answer's body is looked at to judge the session.
     pub verdict_body_bytes_max: usize,
     /// How much of an answer's body is rewritten where an endpoint shows session values.
@@ -54,6 +54,8 @@ pub struct Shared {
     pub reporter: Reporter,
     /// Bounds.
     pub limits: Limits,
+    /// Where request bodies are kept so that they can be sent a second time.
+    pub keeping: Arc<Keeping>,
     /// Our entry in `Via`; it also tells our own requests that came back.
     pub via: Via,
 }

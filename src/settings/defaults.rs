@@ -6,8 +6,14 @@ use super::written::{DurationText, Limits, Timeouts};
 const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Browsers behind several proxies send some 40; the servers compared stop at 100.
 const HEADER_FIELDS_MAX: usize = 100;
-/// Holds the writes of the APIs that are known here; uploads beyond it are streamed.
+/// Holds the writes of the APIs that are known here, but for uploads of large files.
 const REPLAY_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Sixteen long bodies at once, or 16 000 of a usual size.
+const REPLAY_BODY_TOTAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Most uploads of documents and pictures; what is longer is asked for first.
+const REPLAY_SPILL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Less than a folder for temporary files has, on a disk or in memory.
+const REPLAY_SPILL_TOTAL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// An error document that tells of an expired session is a few hundred bytes.
 const VERDICT_BODY_BYTES_MAX: usize = 64 * 1024;
 /// A login answer with a whole user profile in it is some 100 KiB.
@@ -58,6 +64,9 @@ impl Default for Limits {
             request_head_bytes_max: REQUEST_HEAD_BYTES_MAX,
             header_fields_max: HEADER_FIELDS_MAX,
             replay_body_bytes_max: REPLAY_BODY_BYTES_MAX,
+            replay_body_total_bytes_max: REPLAY_BODY_TOTAL_BYTES_MAX,
+            replay_spill_bytes_max: REPLAY_SPILL_BYTES_MAX,
+            replay_spill_total_bytes_max: REPLAY_SPILL_TOTAL_BYTES_MAX,
             verdict_body_bytes_max: VERDICT_BODY_BYTES_MAX,
             login_answer_bytes_max: LOGIN_ANSWER_BYTES_MAX,
             connections_max: CONNECTIONS_MAX,

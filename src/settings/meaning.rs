@@ -62,6 +62,7 @@ impl Meaning<'_> {
             limits: limits(written.limits),
             timeouts: self.timeouts(&written.timeouts),
             cores: written.runtime.cores,
+            spill_dir: self.spill_dir(written.runtime.spill_dir.as_deref()),
             log: Log { format: written.log.format, level: written.log.level },
         }
     }
@@ -77,6 +78,14 @@ impl Meaning<'_> {
             idle: wait("idle", &written.idle),
             session_idle: wait("session_idle", &written.session_idle),
         }
+    }
+
+    fn spill_dir(&mut self, text: Option<&str>) -> Option<PathBuf> {
+        let path = self.path("/runtime/spill_dir", text?);
+        if !path.is_dir() {
+            self.fault("/runtime/spill_dir", format!("there is no folder {}", shown(&path)));
+        }
+        Some(path)
     }
 
     /// A wait; the schema has made sure that it has a unit.
@@ -155,6 +164,9 @@ fn limits(written: super::written::Limits) -> Limits {
         request_head_bytes_max: written.request_head_bytes_max,
         header_fields_max: written.header_fields_max,
         replay_body_bytes_max: written.replay_body_bytes_max,
+        replay_body_total_bytes_max: written.replay_body_total_bytes_max,
+        replay_spill_bytes_max: written.replay_spill_bytes_max,
+        replay_spill_total_bytes_max: written.replay_spill_total_bytes_max,
         verdict_body_bytes_max: written.verdict_body_bytes_max,
         login_answer_bytes_max: written.login_answer_bytes_max,
         connections_max: written.connections_max,

@@ -53,6 +53,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How many cores carry requests; all that the process may use where nothing is said.
     pub cores: Option<usize>,
+    /// Where request bodies are kept that memory does not hold; the system's folder for temporary
+    /// files where nothing is said.
+    pub spill_dir: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -172,8 +175,14 @@ pub struct Limits {
     pub request_head_bytes_max: usize,
     /// The most header fields of a request.
     pub header_fields_max: usize,
-    /// The longest request body that is kept for a replay.
+    /// How much of a request body is kept in memory for a replay.
     pub replay_body_bytes_max: usize,
+    /// How much memory the bodies kept take all together.
+    pub replay_body_total_bytes_max: u64,
+    /// The longest request body that is kept in a file; 0 for no files.
+    pub replay_spill_bytes_max: u64,
+    /// How much the files hold all together.
+    pub replay_spill_total_bytes_max: u64,
     /// How much of an answer's body is looked at for a verdict.
     pub verdict_body_bytes_max: usize,
     /// The longest answer to a login.

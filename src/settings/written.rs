@@ -262,11 +262,24 @@ pub(super) struct Limits {
     /// The most header fields of a request; more get 431.
     #[schemars(range(min = 16, max = 1000))]
     pub(super) header_fields_max: usize,
-    /// The longest request body that is kept to be sent again after an expired session, in bytes.
-    /// A longer body is streamed; if its session turns out to be expired, the client gets the
-    /// upstream's own answer. 0 keeps none.
+    /// How much of a request body is kept in memory to be sent again after an expired session, in
+    /// bytes. What is longer goes to a file (`replay_spill_bytes_max`).
     #[schemars(range(max = 1_073_741_824))]
     pub(super) replay_body_bytes_max: usize,
+    /// How much memory the bodies that are kept may take all together, in bytes. Where it is used
+    /// up, bodies go to files.
+    #[schemars(range(max = 1_099_511_627_776_u64))]
+    pub(super) replay_body_total_bytes_max: u64,
+    /// The longest request body that is kept in a file without a name, in bytes; the beginning
+    /// stays in memory. A longer body is streamed: the upstream is asked first whether it wants it
+    /// (`Expect: 100-continue`), and if the session turns out to be expired only after a part was
+    /// sent, the client gets the upstream's own answer. 0 uses no files.
+    #[schemars(range(max = 1_099_511_627_776_u64))]
+    pub(super) replay_spill_bytes_max: u64,
+    /// How much the files may hold all together, in bytes. Where that is used up, further bodies
+    /// are not kept.
+    #[schemars(range(max = 1_099_511_627_776_u64))]
+    pub(super) replay_spill_total_bytes_max: u64,
     /// How much of an answer is looked at where the recipe judges by the body, in bytes.
     #[schemars(range(min = 1024, max = 16_777_216))]
     pub(super) verdict_body_bytes_max: usize,
@@ -318,6 +331,10 @@ pub(super) struct Runtime {
     /// How many cores carry requests. Without it, all that this process may use.
     #[schemars(range(min = 1, max = 1024), extend("examples" = [2]))]
     pub(super) cores: Option<usize>,
+    /// The folder for request bodies that memory does not hold. The files in it have no name and
+    /// are gone with their request. Without it, the system's folder for temporary files.
+    #[schemars(extend("examples" = ["/var/tmp"]))]
+    pub(super) spill_dir: Option<String>,
 }
 
 /// What Doorward tells about itself on standard error.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod client;
+mod dead_session;
 mod harness;
 #[path = "../clients/leaks.rs"]
 mod leaks;
@@ -25,6 +26,7 @@ mod nothing_leaks;
 mod protocols;
 mod refresh;
 mod replay;
+mod replay_spill;
 mod settings;
 mod single_login;
 mod stop;

@@ -211,20 +211,27 @@ impl Stage {
     }
 }
 
+/// How far back the end of a chunked body is looked for: further than one read reaches.
+const TAIL_BYTES: usize = 32 * 1024;
+
 /// Where the first request in `bytes` ends, if it is whole.
 fn end_of(bytes: &[u8]) -> Option<usize> {
-    let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
-    let head = text.find("\r\n\r\n")? + 4;
-    let lower = text[..head].to_lowercase();
+    let head = find(bytes, b"\r\n\r\n")? + 4;
+    let lower = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
     if lower.contains("transfer-encoding: chunked") {
-        return text[head..].find("0\r\n\r\n").map(|end| head + end + 5);
+        let tail = head.max(bytes.len().saturating_sub(TAIL_BYTES));
+        return find(&bytes[tail..], b"0\r\n\r\n").map(|end| tail + end + 5);
     }
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
     let end = head + length.map_or(0, |length| length.trim().parse::<usize>().unwrap());
     (bytes.len() >= end).then_some(end)
 }
 
+fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    bytes.windows(text.len()).position(|part| part == text)
+}
+
 /// Whether a head and something of a body is there.
 fn has_begun(bytes: &[u8]) -> bool {
-    bytes.windows(4).position(|part| part == b"\r\n\r\n").is_some_and(|end| bytes.len() > end + 4)
+    find(bytes, b"\r\n\r\n").is_some_and(|end| bytes.len() > end + 4)
 }

@@ -2,46 +2,16 @@
 
 use std::time::Duration;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use doorward::emulator::Vendor;
 use doorward::session::Mechanism;
 
 use crate::client::Raw;
+use crate::dead_session::{DEAD, body_of, dead, dead_at_first, logins};
 use crate::harness::{Scene, within};
 use crate::puppet::{Puppet, Reply};
 
-/// What Contentstack says of a dead token.
-const DEAD: &str = r#"{"error_code":105,"errors":{"authtoken":["is not valid."]}}"#;
-
-fn dead() -> Reply {
-    Reply::keep(format!(
-        "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nx-first: yes\r\n\
-         content-length: {}\r\n\r\n{DEAD}",
-        DEAD.len()
-    ))
-}
-
-/// Calls every session dead for the first `times` calls.
-async fn dead_at_first(times: usize) -> Puppet {
-    let calls = AtomicUsize::new(0);
-    Puppet::logged_in(move |_| match calls.fetch_add(1, Ordering::Relaxed) < times {
-        true => dead(),
-        false => Reply::json(r#"{"ok":true}"#),
-    })
-    .await
-}
-
-fn body_of(request: &str) -> &str {
-    request.split_once("\r\n\r\n").unwrap().1
-}
-
-fn logins(puppet: &Puppet) -> usize {
-    puppet.requests().iter().filter(|request| request.starts_with("POST /v3/user-session")).count()
-}
-
 async fn small_bound(puppet: &Puppet) -> Scene {
-    let tables = "[limits]\nreplay_body_bytes_max = 1000\n";
+    let tables = "[limits]\nreplay_body_bytes_max = 1000\nreplay_spill_bytes_max = 0\n";
     puppet.setup(Vendor::Contentstack).tables(tables).start().await
 }
 

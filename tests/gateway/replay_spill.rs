@@ -1,0 +1,148 @@
+//! Bodies that memory does not hold are kept in files without a name, within bounds, and a disk
+//! that fails costs nobody their first sending.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use doorward::emulator::Vendor;
+use tempfile::TempDir;
+
+use crate::client::Protocol;
+use crate::dead_session::{DEAD, body_of, dead_at_first, logins};
+use crate::harness::{Scene, Setup};
+use crate::puppet::Puppet;
+use crate::vendors;
+
+/// A thousand bytes of each body in memory, `spill` bytes of it in files below `folder`.
+fn bounded(setup: Setup, folder: &Path, spill: u64, spill_total: u64) -> Setup {
+    setup.tables(&format!(
+        "spill_dir = {folder:?}\n[limits]\nreplay_body_bytes_max = 1000\n\
+         replay_spill_bytes_max = {spill}\nreplay_spill_total_bytes_max = {spill_total}\n"
+    ))
+}
+
+async fn spilling(puppet: &Puppet, folder: &TempDir, spill: u64, spill_total: u64) -> Scene {
+    let setup = puppet.setup(Vendor::Contentstack);
+    bounded(setup, folder.path(), spill, spill_total).start().await
+}
+
+fn text(length: usize) -> String {
+    (0..length).map(|number| char::from(b'a' + (number % 26) as u8)).collect()
+}
+
+/// The sizes of the files below `folder` that this process has open, with a name or without.
+fn open_files(folder: &Path) -> Vec<u64> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+    let of_folder = |path: &PathBuf| fs::read_link(path).is_ok_and(|to| to.starts_with(folder));
+    let paths = open.map(|entry| entry.path()).filter(of_folder);
+    paths.filter_map(|path| fs::metadata(path).ok()).map(|file| file.size()).collect()
+}
+
+/// Fails when what went to the file is sent again in another order, half or not at all; when the
+/// file has a name; or when it is still there after the request.
+#[tokio::test]
+async fn a_body_beyond_memory_is_replayed_whole_from_a_file_that_nobody_can_find() {
+    for chunked in [false, true] {
+        let puppet = dead_at_first(1).await;
+        let folder = tempfile::tempdir().unwrap();
+        let scene = spilling(&puppet, &folder, 4 << 20, 8 << 20).await;
+        let body = text(3_000_000);
+        let mut call = scene.call("PUT", "/v3/x").body(body.clone());
+        if chunked {
+            call = call.header("transfer-encoding", "chunked");
+        }
+        let answer = call.send().await;
+        assert_eq!(answer.text(), r#"{"ok":true}"#, "{answer:?}");
+        let calls = puppet.calls();
+        assert_eq!((calls.len(), logins(&puppet)), (2, 2));
+        for call in &calls {
+            let sent = body_of(call);
+            match call.contains("transfer-encoding: chunked") {
+                true => assert!(chunked && unchunked(sent) == body),
+                false => assert!(!chunked && sent == body),
+            }
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(open_files(folder.path()), [0_u64; 0]);
+    }
+}
+
+/// The content of a chunked body.
+fn unchunked(mut body: &str) -> String {
+    let mut content = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        content.push_str(&rest[..size]);
+        body = &rest[size + 2..];
+    }
+    content
+}
+
+/// Fails when the second bound is not kept, or a body beyond it is sent again in part.
+#[tokio::test]
+async fn beyond_the_second_bound_the_first_answer_passes_whole_with_the_reason() {
+    let puppet = dead_at_first(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let scene = spilling(&puppet, &folder, 100_000, 1 << 20).await;
+    let call = scene.call("PUT", "/v3/x").header("transfer-encoding", "chunked");
+    let answer = call.body(text(100_001)).send().await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, DEAD));
+    assert_eq!(answer.one("doorward-replay"), "body_too_large");
+    assert_eq!((puppet.calls().len(), logins(&puppet)), (1, 1));
+}
+
+/// Fails when the bound on all files together is none.
+#[tokio::test]
+async fn where_the_files_together_are_full_a_body_is_not_kept() {
+    let puppet = dead_at_first(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let scene = spilling(&puppet, &folder, 1 << 20, 50_000).await;
+    let answer = scene.call("PUT", "/v3/x").body(text(60_000)).send().await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, DEAD));
+    assert_eq!(answer.one("doorward-replay"), "no_room");
+    assert_eq!((puppet.calls().len(), logins(&puppet)), (1, 1));
+}
+
+/// Fails when a disk that cannot be written costs a client its answer, or is kept secret from it.
+#[tokio::test]
+async fn a_disk_that_fails_disturbs_no_first_sending_and_is_told_when_a_replay_is_due() {
+    let puppet = dead_at_first(2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let scene = spilling(&puppet, &folder, 4 << 20, 8 << 20).await;
+    drop(folder);
+    let body = text(3_000_000);
+    let answer = scene.call("PUT", "/v3/x").body(body.clone()).send().await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (401, DEAD));
+    assert_eq!(answer.one("doorward-replay"), "spill_failed");
+    assert!(body_of(&puppet.take_calls()[0]) == body);
+    // A body that memory holds needs no disk.
+    assert_eq!(scene.call("PUT", "/v3/x").body(text(900)).send().await.status, 200);
+    assert_eq!(puppet.take_calls().len(), 2);
+    assert_eq!(scene.call("PUT", "/v3/x").body(body.clone()).send().await.status, 200);
+    assert!(body_of(&puppet.take_calls()[0]) == body);
+}
+
+/// Fails when a body is replayed in one pair of protocols only.
+#[tokio::test]
+async fn bodies_in_files_are_replayed_in_every_pair_of_protocols() {
+    for http2 in ["never", "always"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut setup = bounded(Setup::of(Vendor::Contentstack), folder.path(), 1 << 20, 8 << 20);
+        setup.upstream.push_str(&format!("\nhttp2 = {http2:?}"));
+        let scene = setup.start().await;
+        for (number, protocol) in [(1, Protocol::Http1), (2, Protocol::Http2)] {
+            assert_eq!(vendors::read(&scene).send_by(protocol).await.status, 200);
+            scene.control().expire_sessions();
+            scene.control().reset_counters();
+            let long = serde_json::json!({ "entry": { "title": text(100_000 + number) } });
+            let write = scene.call("POST", "/v3/content_types/page/entries");
+            let write = write.header("api_key", doorward::emulator::contentstack::API_KEY);
+            let answer = write.json(&long).send_by(protocol).await;
+            assert!(answer.status.is_success(), "{http2} {protocol:?}: {answer:?}");
+            let counters = scene.control().counters();
+            assert_eq!((counters.logins, counters.duplicate_writes), (1, 0));
+        }
+        scene.stop().await;
+    }
+}
