@@ -173,6 +173,7 @@ fn origin(site: &Upstream) -> Origin {
         base_path: String::new(),
         tls: None,
         http2: Http2::Never,
+        upgrades: Vec::new(),
         connect_timeout: PATIENCE,
         response_timeout: PATIENCE,
     }

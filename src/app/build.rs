@@ -90,6 +90,7 @@ pub(super) fn rooms(
             verdict_body_bytes_max: settings.limits.verdict_body_bytes_max,
             mask_body_bytes_max: settings.limits.login_answer_bytes_max,
             request_timeout: settings.timeouts.request,
+            tunnel_idle: settings.timeouts.tunnel_idle,
         },
         keeping: Arc::new(keeping(settings)),
         via: via(),
@@ -205,9 +206,18 @@ fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {
         base_path: written.base_path.clone(),
         tls,
         http2,
+        upgrades: upgrades(&written.upgrades)?,
         connect_timeout: written.connect_timeout,
         response_timeout: written.response_timeout,
     })
+}
+
+fn upgrades(written: &[String]) -> Result<Vec<HeaderValue>, BuildError> {
+    let values = written.iter().map(|protocol| {
+        HeaderValue::from_str(protocol)
+            .map_err(|_| BuildError::Inconsistent(format!("`{protocol}` is no protocol")))
+    });
+    values.collect()
 }
 
 fn routes(settings: &Settings, upstreams: &[Upstream]) -> Result<Table, BuildError> {

@@ -62,6 +62,7 @@ mod tests {
             base_path: "/base".to_owned(),
             tls: None,
             http2: Http2::Auto,
+            upgrades: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
         };

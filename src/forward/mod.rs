@@ -7,5 +7,6 @@ pub mod inject;
 pub mod location;
 pub mod replay;
 pub mod target;
+pub mod upgrade;
 pub mod verdict;
 pub mod via;

@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::record::Record;
+use super::tunnel::Tunnel;
 use crate::forward::replay::Sending;
 use crate::session::Hold;
 use crate::upstream::AnswerBody;
@@ -21,6 +22,8 @@ pub struct ReplyBody {
     record: Option<Record>,
     /// Keeps the session from being logged out.
     _hold: Option<Hold>,
+    /// What follows the answer.
+    tunnel: Option<Box<Tunnel>>,
 }
 
 /// Where the bytes come from.
@@ -34,7 +37,18 @@ pub(super) enum Content {
 
 impl ReplyBody {
     pub(super) fn new(content: Content, record: Record, hold: Option<Hold>) -> Self {
-        Self { content, record: Some(record), _hold: hold }
+        Self { content, record: Some(record), _hold: hold, tunnel: None }
+    }
+
+    /// The empty body of an answer that a tunnel follows.
+    pub(super) fn before(tunnel: Tunnel) -> Self {
+        let content = Content::Whole(Bytes::new());
+        Self { content, record: None, _hold: None, tunnel: Some(Box::new(tunnel)) }
+    }
+
+    /// The tunnel that follows the answer; whoever serves the connection runs it.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        self.tunnel.take()
     }
 }
 

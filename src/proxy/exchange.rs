@@ -14,18 +14,19 @@ use super::inspect::{Extent, Looked};
 use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
 use super::record::Record;
+use super::tunnel::{self, Agreed, Tunnel};
 use super::{Core, Peer, Shared, reply};
 use crate::clock::{Clock, Moment};
-use crate::forward::replay::{Progress, Refusal, Replay, Start};
+use crate::forward::replay::{Progress, Refusal, Replay, Sending, Start};
 use crate::forward::verdict::Verdict;
-use crate::forward::{coding, hop, location};
+use crate::forward::{coding, hop, location, upgrade};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
 use crate::session::{Aliveness, Doubt, Hold, Mechanism, Scope, Session, Upstream};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
-use crate::upstream::{Origin, SendError};
+use crate::upstream::{Answer, Origin, Pool, SendError};
 
 /// A request is sent at most so often: once, and once more on a new session.
 const SENDINGS_MAX: u32 = 2;
@@ -49,8 +50,14 @@ pub async fn exchange(
         }
     };
     record.status = reply.response.status();
-    let Reply { response, hold } = reply;
-    response.map(|content| ReplyBody::new(content, record, hold))
+    let Reply { response, hold, upgrade } = reply;
+    match (upgrade, hold) {
+        (Some(upgrade), Some(hold)) => {
+            let tunnel = Tunnel::new(*upgrade, record, hold, core.shared.limits.tunnel_idle);
+            response.map(|_| ReplyBody::before(tunnel))
+        }
+        (_, hold) => response.map(|content| ReplyBody::new(content, record, hold)),
+    }
 }
 
 /// An answer for the client.
@@ -58,11 +65,13 @@ struct Reply {
     response: Response<Content>,
     /// The session that it came by.
     hold: Option<Hold>,
+    /// The tunnel that follows it.
+    upgrade: Option<Box<Agreed>>,
 }
 
 impl Reply {
     fn own(response: Response<Bytes>) -> Self {
-        Self { response: response.map(Content::Whole), hold: None }
+        Self { response: response.map(Content::Whole), hold: None, upgrade: None }
     }
 }
 
@@ -97,17 +106,22 @@ async fn walk(
     }
 
     let call = Forwarded { call: &call, route, upstream, reading: &reading };
-    let prepared = prepare::request(shared, peer, &call, head, rule, &record.id);
+    let prepared = prepare::request(shared, peer, &call, head, &body, rule, &record.id);
     let replay = Replay::new(body, &shared.keeping);
     let deadline = record.started + shared.limits.request_timeout;
-    let (answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
+    let (mut answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
     let deadline = deadline.max(shared.clock.now() + upstream.origin.response_timeout);
 
     let pointers = match rule {
         Some(EndpointRule::Mask(pointers)) => Some(pointers.as_slice()),
         _ => None,
     };
-    finish(shared, &call, answer, session, pointers, deadline, record).await
+    let upgrade = tunnel::agreed(&mut answer, prepared.upgrade)?;
+    let reply = finish(shared, &call, answer, session, pointers, deadline, record).await?;
+    Ok(match upgrade {
+        None => reply,
+        Some(upgrade) => switched(reply, upgrade, record),
+    })
 }
 
 /// A call on its way to an upstream.
@@ -160,7 +174,9 @@ async fn send(
 
         let request = prepared.with(&session.session, to.upstream, body)?;
         let answer = tokio::select! {
-            answer = pool.send(request) => answer.map_err(|error| failed(replay, error))?,
+            answer = sent(pool, request, prepared.upgrade.is_some()) => {
+                answer.map_err(|error| failed(replay, error))?
+            }
             problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
 
@@ -231,6 +247,18 @@ fn failed(replay: &Replay<Incoming>, error: SendError) -> Problem {
     }
 }
 
+async fn sent(
+    pool: &Pool<Sending<Incoming>>,
+    request: Request<Sending<Incoming>>,
+    upgrades: bool,
+) -> Result<Answer<Sending<Incoming>>, SendError> {
+    match upgrades {
+        false => pool.send(request).await,
+        // Boxed: few requests need the room.
+        true => Box::pin(pool.upgrade(request)).await,
+    }
+}
+
 /// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it
 /// takes: then the head is due one `response_timeout` after its end, give or take another.
 async fn overdue(
@@ -292,11 +320,10 @@ async fn finish(
     deadline: Moment,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
-    // A tunnel that nobody asked for (RFC 9110 section 7.8), or two ways to tell the end (RFC 9112
-    // section 6.3).
+    // Two ways to tell the end (RFC 9112 section 6.3).
     let two_ends = answer.headers.contains_key(header::TRANSFER_ENCODING)
         && answer.headers.contains_key(header::CONTENT_LENGTH);
-    if answer.status.is_informational() || two_ends {
+    if two_ends {
         return Err(Problem::UpstreamBroken);
     }
     let placeholder = &to.upstream.recipe.placeholder;
@@ -325,7 +352,14 @@ async fn finish(
     let mut response = Response::new(content);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ok(Reply { response, hold: Some(held.hold) })
+    Ok(Reply { response, hold: Some(held.hold), upgrade: None })
+}
+
+/// Tells the client that its connection is a tunnel from now on.
+fn switched(mut reply: Reply, upgrade: Agreed, record: &mut Record) -> Reply {
+    upgrade::set(reply.response.headers_mut(), &upgrade.protocol);
+    record.reason = "upgraded";
+    Reply { upgrade: Some(Box::new(upgrade)), ..reply }
 }
 
 async fn masked(

@@ -5,6 +5,7 @@ use http::{HeaderMap, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use crate::clock::{Clock, Moment};
 use crate::forward::coding;
@@ -26,6 +27,8 @@ pub(super) struct Looked {
     /// How the reading ended.
     pub(super) extent: Extent,
     pub(super) rest: AnswerBody<Sending<Incoming>>,
+    /// What the upstream's side of the connection becomes, if it switches protocols.
+    pub(super) upgrade: Option<OnUpgrade>,
 }
 
 /// How much of a body was read.
@@ -41,9 +44,9 @@ pub(super) enum Extent {
 
 impl Looked {
     pub(super) fn not_yet(answer: upstream::Answer<Sending<Incoming>>) -> Self {
-        let upstream::Answer { status, version, headers, body } = answer;
+        let upstream::Answer { status, version, headers, body, upgrade } = answer;
         let extent = if body.is_end_stream() { Extent::Whole } else { Extent::Part };
-        Self { status, version, headers, seen: Bytes::new(), extent, rest: body }
+        Self { status, version, headers, seen: Bytes::new(), extent, rest: body, upgrade }
     }
 
     /// Judges the answer, with a look at up to `bytes_max` bytes of its body where the recipe asks

@@ -10,6 +10,7 @@ mod prepare;
 mod record;
 pub mod reply;
 pub mod spill;
+pub mod tunnel;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -39,6 +40,8 @@ pub struct Limits {
     pub mask_body_bytes_max: usize,
     /// How long a request waits for a session and the head of its answer, all in all.
     pub request_timeout: std::time::Duration,
+    /// How long a tunnel may be without a byte in either direction.
+    pub tunnel_idle: std::time::Duration,
 }
 
 /// What all cores share.

@@ -4,15 +4,17 @@
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::error::Problem;
 use super::exchange::Forwarded;
 use super::parse::Call;
+use super::tunnel::{self, Wanted};
 use super::{Peer, RequestId, Shared};
 use crate::access;
 use crate::forward::replay::Sending;
-use crate::forward::{coding, hop, inject, target};
+use crate::forward::{coding, hop, inject, target, upgrade};
 use crate::recipe::EndpointRule;
 use crate::route::Route;
 use crate::session::{Session, Upstream};
@@ -26,17 +28,23 @@ pub(super) struct Prepared<'a> {
     /// The path that the upstream sees, without its base path.
     path: &'a str,
     headers: HeaderMap,
+    /// The upgrade that it asks for.
+    pub(super) upgrade: Option<Wanted>,
 }
 
 pub(super) fn request<'a>(
     shared: &Shared,
     peer: &Peer,
     to: &Forwarded<'a>,
-    head: Parts,
+    mut head: Parts,
+    body: &Incoming,
     rule: Option<&EndpointRule>,
     request_id: &RequestId,
 ) -> Prepared<'a> {
     let recipe = &*to.upstream.recipe;
+    // In a tunnel nothing could be masked.
+    let upgrade = tunnel::wanted(&mut head, !body.is_end_stream(), &to.upstream.origin)
+        .filter(|_| !matches!(rule, Some(EndpointRule::Mask(_))));
     let mut headers = head.headers;
     hop::remove_hop_by_hop(&mut headers);
     access::strip(&mut headers);
@@ -53,8 +61,11 @@ pub(super) fn request<'a>(
     } else if recipe.judges_bodies() {
         coding::accept_readable_only(&mut headers);
     }
+    if let Some(wanted) = &upgrade {
+        upgrade::set(&mut headers, &wanted.protocol);
+    }
     let path = upstream_path(to.call, to.route);
-    Prepared { method: head.method, target: &to.call.target, path, headers }
+    Prepared { method: head.method, target: &to.call.target, path, headers, upgrade }
 }
 
 /// The client's path as the upstream sees it.

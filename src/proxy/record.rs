@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
 use super::{RequestId, Shared};
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::session::Generation;
 use crate::telemetry::{Event, Request};
 
@@ -47,6 +47,11 @@ impl Record {
             started: shared.clock.now(),
             shared,
         }
+    }
+
+    /// The clock that the request is measured by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 }
 

@@ -1,4 +1,5 @@
-//! One connection of a client, from the first byte to the last answer.
+//! One connection of a client, from the first byte to the last answer, or to the end of the tunnel
+//! that it becomes.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -64,16 +65,21 @@ impl Client {
         let traffic = Arc::new(Traffic::default());
         let pace = Pace { head: limits.head_timeout, idle: limits.idle_timeout };
         let stream = Paced::new(stream, Arc::clone(&traffic), pace, http2);
+        let seen = Arc::clone(&traffic);
         let service = service_fn(move |request: Request<Incoming>| {
-            let underway = traffic.begin();
+            let underway = seen.begin();
             let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
             async move {
-                let answer = exchange(core, peer, request).await;
+                let mut answer = exchange(core, peer, request).await;
+                if let Some(tunnel) = answer.body_mut().take_tunnel() {
+                    underway.lead_to(tunnel);
+                }
                 Ok::<_, Infallible>(answer.map(|body| Counted { body, _underway: underway }))
             }
         });
         let builder = builder(limits);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stop.accepting.cancelled() => {
@@ -84,6 +90,10 @@ impl Client {
         if let Err(error) = ended {
             // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
             tracing::debug!(%error, "a connection ended early");
+        }
+        // Whoever waits for this connection waits for its tunnel, and cuts it off at the same time.
+        if let Some(tunnel) = traffic.take_tunnel() {
+            Box::pin(tunnel.run()).await;
         }
     }
 }

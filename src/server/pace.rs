@@ -5,19 +5,23 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::proxy::tunnel::Tunnel;
+
 /// The requests of one connection, told by whoever answers them.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// What the connection becomes after the request under way.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
 }
 
 /// One request under way.
@@ -28,6 +32,19 @@ impl Traffic {
     pub(super) fn begin(self: &Arc<Self>) -> Underway {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Underway(Arc::clone(self))
+    }
+
+    /// The tunnel that a request has led to, once.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Underway {
+    /// This request leads to a tunnel, which is under way for as long as the connection lives.
+    pub(super) fn lead_to(&self, tunnel: Box<Tunnel>) {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        *self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
     }
 }
 

@@ -41,6 +41,10 @@ const SESSION_IDLE: &str = "8h";
 /// As long as common servers keep a connection; clients that use one again do so within seconds.
 const IDLE: &str = "60s";
 
+/// WebSockets are commonly kept alive by a ping each 20 s to 60 s; those that are not may be still
+/// for minutes.
+const TUNNEL_IDLE: &str = "10m";
+
 /// A reachable host answers in milliseconds; one lost packet costs 1 s, two cost 3 s.
 const CONNECT_TIMEOUT: &str = "5s";
 /// As long as a request may take in all.
@@ -48,6 +52,11 @@ const RESPONSE_TIMEOUT: &str = REQUEST;
 
 pub(super) fn route_path() -> String {
     "/".to_owned()
+}
+
+/// Its frames carry no HTTP: what a client sends in them cannot pass for a request.
+pub(super) fn upgrades() -> Vec<String> {
+    vec!["websocket".to_owned()]
 }
 
 pub(super) fn connect_timeout() -> DurationText {
@@ -86,6 +95,7 @@ impl Default for Timeouts {
             logout: duration(LOGOUT),
             idle: duration(IDLE),
             session_idle: duration(SESSION_IDLE),
+            tunnel_idle: duration(TUNNEL_IDLE),
         }
     }
 }

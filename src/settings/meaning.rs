@@ -77,6 +77,7 @@ impl Meaning<'_> {
             logout: wait("logout", &written.logout),
             idle: wait("idle", &written.idle),
             session_idle: wait("session_idle", &written.session_idle),
+            tunnel_idle: wait("tunnel_idle", &written.tunnel_idle),
         }
     }
 

@@ -110,6 +110,8 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// Whether to speak HTTP/2.
     pub http2: Http2,
+    /// The protocols that a connection may be upgraded to, in lower case.
+    pub upgrades: Vec<String>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
@@ -212,6 +214,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For the next request that uses a session.
     pub session_idle: Duration,
+    /// For the next byte in a tunnel.
+    pub tunnel_idle: Duration,
 }
 
 /// What is logged, and how.

@@ -46,6 +46,7 @@ impl Meaning<'_> {
             self.parameters(at, &written.parameters, shape);
         }
         let accounts = self.accounts(at, written.accounts, shape.as_ref());
+        let upgrades = self.upgrades(&under(at, "upgrades"), written.upgrades);
         let (origin, base_path) = place?;
         Some(Upstream {
             name: name.to_owned(),
@@ -56,6 +57,7 @@ impl Meaning<'_> {
             accounts,
             tls,
             http2: written.http2,
+            upgrades,
             connect_timeout,
             response_timeout,
         })
@@ -115,6 +117,26 @@ impl Meaning<'_> {
         }
         let ca_file = written.ca_file.map(|path| self.path(&under(at, "ca_file"), &path));
         UpstreamTls { ca_file, server_name: written.server_name }
+    }
+
+    fn upgrades(&mut self, at: &str, written: Vec<String>) -> Vec<String> {
+        for (index, protocol) in written.iter().enumerate() {
+            let name = protocol.split('/').next().unwrap_or_default();
+            let is_token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let parts = protocol.split('/');
+            if protocol.matches('/').count() > 1
+                || parts.clone().any(|part| part.is_empty() || !part.bytes().all(is_token))
+            {
+                self.fault(&under(at, &index.to_string()), "this is no protocol's name");
+            } else if ["h2c", "h2", "http", "tls"].iter().any(|one| name.eq_ignore_ascii_case(one))
+            {
+                let message =
+                    format!("an upgrade to `{protocol}` would carry requests past every rule");
+                self.fault(&under(at, &index.to_string()), message);
+            }
+        }
+        written.iter().map(|protocol| protocol.to_ascii_lowercase()).collect()
     }
 
     fn recipe(

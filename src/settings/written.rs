@@ -134,6 +134,11 @@ pub(super) struct Upstream {
     /// Whether to speak HTTP/2 to the upstream.
     #[serde(default)]
     pub(super) http2: Http2,
+    /// The protocols that a client may have its connection upgraded to, such as `websocket`; for
+    /// any other the request is sent on as an ordinary one. Needs HTTP/1.1 on both sides; a tunnel
+    /// has a connection of its own. What passes through it is neither judged nor masked.
+    #[serde(default = "defaults::upgrades")]
+    pub(super) upgrades: Vec<String>,
     /// How long a connection to the upstream may take to be made, TLS included.
     #[serde(default = "defaults::connect_timeout")]
     pub(super) connect_timeout: DurationText,
@@ -322,6 +327,9 @@ pub(super) struct Timeouts {
     pub(super) idle: DurationText,
     /// How long a session is kept without a client's request; then it is logged out.
     pub(super) session_idle: DurationText,
+    /// How long a WebSocket or another tunnel is kept without a byte in either direction; it ends
+    /// at most a quarter of that later.
+    pub(super) tunnel_idle: DurationText,
 }
 
 /// How Doorward uses the machine.

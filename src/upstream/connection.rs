@@ -10,6 +10,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
@@ -59,7 +60,41 @@ where
         }
     }
 
-    async fn connect(origin: &Arc<Origin>) -> Result<Self, ConnectError> {
+    /// Makes an HTTP/1.1 connection that can become another protocol's, whatever the origin
+    /// speaks else.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn open_for_upgrade(origin: &Origin) -> Result<Self, ConnectError> {
+        let connect = async {
+            let config = origin.tls.as_ref().map(|tls| &tls.http1_config);
+            let io = TokioIo::new(Self::stream(origin, config).await?);
+            let (sender, connection) =
+                http1_builder().handshake(io).await.map_err(ConnectError::Http)?;
+            tokio::spawn(async move { _ = connection.with_upgrades().await });
+            Ok(Self::Http1(sender))
+        };
+        match tokio::time::timeout(origin.connect_timeout, connect).await {
+            Ok(connection) => connection,
+            Err(_) => Err(ConnectError::Timeout),
+        }
+    }
+
+    async fn connect(origin: &Origin) -> Result<Self, ConnectError> {
+        let config = origin.tls.as_ref().map(|tls| &tls.config);
+        let stream = Self::stream(origin, config).await?;
+        let http2 = match origin.http2 {
+            Http2::Always => true,
+            Http2::Never => false,
+            Http2::Auto => stream.chose_http2(),
+        };
+        Self::handshake(stream, http2).await.map_err(ConnectError::Http)
+    }
+
+    async fn stream(
+        origin: &Origin,
+        config: Option<&Arc<ClientConfig>>,
+    ) -> Result<Stream, ConnectError> {
         let addresses: Vec<_> = lookup_host((origin.host.as_str(), origin.port))
             .await
             .map_err(ConnectError::Dns)?
@@ -68,21 +103,14 @@ where
             TcpStream::connect(addresses.as_slice()).await.map_err(ConnectError::Refused)?;
         // Requests are small and answered one by one: waiting for more to send only adds latency.
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
-        let stream = match &origin.tls {
-            None => Stream::Plain(stream),
-            Some(tls) => Stream::Tls(Box::new(
-                TlsConnector::from(Arc::clone(&tls.config))
-                    .connect(tls.server_name.clone(), stream)
-                    .await
-                    .map_err(ConnectError::Tls)?,
-            )),
+        let (Some(tls), Some(config)) = (&origin.tls, config) else {
+            return Ok(Stream::Plain(stream));
         };
-        let http2 = match origin.http2 {
-            Http2::Always => true,
-            Http2::Never => false,
-            Http2::Auto => stream.chose_http2(),
-        };
-        Self::handshake(stream, http2).await.map_err(ConnectError::Http)
+        let stream = TlsConnector::from(Arc::clone(config))
+            .connect(tls.server_name.clone(), stream)
+            .await
+            .map_err(ConnectError::Tls)?;
+        Ok(Stream::Tls(Box::new(stream)))
     }
 
     async fn handshake(stream: Stream, http2: bool) -> Result<Self, hyper::Error> {
@@ -99,11 +127,7 @@ where
             tokio::spawn(async move { _ = connection.await });
             Ok(Self::Http2(sender))
         } else {
-            let (sender, connection) = http1::Builder::new()
-                .max_headers(ANSWER_FIELDS_MAX)
-                .max_buf_size(ANSWER_HEAD_BYTES_MAX * 8)
-                .handshake(io)
-                .await?;
+            let (sender, connection) = http1_builder().handshake(io).await?;
             tokio::spawn(async move { _ = connection.await });
             Ok(Self::Http1(sender))
         }
@@ -114,6 +138,14 @@ where
         match self {
             Self::Http1(sender) => sender.is_closed(),
             Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// This connection, if nobody else can use it.
+    pub fn exclusive(self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => Some(self),
+            Self::Http2(_) => None,
         }
     }
 
@@ -166,6 +198,12 @@ where
             }
         }
     }
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_headers(ANSWER_FIELDS_MAX).max_buf_size(ANSWER_HEAD_BYTES_MAX * 8);
+    builder
 }
 
 /// A body of unknown length is chunked with every method; hyper would leave that of a GET out.

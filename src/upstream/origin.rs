@@ -23,6 +23,8 @@ pub struct Origin {
     pub tls: Option<Tls>,
     /// Whether HTTP/2 may be used.
     pub http2: Http2,
+    /// The protocols that a connection may be upgraded to, in lower case.
+    pub upgrades: Vec<HeaderValue>,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
@@ -34,6 +36,8 @@ pub struct Origin {
 pub struct Tls {
     /// Roots, versions and ALPN.
     pub config: Arc<ClientConfig>,
+    /// The same, with HTTP/1.1 alone: only that can be upgraded.
+    pub http1_config: Arc<ClientConfig>,
     /// The name that the certificate must be for.
     pub server_name: ServerName<'static>,
 }

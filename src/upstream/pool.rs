@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::connection::Connection;
 use super::{Origin, SendError};
@@ -47,6 +48,9 @@ pub struct Answer<B> {
     pub headers: HeaderMap,
     /// The body.
     pub body: AnswerBody<B>,
+    /// What the connection becomes when the answer switches protocols, to a request that was sent
+    /// by [`Pool::upgrade`].
+    pub upgrade: Option<OnUpgrade>,
 }
 
 /// The body of an answer. Dropped before its end, it closes its HTTP/1.1 connection.
@@ -92,7 +96,7 @@ where
                 give_back(&self.idle, shared);
             }
             match connection.send(&self.origin, request).await {
-                Ok(answer) => return Ok(self.answer(answer, connection)),
+                Ok(answer) => return Ok(self.answer(answer, connection.exclusive())),
                 Err(failure) => match failure.unsent {
                     Some(unsent) if retries < UNSENT_RETRIES_MAX => {
                         retries += 1;
@@ -102,6 +106,21 @@ where
                 },
             }
         }
+    }
+
+    /// Sends a request that asks for an upgrade, on an HTTP/1.1 connection of its own, which is not
+    /// used again, and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// See [`SendError`]. Not cancel safe: the request may have been executed.
+    pub async fn upgrade(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
+        let connection = Connection::open_for_upgrade(&self.origin).await;
+        let mut connection = connection.map_err(SendError::Unreachable)?;
+        let answer = connection.send(&self.origin, request).await;
+        let mut answer = answer.map_err(|failure| SendError::Broken(failure.error))?;
+        let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let upgrade = switches.then(|| hyper::upgrade::on(&mut answer));
+        Ok(Answer { upgrade, ..self.answer(answer, None) })
     }
 
     async fn idle_connection(&self) -> Option<Connection<B>> {
@@ -135,20 +154,19 @@ where
         None
     }
 
-    fn answer(&self, answer: http::Response<Incoming>, connection: Connection<B>) -> Answer<B> {
+    /// The answer, whose body gives `connection` back.
+    fn answer(
+        &self,
+        answer: http::Response<Incoming>,
+        connection: Option<Connection<B>>,
+    ) -> Answer<B> {
         let (parts, incoming) = answer.into_parts();
-        let connection = match connection {
-            shared @ Connection::Http2(_) => {
-                drop(shared);
-                None
-            }
-            exclusive @ Connection::Http1(_) => Some(exclusive),
-        };
         let mut body = AnswerBody { incoming, connection, idle: Arc::clone(&self.idle) };
         if body.incoming.is_end_stream() {
             body.finish();
         }
-        Answer { status: parts.status, version: parts.version, headers: parts.headers, body }
+        let http::response::Parts { status, version, headers, .. } = parts;
+        Answer { status, version, headers, body, upgrade: None }
     }
 }
 
@@ -264,6 +282,7 @@ mod tests {
             base_path: String::new(),
             tls: None,
             http2: Http2::Never,
+            upgrades: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
         };

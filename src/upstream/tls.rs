@@ -49,15 +49,18 @@ pub fn client(server_name: &str, ca_file: Option<&Path>, http2: Http2) -> Result
         None => builder.with_platform_verifier()?.with_no_client_auth(),
         Some(path) => builder.with_root_certificates(authorities(path)?).with_no_client_auth(),
     };
+    let (h2, http1) = (b"h2".to_vec(), b"http/1.1".to_vec());
+    let mut http1_config = config.clone();
+    http1_config.alpn_protocols = vec![http1.clone()];
     config.alpn_protocols = match http2 {
-        Http2::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        Http2::Never => vec![b"http/1.1".to_vec()],
-        Http2::Always => vec![b"h2".to_vec()],
+        Http2::Auto => vec![h2, http1],
+        Http2::Never => vec![http1],
+        Http2::Always => vec![h2],
     };
     let name = server_name.trim_start_matches('[').trim_end_matches(']');
     let server_name = ServerName::try_from(name.to_owned())
         .map_err(|error| TlsError::Name(name.to_owned(), error))?;
-    Ok(Tls { config: Arc::new(config), server_name })
+    Ok(Tls { config: Arc::new(config), http1_config: Arc::new(http1_config), server_name })
 }
 
 fn authorities(path: &Path) -> Result<rustls::RootCertStore, TlsError> {

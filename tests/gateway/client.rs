@@ -283,6 +283,11 @@ impl Raw {
         }
     }
 
+    /// Says that nothing more will be written.
+    pub async fn end(&mut self) {
+        within(self.stream.shutdown()).await.unwrap();
+    }
+
     /// Reads until the other side closes; returns all that was read.
     pub async fn read_to_end(mut self) -> String {
         // A reset ends a connection as well as a clean close.

@@ -30,4 +30,5 @@ mod replay_spill;
 mod settings;
 mod single_login;
 mod stop;
+mod upgrades;
 mod verdicts;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use doorward::emulator::Vendor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::harness::{Scene, Setup, within};
@@ -20,6 +20,7 @@ pub struct Puppet {
     begun: watch::Receiver<usize>,
     /// How many connections ended before their request's body was whole.
     pub broken_off: watch::Receiver<usize>,
+    handed_over: Mutex<mpsc::UnboundedReceiver<TcpStream>>,
     accepting: JoinHandle<()>,
 }
 
@@ -34,6 +35,7 @@ pub struct Reply {
 enum Then {
     Close,
     Keep,
+    HandOver,
 }
 
 impl Reply {
@@ -45,6 +47,11 @@ impl Reply {
     /// These bytes, then the next request.
     pub fn keep(bytes: impl Into<Vec<u8>>) -> Self {
         Self { bytes: bytes.into(), then: Then::Keep }
+    }
+
+    /// These bytes, then the connection is the test's.
+    pub fn hand_over(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), then: Then::HandOver }
     }
 
     /// A whole answer with JSON.
@@ -76,6 +83,7 @@ struct Stage {
     arrived: watch::Sender<usize>,
     begun: watch::Sender<usize>,
     broken_off: watch::Sender<usize>,
+    handing_over: mpsc::UnboundedSender<TcpStream>,
 }
 
 impl Puppet {
@@ -85,6 +93,7 @@ impl Puppet {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<String>>>::default();
         let early = Arc::<Mutex<Vec<Reply>>>::default();
+        let (handing_over, handed_over) = mpsc::unbounded_channel();
         let stage = Arc::new(Stage {
             script: Box::new(script),
             seen: Arc::clone(&seen),
@@ -92,6 +101,7 @@ impl Puppet {
             arrived: watch::Sender::new(0),
             begun: watch::Sender::new(0),
             broken_off: watch::Sender::new(0),
+            handing_over,
         });
         let (arrived, begun) = (stage.arrived.subscribe(), stage.begun.subscribe());
         let broken_off = stage.broken_off.subscribe();
@@ -102,7 +112,8 @@ impl Puppet {
                 connections.spawn(Arc::clone(&stage).converse(stream));
             }
         });
-        Puppet { address, seen, early, arrived, begun, broken_off, accepting }
+        let handed_over = Mutex::new(handed_over);
+        Puppet { address, seen, early, arrived, begun, broken_off, handed_over, accepting }
     }
 
     /// Answers logins and logouts as Contentstack does, everything else as `script` says.
@@ -151,6 +162,13 @@ impl Puppet {
         within(begun.wait_for(|now| *now >= requests)).await.unwrap();
     }
 
+    /// The next connection that the script hands over.
+    pub async fn handed_over(&self) -> TcpStream {
+        let next =
+            std::future::poll_fn(|context| self.handed_over.lock().unwrap().poll_recv(context));
+        within(next).await.unwrap()
+    }
+
     /// Waits for so many whole requests.
     pub async fn arrived(&self, requests: usize) {
         let mut arrived = self.arrived.clone();
@@ -180,9 +198,18 @@ impl Stage {
             if stream.write_all(&reply.bytes).await.is_err() {
                 return;
             }
-            if matches!(reply.then, Then::Close) {
-                _ = stream.shutdown().await;
-                return;
+            match reply.then {
+                Then::Keep => {}
+                Then::Close => {
+                    _ = stream.shutdown().await;
+                    return;
+                }
+                Then::HandOver => {
+                    assert!(waiting.is_empty(), "it is not for the test to lose {waiting:?}");
+                    // The test may be over.
+                    _ = self.handing_over.send(stream);
+                    return;
+                }
             }
         }
     }

@@ -148,3 +148,24 @@ fn an_empty_file_is_told_what_it_needs() {
         assert!(found.iter().any(|line| line.contains(&message)), "{found:#?}");
     }
 }
+
+/// Fails when a protocol can be allowed that carries requests past the rules.
+#[test]
+fn an_upgrade_is_to_a_protocol_that_carries_no_requests() {
+    let text = |upgrades: &str| {
+        format!(
+            "[listeners.main]\naddress = \"127.0.0.1:8080\"\naccess = \"open\"\n\
+             [upstreams.cms]\nurl = \"https://api.example.com\"\nrecipe = \"contentstack\"\n\
+             upgrades = {upgrades}\n\
+             [upstreams.cms.accounts.editor]\nusername = \"me\"\npassword = {{ env = \"X\" }}\n\
+             [[routes]]\nupstream = \"cms\"\n"
+        )
+    };
+    let expected = [
+        "doorward.toml:7:13 an upgrade to `H2C` would carry requests past every rule",
+        "doorward.toml:7:20 an upgrade to `HTTP/2.0` would carry requests past every rule",
+        "doorward.toml:7:32 this is no protocol's name",
+        "doorward.toml:7:39 this is no protocol's name",
+    ];
+    assert_eq!(faults_of(&text(r#"["H2C", "HTTP/2.0", "a b", "x/"]"#)), expected);
+}

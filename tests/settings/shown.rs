@@ -41,6 +41,7 @@ fn the_example_shows_every_key_and_every_default() {
     assert_eq!(format!("{:?}", shown.timeouts), format!("{:?}", silent.timeouts));
     assert_eq!(shown.upstreams[0].connect_timeout, silent.upstreams[0].connect_timeout);
     assert_eq!(shown.upstreams[0].response_timeout, silent.upstreams[0].response_timeout);
+    assert_eq!(shown.upstreams[0].upgrades, silent.upstreams[0].upgrades);
 }
 
 fn collect_keys(schema: &serde_json::Value, keys: &mut Vec<String>) {

@@ -1,0 +1,185 @@
+//! A tunnel: after an upgrade the bytes of both sides are passed on unread, until one side ends or
+//! nothing moves for too long.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+
+use super::error::Problem;
+use super::inspect::Looked;
+use super::record::Record;
+use crate::clock::Clock;
+use crate::forward::upgrade;
+use crate::session::Hold;
+use crate::upstream::Origin;
+
+/// A tunnel is looked at so often in the time that it may idle: it ends at most a quarter late, and
+/// no byte sets a timer.
+const LOOKS: u32 = 4;
+
+/// An upgrade that a client may have.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// What the connection is to speak.
+    pub(super) protocol: HeaderValue,
+    client: OnUpgrade,
+}
+
+/// The upgrade that a request asks for and may have; with any other the fields are dropped. hyper
+/// offers one only for HTTP/1.1.
+pub(super) fn wanted(head: &mut Parts, has_body: bool, origin: &Origin) -> Option<Wanted> {
+    let client = head.extensions.remove::<OnUpgrade>()?;
+    // Whether a body goes to the old or to the new protocol is not for us to guess.
+    if has_body || head.method != Method::GET {
+        return None;
+    }
+    let protocol = upgrade::requested(&head.headers, &origin.upgrades)?.clone();
+    Some(Wanted { protocol, client })
+}
+
+/// Both sides of an upgrade, before the client has been told.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) protocol: HeaderValue,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+}
+
+/// The upgrade that the upstream's answer makes.
+///
+/// # Errors
+/// When it makes one that nobody asked for.
+pub(super) fn agreed(
+    answer: &mut Looked,
+    wanted: Option<Wanted>,
+) -> Result<Option<Agreed>, Problem> {
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(None);
+    }
+    match (wanted, answer.upgrade.take()) {
+        (Some(Wanted { protocol, client }), Some(upstream))
+            if upgrade::agrees(&answer.headers, &protocol) =>
+        {
+            // RFC 9110 section 8.6: no length, whatever the upstream says.
+            answer.headers.remove(header::CONTENT_LENGTH);
+            answer.headers.remove(header::TRANSFER_ENCODING);
+            Ok(Some(Agreed { protocol, client, upstream }))
+        }
+        _ => Err(Problem::UpstreamBroken),
+    }
+}
+
+/// A tunnel that begins when the client has been told.
+#[derive(Debug)]
+pub struct Tunnel {
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    bytes: Bytes,
+    clock: Clock,
+    idle_max: Duration,
+    /// Keeps the session from being logged out.
+    _hold: Hold,
+}
+
+/// What has passed so far; tells the request's record when the tunnel ends, however it does.
+#[derive(Debug)]
+struct Bytes {
+    from_client: AtomicU64,
+    from_upstream: AtomicU64,
+    record: Record,
+}
+
+impl Tunnel {
+    pub(super) fn new(agreed: Agreed, record: Record, hold: Hold, idle_max: Duration) -> Self {
+        let Agreed { client, upstream, .. } = agreed;
+        let clock = record.clock().clone();
+        let bytes = Bytes { from_client: 0.into(), from_upstream: 0.into(), record };
+        Self { client, upstream, bytes, clock, idle_max, _hold: hold }
+    }
+
+    /// Passes bytes on until both sides have ended, one has failed, or nothing has moved in either
+    /// direction for the idle time. Dropped, it cuts both off.
+    pub async fn run(self) {
+        let Self { client, upstream, mut bytes, clock, idle_max, _hold } = self;
+        // Either is gone if its side broke before the tunnel began.
+        let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
+        let mut client = Side { stream: TokioIo::new(client), bytes: &bytes.from_client };
+        let mut upstream = Side { stream: TokioIo::new(upstream), bytes: &bytes.from_upstream };
+        let end = tokio::select! {
+            // How it ended is for the protocol inside to tell.
+            _ = copy_bidirectional(&mut client, &mut upstream) => None,
+            () = idle(&clock, idle_max, &bytes) => Some("tunnel_idle"),
+        };
+        if let Some(reason) = end {
+            bytes.record.reason = reason;
+        }
+    }
+}
+
+/// Waits until nothing has moved for `idle_max`, give or take one look.
+async fn idle(clock: &Clock, idle_max: Duration, bytes: &Bytes) {
+    let (mut seen, mut still) = (bytes.passed(), 0);
+    while still < LOOKS {
+        clock.sleep(idle_max / LOOKS).await;
+        let now = bytes.passed();
+        still = if now == seen { still + 1 } else { 0 };
+        seen = now;
+    }
+}
+
+impl Bytes {
+    fn passed(&self) -> (u64, u64) {
+        (self.from_client.load(Ordering::Relaxed), self.from_upstream.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.record.body_bytes = *self.from_upstream.get_mut();
+    }
+}
+
+/// One side of a tunnel; counts what comes from it.
+struct Side<'b> {
+    stream: TokioIo<Upgraded>,
+    bytes: &'b AtomicU64,
+}
+
+impl AsyncRead for Side<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.bytes.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Side<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
