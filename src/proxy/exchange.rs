@@ -167,7 +167,7 @@ async fn send(
     loop {
         let key = broker.key(to.route.upstream, to.route.account, Scope::Shared);
         let session = broker.session(key, trigger, deadline).await?;
-        let session = Held { hold: session.hold(), session };
+        let mut session = Held { hold: session.hold(), session, next: None };
         record.generation = Some(session.session.generation);
         record.replayed = sendings > 0;
         sendings += 1;
@@ -191,6 +191,7 @@ async fn send(
         let policy = match verdict {
             Verdict::Alive | Verdict::NeedsBody => {
                 session.session.was_used(clock.now());
+                session.next = broker.roll(&session.session, &answer.headers, prepared.path);
                 return Ok((answer, session));
             }
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
@@ -291,6 +292,8 @@ async fn overdue(
 struct Held {
     session: Arc<Session>,
     hold: Hold,
+    /// What the answer made of it.
+    next: Option<Arc<Session>>,
 }
 
 /// Why the request must not be sent again; nothing when it may.
@@ -330,7 +333,7 @@ async fn finish(
     let headers = &mut answer.headers;
     hop::remove_hop_by_hop(headers);
     headers.remove(header::SET_COOKIE);
-    shield::mask_headers(headers, held.session.guarded(), placeholder);
+    shield::mask_headers(headers, &held.session.guarded_with(held.next.as_deref()), placeholder);
     location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
     shared.via.add(headers, answer.version);
     if !headers.contains_key(header::CACHE_CONTROL) {
@@ -382,7 +385,12 @@ async fn masked(
     }
     let content = coding::decode(&answer.headers, &answer.seen, bytes_max)
         .map_err(|_| Problem::AnswerWithheld)?;
-    let content = match shield::mask(&content, pointers, held.session.guarded(), placeholder) {
+    let content = match shield::mask(
+        &content,
+        pointers,
+        &held.session.guarded_with(held.next.as_deref()),
+        placeholder,
+    ) {
         Ok(masked) => masked,
         // An error page has no values where the pointers say.
         Err(MaskError::NotJson) if !answer.status.is_success() => content,

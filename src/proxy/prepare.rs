@@ -26,7 +26,7 @@ pub(super) struct Prepared<'a> {
     /// What the client asked for.
     target: &'a PathAndQuery,
     /// The path that the upstream sees, without its base path.
-    path: &'a str,
+    pub(super) path: &'a str,
     headers: HeaderMap,
     /// The upgrade that it asks for.
     pub(super) upgrade: Option<Wanted>,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,7 @@ use super::standing::Standing;
 use super::store::{Expiry, Joined, Store};
 use super::{
     Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session,
-    SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire, upkeep,
+    SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire, roll, upkeep,
 };
 use crate::clock::{Clock, Moment};
 use crate::telemetry::{About, Event, Reporter, Trigger};
@@ -155,6 +156,18 @@ impl Broker {
     /// generation changes nothing: a late answer never ends a newer session.
     pub fn expire(&self, session: &Session) {
         self.0.expire(session);
+    }
+
+    /// Takes what an answer to a request for `path` below the upstream's URL changes of the living
+    /// session that the request carried. Returns the next version of the session, whose values must
+    /// not leave either; nothing when the answer changes nothing, as most do.
+    pub fn roll(
+        &self,
+        session: &Arc<Session>,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Option<Arc<Session>> {
+        roll::roll(&self.0, session, headers, path)
     }
 
     /// Asks the upstream whether `session` is alive, at most once for all who ask at the same time.

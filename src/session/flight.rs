@@ -9,14 +9,13 @@ use tokio::sync::watch;
 
 use super::account::Failure;
 use super::broker::Inner;
-use super::slots::Slot;
 use super::store::{Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
     Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, retire, room,
     upkeep,
 };
-use crate::forward::inject::Injector;
+use crate::forward::inject::{Injector, Unusable};
 use crate::login::{Attempt, Because, Material, Next, Refusal};
 use crate::recipe::{FieldKind, Recipe};
 use crate::secret::SecretText;
@@ -90,8 +89,10 @@ async fn fly(landing: Landing, trigger: Trigger) {
         },
         Err(no_room) => Err(no_room),
     };
-    let result =
-        result.and_then(|(material, slot)| session(inner, key, landing.generation, material, slot));
+    let result = result.and_then(|(material, slot)| {
+        let tenure = Arc::new(Tenure::begin(landing.generation, inner.clock.now(), slot));
+        Ok(session(inner, key, landing.generation, material, tenure)?)
+    });
     let took = inner.clock.now().saturating_since(started);
     inner.report_login(&key, trigger, &result, landing.generation, took);
     match result {
@@ -122,7 +123,7 @@ pub(super) enum Cause {
     #[error("the account's sessions are all in use")]
     NoRoom,
     #[error(transparent)]
-    Unusable(#[from] crate::forward::inject::Unusable),
+    Unusable(#[from] Unusable),
 }
 
 fn describe(refusal: &Refusal) -> String {
@@ -183,13 +184,14 @@ fn seconds(headers: &HeaderMap) -> Option<Duration> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn session(
+/// A session, or a version of one, of what a login or a later answer gave.
+pub(super) fn session(
     inner: &Inner,
     key: SessionKey,
     generation: Generation,
     material: Material,
-    slot: Option<Slot>,
-) -> Result<Arc<Session>, Cause> {
+    tenure: Arc<Tenure>,
+) -> Result<Arc<Session>, Unusable> {
     let (upstream, _) = inner.upstream_and_account(&key);
     let wall = inner.clock.wall();
     let injector = Injector::new(&upstream.recipe, &material, wall)?;
@@ -201,7 +203,7 @@ fn session(
         injector,
         material,
         expires: life.map(|life| inner.clock.now() + life),
-        tenure: Arc::new(Tenure::begin(inner.clock.now(), slot)),
+        tenure,
         probed: Mutex::default(),
         guarded,
         contradicted: OnceLock::new(),

@@ -12,6 +12,7 @@ mod mechanism;
 mod probe;
 mod refresh;
 mod retire;
+mod roll;
 mod room;
 mod schedule;
 mod slots;
@@ -22,6 +23,7 @@ mod transport;
 pub mod trial;
 mod upkeep;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -109,6 +111,14 @@ impl Session {
     /// leave.
     pub fn guarded(&self) -> &[SecretText] {
         &self.guarded
+    }
+
+    /// The same, with those that the next version brought.
+    pub fn guarded_with(&self, next: Option<&Self>) -> Cow<'_, [SecretText]> {
+        match next {
+            None => Cow::Borrowed(&self.guarded),
+            Some(next) => Cow::Owned([self.guarded.as_slice(), &next.guarded].concat()),
+        }
     }
 
     /// Notes that a client's request was answered as by a living session.

@@ -59,12 +59,12 @@ async fn renew(inner: &Arc<Inner>, session: &Arc<Session>) {
 /// Begins the renewal beside the living session, or, where the upstream has room for no other, in
 /// its place: then it ends first, and who comes meanwhile waits.
 fn begin(inner: &Arc<Inner>, session: &Arc<Session>) -> Result<Option<Flight>, Unavailable> {
-    let (key, generation) = (session.key, session.generation);
+    let (key, tenure) = (session.key, &session.tenure);
     let begin = || flight::begin(inner, key, Trigger::Refresh);
     if !inner.standing(&key).slots.are_taken() {
-        return inner.store.renew(key, generation, begin);
+        return inner.store.renew(key, tenure, begin);
     }
-    let begun = inner.store.begin_anew(key, generation, begin)?;
+    let begun = inner.store.begin_anew(key, tenure, begin)?;
     Ok(begun.map(|(ended, flight)| {
         retire::retire(inner, ended);
         flight

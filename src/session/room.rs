@@ -23,7 +23,7 @@ pub(super) async fn make(inner: &Arc<Inner>, key: &SessionKey) -> Option<Slot> {
 fn let_go(inner: &Arc<Inner>, is_meant: impl Fn(&SessionKey) -> bool) {
     let Some(session) = inner.store.least_used(is_meant) else { return };
     // Somebody may have ended it meanwhile: then there is room, too.
-    if let Some(session) = inner.store.take(session.key, session.generation) {
+    if let Some(session) = inner.store.take(session.key, &session.tenure) {
         let (about, why) = (inner.about(&session), LetGo::Room);
         inner.reporter.report(Event::LetGo { about, why });
         retire::retire(inner, session);

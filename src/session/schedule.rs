@@ -12,7 +12,7 @@ use crate::clock::{Clock, Moment};
 /// When which session has to be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    /// Generations tell appointments at one moment apart.
+    /// Generations name tenures, and tell appointments at one moment apart.
     appointments: Mutex<BTreeMap<(Moment, Generation), SessionKey>>,
     /// There is an earlier appointment than before.
     earlier: Notify,

@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 
+use super::tenure::Tenure;
 use super::{Generation, Session, SessionKey, Unavailable};
 
 /// How a login ended, for everybody who waits for it.
@@ -80,17 +81,17 @@ impl Store {
         }
     }
 
-    /// Begins the renewal of a session that is still alive; nothing when it is not the current one
-    /// or is being renewed already.
+    /// Begins the renewal of a session that is still alive, in whatever version; nothing when it is
+    /// not the current one or is being renewed already.
     pub(super) fn renew(
         &self,
         key: SessionKey,
-        generation: Generation,
+        tenure: &Tenure,
         begin: impl FnOnce() -> Result<Flight, Unavailable>,
     ) -> Result<Option<Flight>, Unavailable> {
         let Entry::Occupied(mut entry) = self.0.entry(key) else { return Ok(None) };
         let State::Live(session) = entry.get() else { return Ok(None) };
-        if session.generation != generation {
+        if session.tenure.first != tenure.first {
             return Ok(None);
         }
         let session = Arc::clone(session);
@@ -105,12 +106,12 @@ impl Store {
     pub(super) fn begin_anew(
         &self,
         key: SessionKey,
-        generation: Generation,
+        tenure: &Tenure,
         begin: impl FnOnce() -> Result<Flight, Unavailable>,
     ) -> Result<Option<(Arc<Session>, Flight)>, Unavailable> {
         let Entry::Occupied(mut entry) = self.0.entry(key) else { return Ok(None) };
         let State::Live(session) = entry.get() else { return Ok(None) };
-        if session.generation != generation {
+        if session.tenure.first != tenure.first {
             return Ok(None);
         }
         let session = Arc::clone(session);
@@ -119,10 +120,24 @@ impl Store {
         Ok(Some((session, flight)))
     }
 
+    /// Replaces a version of a session by its next one, if it is the current one.
+    pub(super) fn roll(&self, before: &Session, next: &Arc<Session>) -> bool {
+        let Some(mut entry) = self.0.get_mut(&before.key) else { return false };
+        match entry.value_mut() {
+            State::Live(session) | State::Renewing(session, _)
+                if session.generation == before.generation =>
+            {
+                *session = Arc::clone(next);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes a living session out, if it is the current one and is not being renewed.
-    pub(super) fn take(&self, key: SessionKey, generation: Generation) -> Option<Arc<Session>> {
+    pub(super) fn take(&self, key: SessionKey, tenure: &Tenure) -> Option<Arc<Session>> {
         let taken = self.0.remove_if(&key, |_, state| match state {
-            State::Live(session) => session.generation == generation,
+            State::Live(session) => session.tenure.first == tenure.first,
             State::LoggingIn(_) | State::Renewing(..) => false,
         });
         match taken?.1 {

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::Generation;
 use super::slots::Slot;
 use crate::clock::Moment;
 
 /// One session's time at its upstream.
 #[derive(Debug)]
 pub(super) struct Tenure {
+    /// The generation of its first version; it also names the tenure.
+    pub(super) first: Generation,
     /// When the login gave it.
     pub(super) opened: Moment,
     /// Counts the requests that carry it.
@@ -29,8 +32,9 @@ pub(super) struct Tenure {
 
 impl Tenure {
     /// A session that was opened now.
-    pub(super) fn begin(opened: Moment, slot: Option<Slot>) -> Self {
+    pub(super) fn begin(first: Generation, opened: Moment, slot: Option<Slot>) -> Self {
         Self {
+            first,
             opened,
             users: TaskTracker::new(),
             used: AtomicU64::new(milliseconds(opened)),

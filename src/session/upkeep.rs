@@ -37,24 +37,24 @@ struct Plan {
 /// Makes a new session's first appointment.
 pub(super) fn begin(inner: &Inner, session: &Session) {
     let at = plan(inner, session).first();
-    inner.schedule.put(at, session.key, session.generation);
+    inner.schedule.put(at, session.key, session.tenure.first);
 }
 
 /// Keeps the appointments of all sessions until Doorward stops.
 pub(super) async fn run(inner: Arc<Inner>) {
     let stopping = inner.stopping.clone();
     loop {
-        let (key, generation) = tokio::select! {
+        let (key, tenure) = tokio::select! {
             due = inner.schedule.next(&inner.clock) => due,
             () = stopping.cancelled() => return,
         };
-        attend(&inner, key, generation);
+        attend(&inner, key, tenure);
     }
 }
 
 /// Does what is due, and makes the next appointment where the session goes on.
-fn attend(inner: &Arc<Inner>, key: SessionKey, generation: Generation) {
-    let current = inner.store.session(&key).filter(|current| current.generation == generation);
+fn attend(inner: &Arc<Inner>, key: SessionKey, tenure: Generation) {
+    let current = inner.store.session(&key).filter(|current| current.tenure.first == tenure);
     let Some(session) = current else { return };
     let (now, plan) = (inner.clock.now(), plan(inner, &session));
     if plan.ends.is_some_and(|ends| ends <= now) {
@@ -62,7 +62,7 @@ fn attend(inner: &Arc<Inner>, key: SessionKey, generation: Generation) {
         return;
     }
     if plan.stops <= now && session.tenure.users.is_empty() {
-        if let Some(unused) = inner.store.take(key, generation) {
+        if let Some(unused) = inner.store.take(key, &session.tenure) {
             let (about, why) = (inner.about(&unused), LetGo::Unused);
             inner.reporter.report(Event::LetGo { about, why });
             retire::retire(inner, unused);
@@ -76,7 +76,7 @@ fn attend(inner: &Arc<Inner>, key: SessionKey, generation: Generation) {
         ask(inner, &session);
     }
     let next = self::plan(inner, &session).first().max(now + APPOINTMENTS_APART_MIN);
-    inner.schedule.put(next, key, generation);
+    inner.schedule.put(next, key, tenure);
 }
 
 fn ask(inner: &Arc<Inner>, session: &Arc<Session>) {
@@ -99,7 +99,7 @@ fn plan(inner: &Inner, session: &Session) -> Plan {
     let (upstream, _) = inner.upstream_and_account(&session.key);
     let rules = &upstream.recipe.session;
     let tenure = &session.tenure;
-    let jitter = Jitter::of(session.generation);
+    let jitter = Jitter::of(tenure.first);
     let learned = || Some(tenure.opened + inner.standing(&session.key).learned_life()?);
     let end = session.expires.or_else(learned);
     let renews = end

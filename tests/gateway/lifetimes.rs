@@ -5,8 +5,10 @@ use std::time::Duration;
 use doorward::emulator::Vendor;
 use doorward::telemetry::{Event, LetGo};
 
-use crate::harness::{Scene, Setup, until};
-use crate::vendors::read;
+use serde_json::json;
+
+use crate::harness::{Scene, Setup, until, within};
+use crate::vendors::{read, read_line, write, write_line};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -63,4 +65,46 @@ async fn a_session_that_nobody_uses_is_logged_out() {
     let ended = scene.stop().await;
     let unused = |event: &&Event| matches!(event, Event::LetGo { why: LetGo::Unused, .. });
     assert_eq!(ended.events.iter().filter(unused).count(), 1);
+}
+
+/// Fails when a rotated cookie is not taken over.
+#[tokio::test]
+async fn a_session_whose_cookie_rotates_with_every_answer_is_followed() {
+    let scene = Scene::of(Vendor::ThoughtSpot).await;
+    scene.control().switch("rotate_every", json!(1)).unwrap();
+    for _ in 0..30 {
+        let answer = read(&scene).send().await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.all("set-cookie").is_empty());
+    }
+    let counters = scene.control().counters();
+    assert_eq!((counters.logins, counters.requests_with_dead_credential), (1, 0));
+    scene.stop().await;
+}
+
+/// Fails when a version of a session has no generation of its own: the late 401 of the cookie
+/// before would end the session that goes on under the next one.
+#[tokio::test]
+async fn a_late_401_of_a_rotated_cookie_is_replayed_on_the_next_one_without_a_login() {
+    let scene = Scene::of(Vendor::ThoughtSpot).await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    scene.control().switch("rotate_every", json!(1)).unwrap();
+    let rotating = scene.control().hold(read_line(Vendor::ThoughtSpot));
+    let refused = scene.control().hold(write_line(Vendor::ThoughtSpot));
+    let rotated = read(&scene).spawn();
+    within(rotating.arrived(1)).await;
+    scene.control().switch("rotate_every", json!(0)).unwrap();
+    // The cookie that these carry is worth nothing, and nobody knows the next one yet.
+    let late: Vec<_> = (0..20).map(|number| write(&scene, number).spawn()).collect();
+    within(refused.arrived(20)).await;
+    rotating.release();
+    assert_eq!(within(rotated).await.unwrap().status, 200);
+    refused.release();
+    for call in late {
+        assert_eq!(within(call).await.unwrap().status, 200);
+    }
+    let counters = scene.control().counters();
+    assert_eq!((counters.logins, counters.requests_with_dead_credential), (1, 20));
+    assert_eq!((counters.writes, counters.duplicate_writes), (20, 0));
+    scene.stop().await;
 }

@@ -54,8 +54,6 @@ async fn endpoints_that_show_the_session_show_a_placeholder() {
         }
         for coding in ["identity", "gzip", "br", "gzip, br, zstd"] {
             for target in targets {
-                // Sessions that die young one after the other would be taken for a fight.
-                scene.clock.advance(std::time::Duration::from_secs(61));
                 let answer =
                     scene.call("GET", target).header("accept-encoding", coding).send().await;
                 assert_eq!(answer.status, 200, "{vendor} {target}");

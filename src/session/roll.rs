@@ -1,0 +1,33 @@
+//! Sessions that later answers change: rotated cookies, anti-forgery pairs, tokens that slide.
+//!
+//! The changed session is the next version: a generation of its own, so that a late word about the
+//! version before does not end it, and the same tenure, so that it has one logout.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::broker::Inner;
+use super::{Session, flight, upkeep};
+use crate::login;
+
+/// Takes what a living session's answer to a request for `path` brings. Of answers that were asked
+/// for by the same version, the first wins. Returns the next version, current or not: what it holds
+/// must not reach the client.
+pub(super) fn roll(
+    inner: &Inner,
+    session: &Arc<Session>,
+    headers: &HeaderMap,
+    path: &str,
+) -> Option<Arc<Session>> {
+    let (upstream, _) = inner.upstream_and_account(&session.key);
+    let wall = inner.clock.wall();
+    let material = login::roll(&upstream.recipe, &session.material, headers, path, wall)?;
+    let (generation, tenure) = (inner.next_generation(), Arc::clone(&session.tenure));
+    // What cannot be sent changes nothing: the version before is still good.
+    let next = flight::session(inner, session.key, generation, material, tenure).ok()?;
+    if inner.store.roll(session, &next) && next.expires < session.expires {
+        upkeep::begin(inner, &next);
+    }
+    Some(next)
+}
