@@ -50,7 +50,7 @@ fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::R
     match command {
         Command::Run(run) => run.run(environment, paint, out, errors),
         Command::Check(check) => check.run(environment, &app::recipe_shape, paint, out, errors),
-        Command::Try(trial) => trial.run(environment, paint, out, errors),
+        Command::Try(trial) => trial.run(environment, self::screen(), out, errors),
         Command::Key(key) => key.run(out, errors),
         Command::Recipes(recipes) => recipes.run(out, errors),
         Command::Schema(schema) => schema.run(out),
@@ -59,6 +59,13 @@ fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::R
         #[cfg(feature = "emulator")]
         Command::Emulate(emulate) => emulate.run(out, errors),
     }
+}
+
+/// How the trace of a trial is shown.
+fn screen() -> cli::trial::Screen {
+    let out = io::stdout();
+    let (out_paint, errors_paint) = (paint(&out), paint(&io::stderr()));
+    cli::trial::Screen { out: out_paint, errors: errors_paint, live: out.is_terminal() }
 }
 
 /// Colours where this is a terminal, unless `NO_COLOR` says otherwise.

@@ -3,6 +3,7 @@
 //! The caller's runtime is the control side: logins, probes and logouts run on it. Each core gets a
 //! thread with a runtime of its own, its own sockets and its own upstream connections.
 
+mod advice;
 mod build;
 mod core;
 mod trial;
@@ -23,8 +24,9 @@ use crate::session::{LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
 use crate::telemetry::{Reader, reports};
 use crate::upstream;
+pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
-pub use trial::{TrialError, try_out};
+pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 
 /// A running Doorward. Dropped without [`App::stop`], it cuts every connection off and leaves
 /// sessions open.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::advice::{About, Advice};
 use super::{BuildError, build};
 use crate::clock::Clock;
 use crate::diagnosis::{Faults, suggestion};
-use crate::session::trial::{Trial, TrialReport};
+use crate::recipe::Recipe;
+use crate::session::trial::{Progress, Trial, TrialReport};
 use crate::session::{Transport, UpstreamId};
-use crate::settings::Loaded;
+use crate::settings::{self, Loaded};
 use crate::upstream::{Pool, tls};
 
 /// Why nothing was tried.
@@ -51,6 +53,42 @@ fn did_you_mean(meant: Option<&str>) -> String {
     meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
 }
 
+/// A trial and what to make of it.
+#[derive(Debug)]
+pub struct Tried {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The account's name.
+    pub account: String,
+    /// The recipe.
+    pub recipe: Arc<Recipe>,
+    /// What was found.
+    pub report: TrialReport,
+    /// What to change.
+    pub advice: Vec<Advice>,
+}
+
+/// What is about to be tried.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// The account's name.
+    pub account: &'a str,
+    /// Where the upstream is.
+    pub url: &'a str,
+    /// The recipe.
+    pub recipe: &'a Recipe,
+}
+
+/// Who watches a trial.
+pub trait Watcher {
+    /// It begins.
+    fn begins(&mut self, subject: &Subject<'_>);
+    /// Something happened.
+    fn sees(&mut self, progress: Progress<'_>);
+}
+
 /// Logs in to an upstream once, probes, logs out.
 ///
 /// # Errors
@@ -59,30 +97,15 @@ pub async fn try_out(
     loaded: &Loaded,
     upstream: &str,
     account: Option<&str>,
-) -> Result<TrialReport, TrialError> {
+    watcher: &mut dyn Watcher,
+) -> Result<Tried, TrialError> {
     tls::install_crypto_provider();
     let settings = &loaded.settings;
     let written = settings.upstream(upstream).ok_or_else(|| TrialError::UnknownUpstream {
         name: upstream.to_owned(),
         meant: suggestion(upstream, settings.upstreams.iter().map(|known| known.name.as_str())),
     })?;
-    let names: Vec<_> = written.accounts.iter().map(|account| account.name.as_str()).collect();
-    let account = match account {
-        Some(name) => names.iter().position(|known| *known == name).ok_or_else(|| {
-            TrialError::UnknownAccount {
-                upstream: upstream.to_owned(),
-                name: name.to_owned(),
-                meant: suggestion(name, names.iter().copied()),
-            }
-        })?,
-        None if names.len() > 1 => {
-            return Err(TrialError::WhichAccount {
-                upstream: upstream.to_owned(),
-                accounts: names.iter().map(|name| (*name).to_owned()).collect(),
-            });
-        }
-        None => 0,
-    };
+    let (account_index, account) = choose(written, account)?;
     let (credentials, _) = loaded.read_credentials().map_err(TrialError::Faults)?;
     let built = build::upstream(written, &credentials)?;
     let pool = Pool::new(Arc::clone(&built.origin));
@@ -90,10 +113,40 @@ pub async fn try_out(
     let trial = Trial {
         upstream: &built,
         id: UpstreamId(0),
-        account,
+        account: account_index,
         transport: &transport,
         clock: &Clock::system(),
         timeout: settings.timeouts.login,
     };
-    Ok(trial.run().await)
+    let recipe = Arc::clone(&built.recipe);
+    let about = About { upstream: written, account, recipe: &recipe };
+    let (upstream, url) = (written.name.as_str(), about.url());
+    watcher.begins(&Subject { upstream, account: &account.name, url: &url, recipe: &recipe });
+    let report = trial.run(&mut |progress| watcher.sees(progress)).await;
+    let advice = about.advice(&report);
+    let (upstream, account) = (written.name.clone(), account.name.clone());
+    Ok(Tried { upstream, account, recipe: Arc::clone(&recipe), report, advice })
+}
+
+fn choose<'a>(
+    upstream: &'a settings::Upstream,
+    account: Option<&str>,
+) -> Result<(usize, &'a settings::Account), TrialError> {
+    let names = || upstream.accounts.iter().map(|account| account.name.as_str());
+    if account.is_none() && upstream.accounts.len() > 1 {
+        return Err(TrialError::WhichAccount {
+            upstream: upstream.name.clone(),
+            accounts: names().map(str::to_owned).collect(),
+        });
+    }
+    let mut accounts = upstream.accounts.iter().enumerate();
+    let chosen = accounts.find(|(_, known)| account.is_none_or(|name| known.name == name));
+    chosen.ok_or_else(|| {
+        let name = account.unwrap_or_default();
+        TrialError::UnknownAccount {
+            upstream: upstream.name.clone(),
+            name: name.to_owned(),
+            meant: suggestion(name, names()),
+        }
+    })
 }

@@ -6,7 +6,6 @@ pub mod check;
 pub mod demo;
 #[cfg(feature = "emulator")]
 pub mod emulate;
-#[cfg(feature = "emulator")]
 mod ink;
 pub mod key;
 pub mod recipes;

@@ -115,6 +115,12 @@ impl Document {
         self.value().pointer(pointer).is_some()
     }
 
+    /// The line of the key at `pointer`, counted from 1.
+    pub fn key_line(&self, pointer: &str) -> Option<usize> {
+        let span = self.inner.reading.spans.get(&Pointer::from(pointer))?;
+        Some(excerpt(&self.inner.text, span.key.clone()).line)
+    }
+
     /// What the document says, as plain values.
     pub fn value(&self) -> &Value {
         &self.inner.reading.value

@@ -81,6 +81,27 @@ impl Injector {
         Ok(injector)
     }
 
+    /// What is put into every request, whatever the session: nothing of it was given by a login
+    /// or an account.
+    ///
+    /// # Errors
+    /// As for [`Injector::new`].
+    pub fn without_session(recipe: &Recipe) -> Result<Self, Unusable> {
+        let mut injector = Self::default();
+        for injection in &recipe.inject {
+            if let InjectInto::Header(name, template) = &injection.into
+                && let Some(text) = template.literal()
+                && !text.is_empty()
+            {
+                let value = header_value(text).ok_or_else(|| Unusable(name.clone()))?;
+                let (name, methods) = (name.clone(), injection.methods);
+                let overwrite = injection.overwrite;
+                injector.headers.push(HeaderInjection { name, value, methods, overwrite });
+            }
+        }
+        Ok(injector)
+    }
+
     /// Puts the session's header fields into a request to `path` below the upstream's URL.
     pub fn apply(&self, method: &Method, path: &str, headers: &mut HeaderMap) {
         for injection in &self.headers {

@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::recipe::condition::{Answer, Body, Truth};
 use crate::recipe::template::Values;
-use crate::recipe::{Cookies, Recipe, RefusalClass, Step};
+use crate::recipe::{Cookies, Recipe, RefusalClass, Step, TakeFrom};
 use crate::secret::SecretText;
 pub use jar::Jar;
 pub use render::Request;
@@ -133,6 +133,11 @@ impl Attempt {
     /// The name of the step whose answer is awaited.
     pub fn step_name(&self) -> &str {
         self.aim.steps(&self.recipe).get(self.step).map_or("", |step| step.name.as_str())
+    }
+
+    /// The place of the step whose answer is awaited, counted from 0.
+    pub fn step_index(&self) -> usize {
+        self.step
     }
 
     /// The first request. That of a login carries nothing of any earlier session.
@@ -252,6 +257,11 @@ impl fmt::Debug for StepAnswer {
 }
 
 impl StepAnswer {
+    /// The value that stands at `from`; nothing when it is missing, empty or too long.
+    pub fn value(&self, from: &TakeFrom) -> Option<SecretText> {
+        extract::value(from, self).map(SecretText::from)
+    }
+
     /// This answer as conditions see it.
     pub fn seen_by<'a>(&'a self, step: &'a Step) -> Answer<'a> {
         Answer {

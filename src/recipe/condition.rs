@@ -111,7 +111,7 @@ impl Condition {
 }
 
 impl Part {
-    fn judge(&self, answer: &Answer<'_>) -> Truth {
+    pub(super) fn judge(&self, answer: &Answer<'_>) -> Truth {
         match self {
             Self::Status(sets) => sets.iter().any(|set| set.contains(answer.status)).into(),
             Self::Header { name, matches } => {

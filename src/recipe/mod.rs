@@ -5,6 +5,7 @@
 //! elsewhere.
 
 pub mod condition;
+pub mod explain;
 mod load;
 pub mod pattern;
 pub mod template;
@@ -29,6 +30,8 @@ pub use written::{
 pub struct Recipe {
     /// What the recipe is called.
     pub name: String,
+    /// The file that it stands in, without its folder.
+    pub file: String,
     /// The upstream's name as people say it.
     pub title: String,
     /// What stands wherever a session value would be shown.
@@ -154,6 +157,17 @@ pub struct Refusal {
     pub when: Condition,
     /// What it means.
     pub class: RefusalClass,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Where a rule stands in its recipe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The rule's table and its number in it, counted from 0: `login.refusals[2]`.
+    pub rule: String,
+    /// The line of the recipe's file, counted from 1.
+    pub line: Option<usize>,
 }
 
 /// What a login's result is and how long it lives.
@@ -209,6 +223,8 @@ pub struct Verdict {
     pub then: VerdictIs,
     /// Whether the request may be sent again.
     pub replay: ReplayPolicy,
+    /// Where it is written.
+    pub place: Place,
 }
 
 /// A harmless "who am I" request.

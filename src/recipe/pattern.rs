@@ -1,5 +1,7 @@
 //! Path patterns (`*` one segment, `**` the rest) and JSON pointers, with `*` for every element.
 
+use std::fmt;
+
 use serde_json::Value;
 
 /// A pattern over canonical paths.
@@ -65,6 +67,19 @@ impl PathPattern {
     }
 }
 
+impl fmt::Display for PathPattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Exactly(text) => write!(out, "/{text}")?,
+                Segment::Any => out.write_str("/*")?,
+                Segment::Rest => out.write_str("/**")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A JSON pointer (RFC 6901), in masks with `*` for every element of an array or object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer(Vec<String>);
@@ -96,6 +111,15 @@ impl Pointer {
     /// Calls `change` on every value that stands there, `*` meaning every element.
     pub fn for_each_mut(&self, value: &mut Value, change: &mut dyn FnMut(&mut Value)) {
         visit(&self.0, value, change);
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for token in &self.0 {
+            write!(out, "/{}", token.replace('~', "~0").replace('/', "~1"))?;
+        }
+        Ok(())
     }
 }
 

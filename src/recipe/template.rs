@@ -110,6 +110,15 @@ impl Template {
         }
     }
 
+    /// The template as it is written, for traces: no value that it reads is in it.
+    pub fn shown(&self) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Value { name, .. } => format!("{{{{{name}}}}}"),
+        };
+        self.0.iter().map(piece).collect()
+    }
+
     /// Renders with `values`, at `now`. A value that is not there renders as nothing.
     pub fn render(&self, values: &Values, now: SystemTime) -> Rendered {
         if let [Piece::Value { name, filters }] = self.0.as_slice()

@@ -140,7 +140,7 @@ fn describe(refusal: &Refusal) -> String {
 }
 
 impl Cause {
-    fn failure(&self, sent: bool) -> Failure {
+    pub(super) fn failure(&self, sent: bool) -> Failure {
         match self {
             Self::Refused(refusal, retry_after) => {
                 Failure::Refused { class: refusal.class, retry_after: *retry_after }
@@ -180,7 +180,7 @@ async fn log_in(inner: &Inner, key: SessionKey, sent: &mut bool) -> Result<Mater
 
 /// `Retry-After` in seconds (RFC 9110 section 10.2.3); its date form is left to the recipe's own
 /// pause.
-fn seconds(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn seconds(headers: &HeaderMap) -> Option<Duration> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 

@@ -9,6 +9,6 @@ pub mod origin;
 pub mod pool;
 pub mod tls;
 
-pub use error::SendError;
+pub use error::{ConnectError, SendError};
 pub use origin::{Http2, Origin};
 pub use pool::{Answer, AnswerBody, Pool};

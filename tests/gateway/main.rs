@@ -15,6 +15,7 @@ mod puppet;
 mod vendors;
 
 mod access;
+mod doctor;
 mod hostile;
 mod hostile_upstream;
 mod lifetimes;

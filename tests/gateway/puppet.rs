@@ -128,8 +128,12 @@ impl Puppet {
 
     pub fn setup(&self, vendor: Vendor) -> Setup {
         let mut setup = Setup::of(vendor);
-        setup.origin = Some(format!("http://{}", self.address));
+        setup.origin = Some(self.origin());
         setup
+    }
+
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Every whole request so far.

@@ -47,6 +47,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "clock",
             "diagnosis",
             "forward",
+            "login",
             "proxy",
             "recipe",
             "route",

@@ -103,6 +103,7 @@ impl<'a> Loader<'a> {
         self.unused(recipe);
         Recipe {
             name: recipe.name.clone(),
+            file: self.file(),
             title: recipe.title.clone(),
             placeholder: recipe.placeholder.clone(),
             fields: recipe
@@ -126,6 +127,11 @@ impl<'a> Loader<'a> {
             spelling,
             budget: self.budget(&recipe.budget),
         }
+    }
+
+    fn file(&self) -> String {
+        let name = self.document.name();
+        name.file_name().unwrap_or(name.as_os_str()).to_string_lossy().into_owned()
     }
 
     fn fault(&mut self, pointer: &str, message: impl Into<String>) {

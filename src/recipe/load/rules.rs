@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::Loader;
 use crate::recipe::condition::Condition;
 use crate::recipe::{
-    Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, PathQuery, Refusal,
+    Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, PathQuery, Place, Refusal,
     Spelling, StepBody, Verdict, written,
 };
 
@@ -15,9 +15,17 @@ impl<'a> Loader<'a> {
         for (index, refusal) in refusals.iter().enumerate() {
             let at = format!("/login/refusals/{index}/when");
             self.after_catch_all(&at, loaded.last().map(|rule| &rule.when));
-            loaded.push(Refusal { when: self.condition(&at, &refusal.when), class: refusal.class });
+            loaded.push(Refusal {
+                when: self.condition(&at, &refusal.when),
+                class: refusal.class,
+                place: self.place("login.refusals", index, &at),
+            });
         }
         loaded
+    }
+
+    fn place(&self, table: &str, index: usize, at: &str) -> Place {
+        Place { rule: format!("{table}[{index}]"), line: self.document.key_line(at) }
     }
 
     pub(super) fn after_catch_all(&mut self, at: &str, before: Option<&Condition>) {
@@ -78,6 +86,7 @@ impl<'a> Loader<'a> {
                 when: self.condition(&format!("{at}/when"), &verdict.when),
                 then: verdict.then,
                 replay: verdict.replay,
+                place: self.place("verdict", index, &format!("{at}/when")),
             });
         }
         if !loaded.iter().any(|rule| {

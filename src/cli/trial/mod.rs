@@ -1,0 +1,102 @@
+//! `doorward try`: one login, one probe, one logout at a real upstream, with a trace that shows no
+//! secret.
+
+mod json;
+mod trace;
+
+use std::io::{self, Write};
+
+use tokio::runtime::Builder;
+
+use super::{ConfigFiles, Exit, print_chain};
+use crate::app::{self, Subject, TrialError, Tried, Watcher};
+use crate::diagnosis::Paint;
+use crate::secret::Environment;
+use crate::session::trial::{Ending, Progress};
+use trace::Trace;
+
+/// Log in to an upstream once, probe, log out, and show every step without a secret
+#[derive(Clone, Debug, clap::Args)]
+pub struct Try {
+    #[command(flatten)]
+    config: ConfigFiles,
+    /// The upstream's name in the configuration
+    upstream: String,
+    /// The account's name; needed where the upstream has more than one
+    #[arg(long)]
+    account: Option<String>,
+    /// Print everything as one JSON object when it is over
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a trace is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// The colours of the trace.
+    pub out: Paint,
+    /// The colours of faults.
+    pub errors: Paint,
+    /// Whether a line can be written over: a terminal.
+    pub live: bool,
+}
+
+impl Try {
+    /// Prints the trace to `out` as it happens, faults to `errors`.
+    ///
+    /// # Errors
+    /// What `out` and `errors` refuse.
+    pub fn run(
+        &self,
+        environment: Environment,
+        screen: Screen,
+        out: &mut impl Write,
+        errors: &mut impl Write,
+    ) -> io::Result<Exit> {
+        let loaded = match app::load(&self.config.sources(environment)) {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                write!(errors, "{}", faults.report(screen.errors))?;
+                return Ok(Exit::Config);
+            }
+        };
+        let control = Builder::new_current_thread().enable_all().build()?;
+        let (mut trace, mut silence) = (Trace::new(screen, out), Silence);
+        let watcher: &mut dyn Watcher = if self.json { &mut silence } else { &mut trace };
+        let tried = app::try_out(&loaded, &self.upstream, self.account.as_deref(), watcher);
+        match control.block_on(tried) {
+            Ok(tried) => {
+                match self.json {
+                    true => writeln!(out, "{}", json::of(&tried))?,
+                    false => trace.ends(&tried)?,
+                }
+                Ok(exit(&tried))
+            }
+            Err(TrialError::Faults(faults)) => {
+                write!(errors, "{}", faults.report(screen.errors))?;
+                Ok(Exit::Config)
+            }
+            Err(error) => {
+                print_chain(&error, errors);
+                Ok(Exit::Config)
+            }
+        }
+    }
+}
+
+/// Whoever wants JSON waits for the end.
+struct Silence;
+
+impl Watcher for Silence {
+    fn begins(&mut self, _: &Subject<'_>) {}
+
+    fn sees(&mut self, _: Progress<'_>) {}
+}
+
+fn exit(tried: &Tried) -> Exit {
+    match &tried.report.ending {
+        Ending::Good => Exit::Ok,
+        Ending::Refused { .. } | Ending::HeldBack(_) | Ending::Incomplete(_) => Exit::Refused,
+        Ending::Unreachable(_) => Exit::Unreachable,
+    }
+}

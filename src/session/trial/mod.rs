@@ -1,0 +1,371 @@
+//! A login tried out: login, probe, logout, once each, every step told as it happens. Values are
+//! told by length and fingerprint only.
+
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::account::class_name;
+use super::flight::{Cause, seconds};
+use super::{Exchange, ExchangeError, Transport, Upstream, UpstreamId};
+use crate::clock::Clock;
+use crate::forward::inject::Injector;
+use crate::login::{Attempt, Because, Material, Next, Refusal, Request, StepAnswer, render};
+use crate::recipe::condition::{Condition, Truth};
+use crate::recipe::template::{Template, Values};
+use crate::recipe::{Step, StepBody};
+use crate::upstream::SendError;
+pub use report::{
+    CarriedReport, CookieReport, EndReport, Ending, Exchanged, Incomplete, Notice, Phase,
+    RuleReport, Sending, StepReport, TakenReport, TrialReport, ValueReport,
+};
+
+/// Tries one account of an upstream, once: exactly one login is sent. Whoever calls has admitted it
+/// by the account's guard, and tells the guard what came of it.
+pub struct Trial<'a> {
+    /// The upstream.
+    pub upstream: &'a Upstream,
+    /// Its place among the transport's pools.
+    pub id: UpstreamId,
+    /// Which of its accounts.
+    pub account: usize,
+    /// How to reach it.
+    pub transport: &'a Transport,
+    /// The clock.
+    pub clock: &'a Clock,
+    /// How long the steps of a login, a probe and a logout may take, each.
+    pub timeout: Duration,
+}
+
+/// What happens while a trial runs.
+#[derive(Debug)]
+pub enum Progress<'p> {
+    /// A request is sent now.
+    Sending(&'p Sending),
+    /// A step is over.
+    Step(&'p StepReport),
+    /// There is a session.
+    Session(&'p EndReport, &'p [CarriedReport]),
+}
+
+/// Who watches a trial.
+pub type Watch<'w> = &'w mut dyn FnMut(Progress<'_>);
+
+impl Trial<'_> {
+    /// Logs in, probes, logs out. A session that was given is logged out whatever the probe says.
+    /// Not cancel safe: a session may be left open.
+    pub async fn run(&self, watch: Watch<'_>) -> TrialReport {
+        let run = Run { trial: self, watch, steps: Vec::new(), exchanged: Vec::new() };
+        run.run().await
+    }
+}
+
+struct Run<'a, 'w> {
+    trial: &'a Trial<'a>,
+    watch: Watch<'w>,
+    steps: Vec<StepReport>,
+    exchanged: Vec<Exchanged>,
+}
+
+impl Run<'_, '_> {
+    async fn run(mut self) -> TrialReport {
+        let mut sent = false;
+        let material = match self.log_in(&mut sent).await {
+            Ok(material) => material,
+            Err(cause) => {
+                let failure = Some(cause.failure(sent));
+                return TrialReport { failure, ..self.report(ending(cause)) };
+            }
+        };
+        let trial = self.trial;
+        let recipe = &trial.upstream.recipe;
+        let wall = trial.clock.wall();
+        let end = report::end(recipe, material.expires, wall);
+        let injector = match Injector::new(recipe, &material, wall) {
+            Ok(injector) => injector,
+            // The session is there and cannot be carried, so it cannot be logged out either.
+            Err(unusable) => {
+                let cause = Cause::from(unusable);
+                let failure = Some(cause.failure(sent));
+                let report = self.report(ending(cause));
+                return TrialReport { failure, end: Some(end), left_open: true, ..report };
+            }
+        };
+        let carried = report::carried(recipe, &material, &injector);
+        (self.watch)(Progress::Session(&end, &carried));
+        let mut incomplete = None;
+        if let Some(probe) = &recipe.probe
+            && !self.step(Phase::Probe, 0, &probe.step, &material, &injector).await
+        {
+            incomplete = Some(Incomplete::Probe);
+        }
+        let mut left_open = recipe.logout.is_empty();
+        for (index, step) in recipe.logout.iter().enumerate() {
+            if !self.step(Phase::Logout, index, step, &material, &injector).await {
+                left_open = true;
+                // A dead session has nothing left to close.
+                incomplete = incomplete.or(Some(Incomplete::Logout));
+            }
+        }
+        let notice = self.without_session().await;
+        let ending = incomplete.map_or(Ending::Good, Ending::Incomplete);
+        TrialReport { end: Some(end), carried, notice, left_open, ..self.report(ending) }
+    }
+
+    fn report(self, ending: Ending) -> TrialReport {
+        TrialReport {
+            steps: self.steps,
+            end: None,
+            carried: Vec::new(),
+            notice: Notice::NotAsked("there was no session"),
+            left_open: false,
+            ending,
+            failure: None,
+            exchanged: self.exchanged,
+        }
+    }
+
+    async fn log_in(&mut self, sent: &mut bool) -> Result<Material, Cause> {
+        let trial = self.trial;
+        let recipe = &trial.upstream.recipe;
+        let Some(account) = trial.upstream.accounts.get(trial.account) else {
+            return Err(ExchangeError::BrokenOff.into());
+        };
+        let base_path = &trial.upstream.origin.base_path;
+        let values = account.credentials().values.clone();
+        let mut attempt = Attempt::new(Arc::clone(recipe), values, base_path);
+        let mut next = attempt.start(trial.clock.wall());
+        let mut retry_after = None;
+        loop {
+            match next {
+                Next::Done(material) => return Ok(material),
+                Next::Refused(refusal) => return Err(Cause::Refused(refusal, retry_after)),
+                Next::Send(request) => {
+                    let index = attempt.step_index();
+                    let Some(step) = recipe.login.get(index) else {
+                        return Err(ExchangeError::Target.into());
+                    };
+                    let answer = self.send(Phase::Login, index, step, request, None).await?;
+                    *sent = true;
+                    retry_after = seconds(&answer.headers);
+                    next = attempt.answer(&answer, trial.clock.wall());
+                    self.told(step, answer, |report, answer| {
+                        report.taken = report::taken(step, answer);
+                        report.cookies = report::cookies(recipe, &answer.headers);
+                        if let Next::Refused(_) = &next {
+                            report.ok = false;
+                            report.rule = RuleReport::of_refusal(recipe, step, answer);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// One step with the session. Returns whether it did what it should.
+    async fn step(
+        &mut self,
+        phase: Phase,
+        index: usize,
+        step: &Step,
+        material: &Material,
+        injector: &Injector,
+    ) -> bool {
+        let recipe = &self.trial.upstream.recipe;
+        let Ok(request) = render::request(step, &material.values, self.trial.clock.wall()) else {
+            return false;
+        };
+        match self.send(phase, index, step, request, Some(injector)).await {
+            Ok(answer) => self.told(step, answer, |report, answer| {
+                // A session that the upstream calls dead has nothing left to close.
+                if phase == Phase::Logout && !report.ok {
+                    report.rule = RuleReport::of_verdict(recipe, step, answer).0;
+                    report.ok = report.rule.says() == Some("expired");
+                }
+            }),
+            Err(_) => false,
+        }
+    }
+
+    /// The probe without any credential: it costs no attempt, and the verdict rules should call its
+    /// answer a dead session.
+    async fn without_session(&mut self) -> Notice {
+        let trial = self.trial;
+        let recipe = &trial.upstream.recipe;
+        let Some(probe) = &recipe.probe else {
+            return Notice::NotAsked("the recipe has no probe");
+        };
+        let wall = trial.clock.wall();
+        let Some(step) = without_values(&probe.step) else {
+            return Notice::NotAsked("the probe cannot be sent without a session");
+        };
+        let (Ok(request), Ok(injector)) =
+            (render::request(&step, &Values::default(), wall), Injector::without_session(recipe))
+        else {
+            return Notice::NotAsked("the probe cannot be sent without a session");
+        };
+        let sent = self.send(Phase::WithoutSession, 0, &probe.step, request, Some(&injector));
+        let Ok(answer) = sent.await else { return Notice::Unknown };
+        let (rule, notice) = RuleReport::of_verdict(recipe, &probe.step, &answer);
+        let noticed = notice == Notice::Noticed;
+        self.told(&probe.step, answer, |report, _| {
+            (report.ok, report.rule) = (noticed, rule);
+            report.expected.clear();
+        });
+        notice
+    }
+
+    /// Sends one request. What came of it is the last report, until it is [told](Self::told).
+    async fn send(
+        &mut self,
+        phase: Phase,
+        index: usize,
+        step: &Step,
+        request: Request,
+        session: Option<&Injector>,
+    ) -> Result<StepAnswer, Cause> {
+        let trial = self.trial;
+        let sent = Sending {
+            phase,
+            step: step.name.clone(),
+            method: request.method.clone(),
+            path: format!("{}{}", trial.upstream.origin.base_path, path_of(step)),
+        };
+        (self.watch)(Progress::Sending(&sent));
+        let header_names = header_names(&request, session);
+        let started = trial.clock.now();
+        let exchange = Exchange { request, session };
+        let answer = tokio::select! {
+            answer = trial.transport.exchange(trial.id, exchange) => answer,
+            () = trial.clock.sleep(trial.timeout) => Err(SendError::Timeout.into()),
+        };
+        self.exchanged.push(Exchanged { phase, step: index, header_names, answer: None });
+        let report = StepReport {
+            sent,
+            status: answer.as_ref().ok().map(|answer| answer.status),
+            content_type: answer.as_ref().ok().and_then(|answer| media_type(&answer.headers)),
+            error: answer.as_ref().err().map(|error| chain(error)),
+            took: trial.clock.now().saturating_since(started),
+            ok: false,
+            expected: Vec::new(),
+            taken: Vec::new(),
+            cookies: Vec::new(),
+            rule: RuleReport::NotAsked,
+        };
+        if answer.is_err() {
+            (self.watch)(Progress::Step(&report));
+        }
+        self.steps.push(report);
+        answer.map_err(Cause::from)
+    }
+
+    /// Fills in the last report, tells it and keeps its answer. Returns whether the step did what
+    /// it should.
+    fn told(
+        &mut self,
+        step: &Step,
+        answer: StepAnswer,
+        fill: impl FnOnce(&mut StepReport, &StepAnswer),
+    ) -> bool {
+        let mut ok = false;
+        if let Some(report) = self.steps.last_mut() {
+            let seen = answer.seen_by(step);
+            report.ok = step.expect.judge(&seen) == Truth::Yes;
+            report.expected = step.expect.explain(&seen);
+            fill(report, &answer);
+            ok = report.ok;
+            (self.watch)(Progress::Step(report));
+        }
+        if let Some(exchanged) = self.exchanged.last_mut() {
+            exchanged.answer = Some(answer);
+        }
+        ok
+    }
+}
+
+/// The step without all that a session or an account gives; nothing when it would be another
+/// request, or one that changes something.
+fn without_values(step: &Step) -> Option<Step> {
+    let plain = |template: &Template| template.literal().is_some();
+    if !step.method.is_safe() || !plain(&step.path) || !matches!(step.body, StepBody::Empty) {
+        return None;
+    }
+    let query = step.query.iter().filter(|(_, template)| plain(template));
+    let headers = step.headers.iter().filter(|(_, template)| plain(template));
+    Some(Step {
+        name: step.name.clone(),
+        method: step.method.clone(),
+        path: step.path.clone(),
+        query: query.cloned().collect(),
+        headers: headers.cloned().collect(),
+        basic: None,
+        body: StepBody::Empty,
+        when: None,
+        expect: Condition::default(),
+        take: Vec::new(),
+    })
+}
+
+/// The path as the recipe writes it: a value in it may be a secret.
+fn path_of(step: &Step) -> String {
+    step.path.shown().split('?').next().unwrap_or_default().to_owned()
+}
+
+fn header_names(request: &Request, session: Option<&Injector>) -> Vec<HeaderName> {
+    let mut headers = request.headers.clone();
+    if let Some(injector) = session {
+        let path = request.target.split('?').next().unwrap_or("/");
+        injector.apply(&request.method, path, &mut headers);
+    }
+    headers.keys().cloned().collect()
+}
+
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_lowercase())
+}
+
+fn ending(cause: Cause) -> Ending {
+    match cause {
+        Cause::Refused(refusal, _) => {
+            let why = why(&refusal);
+            Ending::Refused { class: refusal.class, why }
+        }
+        Cause::Exchange(error) => Ending::Unreachable(error),
+        // Each step of a trial has its own deadline, and its session needs nobody's room.
+        Cause::TimedOut | Cause::NoRoom => Ending::Unreachable(SendError::Timeout.into()),
+        Cause::Unusable(unusable) => Ending::Refused { class: None, why: unusable.to_string() },
+    }
+}
+
+fn why(refusal: &Refusal) -> String {
+    let Refusal { class, step, status, because } = refusal;
+    let status = status.as_u16();
+    let class = class.map_or("no rule of the recipe matched", class_name);
+    match because {
+        Because::Unexpected => format!("`{step}` was answered with {status} ({class})"),
+        Because::Missing(value) => {
+            format!("`{step}` was answered with {status}, without `{value}` ({class})")
+        }
+        Because::Unusable(value) => format!("the value for `{value}` cannot be sent"),
+    }
+}
+
+/// An error with its causes. None of them holds a value of a request.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        // A transparent error says what its cause says.
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,255 @@
+//! `doorward try`: what it says of good and bad logins, and that it never says a secret.
+
+use std::io;
+
+use clap::Parser;
+use doorward::cli::Exit;
+use doorward::cli::trial::{Screen, Try};
+use doorward::diagnosis::Paint;
+use doorward::emulator::{Emulator, Forced, Options, User, Vendor, mfiles};
+use doorward::secret::Environment;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{within, write};
+use crate::leaks::leaks;
+use crate::puppet::{Puppet, Reply};
+use crate::vendors::login_line;
+
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    command: Try,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub exit: Exit,
+    pub out: String,
+    pub errors: String,
+}
+
+/// An upstream's configuration in a folder of its own.
+pub struct Subject {
+    pub folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+const ON_PAPER: Screen = Screen { out: Paint::Plain, errors: Paint::Plain, live: false };
+
+impl Subject {
+    pub fn new(vendor: Vendor, url: &str, user: &User) -> Self {
+        Self::with_recipe(vendor, url, user, &format!("recipe = \"{vendor}\""))
+    }
+
+    pub fn with_recipe(vendor: Vendor, url: &str, user: &User, recipe: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let parameters = match vendor {
+            Vendor::MFiles => format!("parameters = {{ vault = {:?} }}", mfiles::VAULT),
+            Vendor::Contentstack | Vendor::ThoughtSpot => String::new(),
+        };
+        let text = format!(
+            "[listeners.main]\naddress = \"127.0.0.1:0\"\naccess = \"open\"\n\
+             [upstreams.vendor]\nurl = \"{url}\"\n{recipe}\n{parameters}\n\
+             [upstreams.vendor.accounts.main]\nusername = \"{}\"\npassword = {{ env = \"PW\" }}\n\
+             [[routes]]\nupstream = \"vendor\"\n",
+            user.login
+        );
+        write(folder.path(), "doorward.toml", &text);
+        Self { folder, variables: vec![("PW".to_owned(), user.password.clone())] }
+    }
+
+    /// Runs `doorward try vendor` with these arguments.
+    pub async fn tried(&self, screen: Screen, arguments: &[&str]) -> Said {
+        let file = self.folder.path().join("doorward.toml").display().to_string();
+        let line = ["try", "-c", &file, "vendor"].into_iter().chain(arguments.iter().copied());
+        let command = Line::parse_from(line).command;
+        let environment = Environment::Given(self.variables.iter().cloned().collect());
+        let said = tokio::task::spawn_blocking(move || -> io::Result<Said> {
+            let (mut out, mut errors) = (Vec::new(), Vec::new());
+            let exit = command.run(environment, screen, &mut out, &mut errors)?;
+            let (out, errors) =
+                (String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap());
+            Ok(Said { exit, out, errors })
+        });
+        within(said).await.unwrap().unwrap()
+    }
+}
+
+async fn emulator(vendor: Vendor) -> Emulator {
+    Emulator::start(vendor, Options::default()).await.unwrap()
+}
+
+fn good(emulator: &Emulator) -> Subject {
+    let vendor = emulator.vendor();
+    Subject::new(vendor, &emulator.origin(), &vendor.seeded_user())
+}
+
+fn bad(emulator: &Emulator) -> Subject {
+    let vendor = emulator.vendor();
+    let user = User::new(vendor.seeded_user().login, "a wrong canary password");
+    Subject::new(vendor, &emulator.origin(), &user)
+}
+
+/// Fails when a step, a taken value's place or the end of a session is not told, when the session
+/// is not logged out, or when the last probe carries a credential.
+#[tokio::test]
+async fn a_good_login_is_told_step_by_step() {
+    for vendor in Vendor::ALL {
+        let emulator = emulator(vendor).await;
+        let said = good(&emulator).tried(ON_PAPER, &[]).await;
+        assert_eq!(said.exit, Exit::Ok, "{said:?}");
+        for word in ["\nlogin   ok", "\nsession ", "carry ", "\nprobe   ok", "\nlogout  ok"] {
+            assert!(said.out.contains(word), "{word:?}: {}", said.out);
+        }
+        assert!(said.out.contains("\nexpired ok"), "{}", said.out);
+        assert!(said.out.contains(&format!("({vendor}.toml:")), "{}", said.out);
+        assert!(said.out.ends_with("\n\ngood: this account can be used\n"), "{}", said.out);
+        let counters = emulator.control().counters();
+        assert_eq!((counters.logins, counters.logouts, counters.live_sessions), (1, 1, 0));
+        assert_eq!(counters.requests_without_credential, 1, "the last probe carries nothing");
+    }
+}
+
+/// Fails when the rule, its line or the secret's source is not named, or a login is sent twice.
+#[tokio::test]
+async fn a_wrong_password_names_the_rule_and_the_secret_to_change() {
+    for vendor in Vendor::ALL {
+        let emulator = emulator(vendor).await;
+        let said = bad(&emulator).tried(ON_PAPER, &[]).await;
+        assert_eq!(said.exit, Exit::Refused, "{said:?}");
+        let rule = said.out.lines().find(|line| line.contains("says bad_secret")).unwrap();
+        let place = rule.split(".toml:").nth(1).unwrap().split(')').next().unwrap();
+        let recipe = doorward::recipe::BUILT_IN.iter().find(|(name, _)| *name == vendor.name());
+        let line = recipe.unwrap().1.lines().nth(place.parse::<usize>().unwrap() - 1).unwrap();
+        assert!(line.starts_with("when = "), "{rule} is not {line}");
+        assert!(said.out.contains("`password` (environment variable `PW`)"), "{}", said.out);
+        assert_eq!(emulator.control().counters().logins_refused, 1);
+    }
+}
+
+/// Fails when a password, token or cookie value is in what is printed, in any form.
+#[tokio::test]
+async fn no_secret_is_said() {
+    for vendor in Vendor::ALL {
+        let emulator = emulator(vendor).await;
+        for subject in [good(&emulator), bad(&emulator)] {
+            for arguments in [&[][..], &["--json"]] {
+                let live = Screen { out: Paint::Coloured, errors: Paint::Coloured, live: true };
+                let said = subject.tried(live, arguments).await;
+                let mut secrets = emulator.control().issued();
+                assert!(!secrets.is_empty());
+                secrets.push("a wrong canary password".to_owned());
+                let leaked = leaks(&secrets, format!("{}{}", said.out, said.errors).as_bytes());
+                assert!(leaked.is_empty(), "{leaked:?} in {}", said.out);
+            }
+        }
+    }
+}
+
+/// Fails when the JSON document loses a member that it has promised.
+#[tokio::test]
+async fn json_says_the_same() {
+    let emulator = emulator(Vendor::MFiles).await;
+    let said = good(&emulator).tried(ON_PAPER, &["--json"]).await;
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&json["version"], &json["ending"]), (&1.into(), &"good".into()));
+    let phases: Vec<_> =
+        json["steps"].as_array().unwrap().iter().map(|step| step["phase"].clone()).collect();
+    assert_eq!(phases, ["login", "login", "probe", "logout", "without_session"]);
+    assert_eq!(json["steps"][0]["taken"][0]["from"], "json /Value");
+    assert!(json["steps"][0]["taken"][0]["value"]["characters"].as_u64().unwrap() > 10);
+    assert_eq!(json["steps"][0]["expected"][0]["holds"], true);
+    assert_eq!(json["steps"][4]["rule"]["says"], "expired");
+    assert_eq!((&json["end_noticed"], &json["advice"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(json["session"]["left_open"], false);
+
+    let said = bad(&emulator).tried(ON_PAPER, &["--json"]).await;
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&json["ending"], &json["class"]), (&"refused".into(), &"bad_secret".into()));
+    assert_eq!(json["steps"][1]["expected"][0]["found"], "status is 403");
+    assert_eq!(json["session"], Value::Null);
+}
+
+/// A trial whose login gets this answer.
+async fn answered(status: u16, content_type: &str, body: &str) -> Said {
+    let emulator = emulator(Vendor::Contentstack).await;
+    let headers = vec![("content-type".to_owned(), content_type.to_owned())];
+    let matching = login_line(Vendor::Contentstack).to_owned();
+    let body = body.to_owned();
+    let forced =
+        Forced { matching, times: 1, status: Some(status), headers, body, ..Forced::default() };
+    emulator.control().force(forced).unwrap();
+    good(&emulator).tried(ON_PAPER, &[]).await
+}
+
+/// Fails when an answer that no rule knows is not shown as a rule that the loader takes, or when
+/// the rule holds a value of it.
+#[tokio::test]
+async fn an_answer_that_no_rule_knows_becomes_a_rule() {
+    let body = r#"{"code":"E-77-canary","x":null,"blt1234567890":"id","hint":{"a":1}}"#;
+    let said = answered(418, "application/json", body).await;
+    assert_eq!(said.exit, Exit::Refused);
+    assert!(said.out.contains("rule    no rule matched"), "{}", said.out);
+    assert!(!said.out.contains("canary") && !said.out.contains("blt1"), "{}", said.out);
+    let lines = said.out.lines().skip_while(|line| !line.contains("[[login.refusals]]"));
+    let rule: Vec<&str> = lines.take(3).map(str::trim).collect();
+    let recipe = doorward::recipe::BUILT_IN.iter().find(|(name, _)| *name == "contentstack");
+    let text = format!("{}\n{}\n", recipe.unwrap().1, rule.join("\n"));
+    let document = doorward::diagnosis::Document::parse("own.toml", text).unwrap();
+    let recipe = doorward::recipe::Recipe::load(&document, &Default::default()).unwrap();
+    assert!(rule[1].contains("/code") && rule[1].contains("/hint"), "{rule:?}");
+    assert_eq!(recipe.refusals.last().unwrap().place.rule, "login.refusals[7]");
+}
+
+/// Fails when advice does not fit the way in which the login ended.
+#[tokio::test]
+async fn each_way_to_end_has_its_advice() {
+    let cases = [
+        (404, "text/plain", "", "the upstream knows no POST /v3/user-session"),
+        (302, "text/plain", "", "sends logins elsewhere"),
+        (200, "text/html", "<html>", "is not the API's address"),
+        (429, "application/json", "{}", "wait, then try again"),
+        (200, "application/json", r#"{"token":"x"}"#, "which has json `/token`: correct `take`"),
+    ];
+    for (status, content_type, body, advice) in cases {
+        let said = answered(status, content_type, body).await;
+        assert_eq!(said.exit, Exit::Refused, "{}", said.out);
+        assert!(said.out.contains(advice), "{status}: {}", said.out);
+    }
+    let user = Vendor::Contentstack.seeded_user();
+    let unreachable = [
+        ("http://127.0.0.1:1", "nothing listens at 127.0.0.1:1"),
+        ("https://no-such-name.invalid", "nobody knows the name `no-such-name.invalid`"),
+    ];
+    for (url, advice) in unreachable {
+        let said = Subject::new(Vendor::Contentstack, url, &user).tried(ON_PAPER, &[]).await;
+        assert_eq!(said.exit, Exit::Unreachable, "{}", said.out);
+        assert!(said.out.contains(advice), "{}", said.out);
+    }
+    let emulator = emulator(Vendor::Contentstack).await;
+    let url = emulator.origin().replace("http:", "https:");
+    let said = Subject::new(Vendor::Contentstack, &url, &user).tried(ON_PAPER, &[]).await;
+    assert!(said.out.contains("`ca_file` in [upstreams.vendor.tls]"), "{}", said.out);
+}
+
+/// Fails when nobody says that a session was left open, or that its end would go unnoticed.
+#[tokio::test]
+async fn what_a_good_login_leaves_in_doubt_is_said() {
+    let puppet = Puppet::start(|request| match request.split(' ').next() {
+        Some("POST") => Reply::json(r#"{"user":{"authtoken":"a-canary-token"}}"#),
+        Some("DELETE") => Reply::keep("HTTP/1.1 500 Out of order\r\ncontent-length: 0\r\n\r\n"),
+        _ => Reply::json(r#"{"user":{"uid":"x"}}"#),
+    })
+    .await;
+    let url = puppet.origin();
+    let user = Vendor::Contentstack.seeded_user();
+    let said = Subject::new(Vendor::Contentstack, &url, &user).tried(ON_PAPER, &[]).await;
+    assert_eq!(said.exit, Exit::Refused, "{}", said.out);
+    assert!(said.out.contains("a session was left open"), "{}", said.out);
+    assert!(said.out.contains("expired miss"), "{}", said.out);
+    assert!(said.out.contains("let the probe ask what only a session may see"), "{}", said.out);
+    let last = puppet.requests().pop().unwrap();
+    assert!(!last.contains("canary") && !last.contains("authtoken"), "{last}");
+}
