@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::secrets::{Field, Kept};
 use crate::access::{Access, Keyring};
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
@@ -154,27 +155,75 @@ fn account(
     recipe: &Recipe,
     credentials: &Credentials,
 ) -> Result<Account, BuildError> {
+    let fields = fields(upstream, written, credentials)?;
+    let fields = fields.iter().map(|field| (field.name.as_str(), field.text.clone()));
+    let credentials = self::credentials(recipe, fields);
+    let login_name = credentials.values.text(recipe.login_name_field()).to_owned();
+    Ok(Account::new(&written.name, login_name, credentials))
+}
+
+fn fields(
+    upstream: &settings::Upstream,
+    account: &settings::Account,
+    credentials: &Credentials,
+) -> Result<Vec<Field>, BuildError> {
+    let fields = account.fields.iter().map(|(name, field)| match field {
+        settings::Field::Text(text) => Ok(Field::new(name, SecretText::from(text.clone()), None)),
+        settings::Field::Secret(source) => {
+            let secret = credentials.secret(&upstream.name, &account.name, name);
+            let secret = secret.cloned().ok_or_else(|| {
+                let (upstream, account) = (&upstream.name, &account.name);
+                BuildError::Inconsistent(format!("no secret for {upstream}.{account}.{name}"))
+            })?;
+            Ok(Field::new(name, secret, Some(source.clone())))
+        }
+    });
+    fields.collect()
+}
+
+/// What an account logs in with, out of its fields.
+pub(super) fn credentials<'f>(
+    recipe: &Recipe,
+    fields: impl IntoIterator<Item = (&'f str, SecretText)>,
+) -> session::Credentials {
     let mut values = Values::default();
     let mut secrets = Vec::new();
-    for (name, field) in &written.fields {
-        let text = match field {
-            settings::Field::Text(text) => SecretText::from(text.clone()),
-            settings::Field::Secret(_) => {
-                let secret = credentials.secret(&upstream.name, &written.name, name);
-                secret.cloned().ok_or_else(|| {
-                    let (upstream, account) = (&upstream.name, &written.name);
-                    BuildError::Inconsistent(format!("no secret for {upstream}.{account}.{name}"))
-                })?
-            }
-        };
+    for (name, text) in fields {
         if recipe.fields.get(name).is_some_and(|field| field.kind == FieldKind::Secret) {
             secrets.push(text.clone());
         }
-        values.set(name.clone(), text);
+        values.set(name.to_owned(), text);
     }
-    let login_name = values.text(recipe.login_name_field()).to_owned();
-    let fingerprint = Fingerprint::of(&secrets);
-    Ok(Account::new(&written.name, login_name, session::Credentials { values, fingerprint }))
+    session::Credentials { values, fingerprint: Fingerprint::of(&secrets) }
+}
+
+/// The accounts with secrets that can change while Doorward runs.
+///
+/// # Errors
+/// See [`BuildError`].
+pub(super) fn kept(
+    settings: &Settings,
+    credentials: &Credentials,
+    broker: &Broker,
+) -> Result<Vec<Kept>, BuildError> {
+    let mut kept = Vec::new();
+    for (upstream, written) in (0..).zip(&settings.upstreams) {
+        for (account, written_account) in (0..).zip(&written.accounts) {
+            let fields = fields(written, written_account, credentials)?;
+            if fields.iter().any(Field::can_change) {
+                let id = UpstreamId(upstream);
+                kept.push(Kept {
+                    upstream: id,
+                    account: AccountId(account),
+                    upstream_name: Arc::from(written.name.as_str()),
+                    account_name: Arc::from(written_account.name.as_str()),
+                    recipe: Arc::clone(&broker.upstream(id).recipe),
+                    fields,
+                });
+            }
+        }
+    }
+    Ok(kept)
 }
 
 fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {

@@ -6,6 +6,7 @@
 mod advice;
 mod build;
 mod core;
+mod secrets;
 mod trial;
 
 use std::io;
@@ -38,6 +39,7 @@ pub struct App {
     _cut_off: [DropGuard; 2],
     cores: Vec<JoinHandle<()>>,
     broker: crate::session::Broker,
+    secrets: secrets::Keeper,
     reading: JoinHandle<()>,
     timeouts: settings::Timeouts,
     clock: Clock,
@@ -119,6 +121,13 @@ impl App {
         let (reporter, reports) = reports();
         let clock = surroundings.clock;
         let built = build::rooms(settings, &credentials, &clock, &reporter, surroundings.without)?;
+        let keeping = secrets::Parts {
+            accounts: build::kept(settings, &credentials, &built.shared.broker)?,
+            broker: built.shared.broker.clone(),
+            environment: loaded.environment().clone(),
+            clock: clock.clone(),
+            reporter: reporter.clone(),
+        };
         let access = build::keyring(settings);
         let cores = settings.cores.unwrap_or_else(available_cores);
 
@@ -161,6 +170,7 @@ impl App {
             stop,
             cores: threads,
             broker: shared.broker.clone(),
+            secrets: secrets::Keeper::start(keeping),
             reading: tokio::spawn(reports.run(surroundings.readers)),
             timeouts: settings.timeouts.clone(),
             clock,
@@ -195,6 +205,7 @@ impl App {
         for listener in &self.listening {
             listener.address.clean_up();
         }
+        self.secrets.stop().await;
         let report = self.broker.stop(self.timeouts.logout).await;
         drop(self.broker);
         // Reports end when the last reporter is gone; a task that still holds one is not waited

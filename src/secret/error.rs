@@ -1,7 +1,10 @@
 //! Why a secret cannot be used. No message shows the secret.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use super::source::{Place, SECRET_BYTES_MAX};
 
@@ -40,6 +43,37 @@ pub enum SecretError {
     /// A credential's name must be a plain file name.
     #[error("credential `{0}` is not a plain name")]
     CredentialName(String),
+    /// The command cannot be started, or what it prints cannot be read.
+    #[error("command `{}` cannot be run", shown(.program))]
+    NotRun {
+        /// The program, without its arguments.
+        program: OsString,
+        /// The reason that the system gives.
+        #[source]
+        reason: io::Error,
+    },
+    /// The command took too long and was killed.
+    #[error("command `{}` was killed after {timeout:?}", shown(.program))]
+    TimedOut {
+        /// The program, without its arguments.
+        program: OsString,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// The command ended with a status that is not 0.
+    #[error(
+        "command `{}` failed ({status}); its {error_bytes} bytes on standard error are not shown, \
+         since they may hold the secret",
+        shown(.program)
+    )]
+    Failed {
+        /// The program, without its arguments.
+        program: OsString,
+        /// How it ended.
+        status: ExitStatus,
+        /// How much it said on standard error.
+        error_bytes: usize,
+    },
     /// More than [`SECRET_BYTES_MAX`].
     #[error("the secret in {0} is longer than {SECRET_BYTES_MAX} bytes")]
     TooLong(Place),
@@ -99,7 +133,15 @@ impl SecretError {
             Self::Quotes { .. } => {
                 "remove the quotes, or set `verbatim = true` if they belong to it".to_owned()
             }
-            Self::Unreadable { reason, .. } => reason.to_string(),
+            Self::Unreadable { reason, .. } | Self::NotRun { reason, .. } => reason.to_string(),
+            Self::TimedOut { .. } => {
+                "run it yourself; it must not ask for anything: its standard input is closed. A \
+                 slow one needs a longer `timeout`"
+                    .to_owned()
+            }
+            Self::Failed { program, .. } => {
+                format!("run it yourself to see why: {}", shown(program))
+            }
             Self::NotAFile(_)
             | Self::CredentialName(_)
             | Self::TooLong(_)
@@ -107,6 +149,11 @@ impl SecretError {
             | Self::Empty(_) => return None,
         })
     }
+}
+
+/// A program's name or path.
+fn shown(program: &OsString) -> std::path::Display<'_> {
+    Path::new(program).display()
 }
 
 /// What is not right about a secret that can be used all the same.

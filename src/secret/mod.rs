@@ -1,15 +1,19 @@
 //! The vault: where secrets come from and the one type that holds them. A secret's text is seen
 //! only through [`SecretText::expose`]; everything else shows its length or its fingerprint.
 
+mod command;
 mod environment;
 mod error;
 mod fingerprint;
 mod forms;
 mod source;
 mod text;
+mod watch;
 
+pub use command::Command;
 pub use environment::Environment;
 pub use error::{SecretError, SecretWarning};
 pub use fingerprint::Fingerprint;
 pub use source::{Place, SECRET_BYTES_MAX, Source, Taking, Unsealed};
 pub use text::SecretText;
+pub use watch::{Unwatched, Watch};

@@ -5,9 +5,11 @@ use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::command::Command;
 use super::environment::Environment;
 use super::error::{SecretError, SecretWarning};
 use super::text::SecretText;
@@ -36,6 +38,8 @@ pub enum Place {
     Environment(String),
     /// In a file of this name under `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// On the standard output of a command.
+    Command(Command),
 }
 
 /// What is done about blanks, line ends and quotes around a secret.
@@ -66,7 +70,25 @@ impl Source {
         Self { place, taking: Taking::Strict }
     }
 
-    /// Reads the secret. Blocks on the file system.
+    /// The file that the secret stands in, if it stands in one.
+    pub fn file(&self, environment: &Environment) -> Option<PathBuf> {
+        match &self.place {
+            Place::File(path) => Some(path.clone()),
+            Place::Credential(name) => credential_path(name, environment).ok(),
+            Place::Environment(_) | Place::Command(_) => None,
+        }
+    }
+
+    /// How long the secret is believed in before it is asked for again; nothing where changes are
+    /// told, or where there are none.
+    pub fn refresh(&self) -> Option<Duration> {
+        match &self.place {
+            Place::Command(command) => command.refresh,
+            Place::File(_) | Place::Environment(_) | Place::Credential(_) => None,
+        }
+    }
+
+    /// Reads the secret. Blocks on the file system, or until the command has ended.
     ///
     /// # Errors
     /// A missing or unreadable place, a file that others can change, more than
@@ -83,11 +105,31 @@ impl Source {
             Place::Credential(name) => {
                 read_file(&credential_path(name, environment)?, &self.place)?
             }
+            Place::Command(command) => (command.run_blocking(environment)?, None),
         };
+        self.unsealed(&bytes, warning)
+    }
+
+    /// As [`Source::read`], but does not block on a command. Dropped, it kills the command.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub async fn read_async(&self, environment: &Environment) -> Result<Unsealed, SecretError> {
+        if let Place::Command(command) = &self.place {
+            return self.unsealed(&command.run(environment).await?, None);
+        }
+        self.read(environment)
+    }
+
+    fn unsealed(
+        &self,
+        bytes: &[u8],
+        warning: Option<SecretWarning>,
+    ) -> Result<Unsealed, SecretError> {
         if bytes.len() > SECRET_BYTES_MAX {
             return Err(SecretError::TooLong(self.place.clone()));
         }
-        let text = std::str::from_utf8(&bytes);
+        let text = std::str::from_utf8(bytes);
         let text = text.map_err(|_| SecretError::NotText(self.place.clone()))?;
         let text = SecretText::new(self.taken(text)?.to_owned());
         Ok(Unsealed { text, warning })
@@ -176,6 +218,9 @@ impl fmt::Display for Place {
             Self::File(path) => write!(out, "file `{}`", path.display()),
             Self::Environment(name) => write!(out, "environment variable `{name}`"),
             Self::Credential(name) => write!(out, "credential `{name}`"),
+            Self::Command(command) => {
+                write!(out, "output of `{}`", Path::new(&command.program).display())
+            }
         }
     }
 }

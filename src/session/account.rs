@@ -96,8 +96,8 @@ impl Guard {
     /// # Errors
     /// When no login may be tried now with this secret.
     pub fn admit(&mut self, fingerprint: Fingerprint, now: Moment) -> Result<(), Unavailable> {
-        if let Some((_, cause)) = self.refused.iter().find(|(refused, _)| *refused == fingerprint) {
-            return Err(Unavailable::Refused(*cause));
+        if let Some(cause) = self.refusal_of(fingerprint) {
+            return Err(Unavailable::Refused(cause));
         }
         match &self.state {
             State::Open => {}
@@ -185,6 +185,12 @@ impl Guard {
                 }
             },
         }
+    }
+
+    /// What the upstream said of this secret, if it has refused it.
+    pub fn refusal_of(&self, fingerprint: Fingerprint) -> Option<Option<RefusalClass>> {
+        let refused = self.refused.iter().find(|(refused, _)| *refused == fingerprint);
+        refused.map(|(_, cause)| *cause)
     }
 
     /// Whether it may log in.

@@ -13,13 +13,16 @@ use tokio_util::task::TaskTracker;
 use super::account::{Guard, State, class_name};
 use super::schedule::Schedule;
 use super::standing::Standing;
-use super::store::{Expiry, Joined, Store};
+use super::store::{Expiry, Joined, Outcome, Store};
 use super::{
     Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session,
     SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire, roll, upkeep,
 };
 use crate::clock::{Clock, Moment};
-use crate::telemetry::{About, Event, Reporter, Trigger};
+use crate::telemetry::{About, Event, Reporter, Stage, Trigger};
+
+/// Keys that one request asks with while the account's secret changes under it.
+const KEYS_MAX: u32 = 3;
 
 /// How long the parts of a session's life may take.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +41,7 @@ pub struct Limits {
 
 /// Gives sessions. Clones are the same broker.
 #[derive(Clone, Debug)]
-pub struct Broker(Arc<Inner>);
+pub struct Broker(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -120,8 +123,7 @@ impl Broker {
     /// The key of the session that a request carries now. Made for each sending: the account's
     /// secret may have changed since the last one.
     pub fn key(&self, upstream: UpstreamId, account: AccountId, scope: Scope) -> SessionKey {
-        let fingerprint = self.0.account(upstream, account).vault.fingerprint();
-        SessionKey { upstream, account, fingerprint, scope }
+        self.0.key(upstream, account, scope)
     }
 
     /// A session that is not known to be dead: the one there is, or that of the login under way, or
@@ -131,10 +133,22 @@ impl Broker {
     /// See [`Unavailable`]. At `deadline` the wait ends, the login does not.
     pub async fn session(
         &self,
-        key: SessionKey,
+        mut key: SessionKey,
         trigger: Trigger,
         deadline: Moment,
     ) -> Result<Arc<Session>, Unavailable> {
+        for _ in 1..KEYS_MAX {
+            let outcome = self.session_of(key, trigger, deadline).await;
+            let now = self.0.account(key.upstream, key.account).vault.fingerprint();
+            if outcome.is_ok() || now == key.fingerprint {
+                return outcome;
+            }
+            key.fingerprint = now;
+        }
+        self.session_of(key, trigger, deadline).await
+    }
+
+    async fn session_of(&self, key: SessionKey, trigger: Trigger, deadline: Moment) -> Outcome {
         let inner = &self.0;
         if let Some(session) = inner.live(&key) {
             return Ok(session);
@@ -142,11 +156,8 @@ impl Broker {
         let begin = || flight::begin(inner, key, trigger);
         match inner.store.join(key, begin)? {
             Joined::Session(session) => Ok(session),
-            Joined::Flight(mut flight) => tokio::select! {
-                outcome = flight.outcome.wait_for(Option::is_some) => match outcome {
-                    Ok(outcome) => outcome.clone().unwrap_or(Err(Unavailable::Timeout)),
-                    Err(_) => Err(Unavailable::Timeout),
-                },
+            Joined::Flight(flight) => tokio::select! {
+                outcome = flight::landed(flight) => outcome,
                 () = inner.clock.sleep_until(deadline) => Err(Unavailable::Timeout),
             },
         }
@@ -210,11 +221,11 @@ fn by_login_name<T>(upstream: &Upstream, make: impl Fn() -> T) -> Vec<Arc<T>> {
 
 #[expect(clippy::indexing_slicing, reason = "ids are made from the same lists that they index")]
 impl Inner {
-    fn upstream(&self, id: UpstreamId) -> &Upstream {
+    pub(super) fn upstream(&self, id: UpstreamId) -> &Upstream {
         &self.upstreams[usize::from(id.0)]
     }
 
-    fn account(&self, upstream: UpstreamId, account: AccountId) -> &Account {
+    pub(super) fn account(&self, upstream: UpstreamId, account: AccountId) -> &Account {
         &self.upstream(upstream).accounts[usize::from(account.0)]
     }
 
@@ -228,6 +239,11 @@ impl Inner {
 }
 
 impl Inner {
+    pub(super) fn key(&self, upstream: UpstreamId, account: AccountId, scope: Scope) -> SessionKey {
+        let fingerprint = self.account(upstream, account).vault.fingerprint();
+        SessionKey { upstream, account, fingerprint, scope }
+    }
+
     pub(super) fn upstream_and_account(&self, key: &SessionKey) -> (&Upstream, &Account) {
         (self.upstream(key.upstream), self.account(key.upstream, key.account))
     }
@@ -251,7 +267,26 @@ impl Inner {
         }
     }
 
-    pub(super) fn report_quarantine(&self, key: &SessionKey) {
+    /// Whether the secrets of this key are in use or tried out.
+    pub(super) fn knows(&self, key: &SessionKey) -> bool {
+        self.account(key.upstream, key.account).vault.of(key.fingerprint).is_some()
+    }
+
+    /// Tells what a failed login means for the account. A new secret that was refused is the
+    /// rotation's to tell: the account goes on with the old one.
+    pub(super) fn report_refusal(&self, key: &SessionKey, told: &Unavailable) {
+        let vault = &self.account(key.upstream, key.account).vault;
+        if let Unavailable::Refused(class) = told
+            && vault.refused(key.fingerprint)
+        {
+            let cause = class.map_or("unclassified", class_name);
+            self.report_rotation(key.upstream, key.account, Stage::Refused { cause });
+        } else if vault.fingerprint() == key.fingerprint {
+            self.report_quarantine(key);
+        }
+    }
+
+    fn report_quarantine(&self, key: &SessionKey) {
         let state = self.with_guard(key, |guard| guard.state().clone());
         if let State::Quarantined { cause, .. } = state {
             let (upstream, account) = self.upstream_and_account(key);

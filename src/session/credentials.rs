@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::recipe::template::Values;
 use crate::secret::Fingerprint;
 
@@ -16,17 +18,42 @@ pub struct Credentials {
 }
 
 /// The credentials of one account. Requests ask for the fingerprint alone, which is one atomic
-/// read; the values are for logins.
+/// read; the rest is for logins and rotations.
 #[derive(Debug)]
 pub(super) struct Vault {
     fingerprint: AtomicU64,
-    held: Mutex<Arc<Credentials>>,
+    held: Mutex<Held>,
+    newer: Notify,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// What requests use.
+    current: Arc<Credentials>,
+    /// What they used before, as long as no login has proved the current ones.
+    previous: Option<Arc<Credentials>>,
+    /// What is tried out beside the current ones.
+    candidate: Option<Arc<Credentials>>,
+    /// What an operator asked for last and no rotation has taken up yet.
+    wanted: Option<Arc<Credentials>>,
+    /// Whether a rotation goes on; it takes up what is wanted when it has ended.
+    is_rotating: bool,
+    /// What was tried last and refused.
+    refused: Option<Fingerprint>,
 }
 
 impl Vault {
     pub(super) fn new(credentials: Credentials) -> Self {
         let fingerprint = AtomicU64::new(number(credentials.fingerprint));
-        Self { fingerprint, held: Mutex::new(Arc::new(credentials)) }
+        let held = Held {
+            current: Arc::new(credentials),
+            previous: None,
+            candidate: None,
+            wanted: None,
+            is_rotating: false,
+            refused: None,
+        };
+        Self { fingerprint, held: Mutex::new(held), newer: Notify::new() }
     }
 
     /// The fingerprint of the secrets that requests use now.
@@ -36,11 +63,104 @@ impl Vault {
 
     /// The credentials that requests use now.
     pub(super) fn current(&self) -> Arc<Credentials> {
-        Arc::clone(&self.lock())
+        Arc::clone(&self.lock().current)
+    }
+
+    /// The credentials with this fingerprint, if they are in use or tried out.
+    pub(super) fn of(&self, fingerprint: Fingerprint) -> Option<Arc<Credentials>> {
+        let held = self.lock();
+        let mut known = std::iter::once(&held.current).chain(&held.candidate);
+        known.find(|known| known.fingerprint == fingerprint).map(Arc::clone)
+    }
+
+    /// Asks for a rotation to `credentials`. Returns whether somebody has to begin one: where one
+    /// goes on, it takes them up itself.
+    pub(super) fn want(&self, credentials: Credentials) -> bool {
+        let mut held = self.lock();
+        let fingerprint = credentials.fingerprint;
+        let is_settled = held.current.fingerprint == fingerprint;
+        if !held.is_rotating && (is_settled || held.refused == Some(fingerprint)) {
+            return false;
+        }
+        held.wanted = Some(Arc::new(credentials));
+        self.newer.notify_one();
+        !std::mem::replace(&mut held.is_rotating, true)
+    }
+
+    /// What a rotation is to take up now. Without anything the rotation has ended.
+    pub(super) fn take_wanted(&self) -> Option<Arc<Credentials>> {
+        let mut held = self.lock();
+        held.is_rotating = held.wanted.is_some();
+        held.wanted.take()
+    }
+
+    /// Waits until something newer is wanted.
+    pub(super) async fn newer(&self) {
+        while self.lock().wanted.is_none() {
+            self.newer.notified().await;
+        }
+    }
+
+    /// Lets logins be made with `credentials`, beside the current ones.
+    pub(super) fn try_out(&self, credentials: &Arc<Credentials>) {
+        self.lock().candidate = Some(Arc::clone(credentials));
+    }
+
+    /// Makes requests use `credentials`, which a login has proved.
+    pub(super) fn switch(&self, credentials: &Arc<Credentials>) {
+        let mut held = self.lock();
+        held.previous = None;
+        self.use_now(&mut held, Arc::clone(credentials));
+    }
+
+    /// Makes requests use `credentials`, which are not proved. Should they be refused, the last
+    /// ones that were good are used again; where `or_back` is false, they are not.
+    pub(super) fn switch_unproved(&self, credentials: &Arc<Credentials>, or_back: bool) {
+        let mut held = self.lock();
+        held.previous = match or_back {
+            true => held.previous.take().or_else(|| Some(Arc::clone(&held.current))),
+            false => None,
+        };
+        self.use_now(&mut held, Arc::clone(credentials));
+    }
+
+    /// A login with these secrets succeeded.
+    pub(super) fn proved(&self, fingerprint: Fingerprint) {
+        let mut held = self.lock();
+        if held.current.fingerprint == fingerprint {
+            held.previous = None;
+        }
+    }
+
+    /// The upstream refused these secrets. Returns whether they were in use without proof: then
+    /// requests use the ones before again.
+    pub(super) fn refused(&self, fingerprint: Fingerprint) -> bool {
+        let mut held = self.lock();
+        held.candidate = held.candidate.take().filter(|one| one.fingerprint != fingerprint);
+        if held.current.fingerprint != fingerprint {
+            held.refused = Some(fingerprint);
+            return false;
+        }
+        let Some(previous) = held.previous.take() else { return false };
+        held.refused = Some(fingerprint);
+        self.use_now(&mut held, previous);
+        true
+    }
+
+    /// Nothing is tried out any more.
+    pub(super) fn give_up(&self) {
+        self.lock().candidate = None;
+    }
+
+    fn use_now(&self, held: &mut Held, credentials: Arc<Credentials>) {
+        // Stored under the lock, so that the number never differs from what is held.
+        self.fingerprint.store(number(credentials.fingerprint), Ordering::Release);
+        held.candidate = None;
+        held.current = credentials;
     }
 
     /// Held for one read or write; nothing panics under it.
-    fn lock(&self) -> MutexGuard<'_, Arc<Credentials>> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::account::Failure;
 use super::broker::Inner;
-use super::store::{Flight, Outcome};
+use super::credentials::Credentials;
+use super::store::{Expiry, Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
     Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, retire, room,
@@ -30,6 +31,16 @@ pub(super) fn begin(
     key: SessionKey,
     trigger: Trigger,
 ) -> Result<Flight, Unavailable> {
+    begin_after(std::future::ready(()), inner, key, trigger)
+}
+
+/// Begins a login that sends nothing before `ready` has ended.
+pub(super) fn begin_after(
+    ready: impl Future<Output = ()> + Send + 'static,
+    inner: &Arc<Inner>,
+    key: SessionKey,
+    trigger: Trigger,
+) -> Result<Flight, Unavailable> {
     if inner.stopping.is_cancelled() {
         return Err(Unavailable::Stopping);
     }
@@ -37,14 +48,29 @@ pub(super) fn begin(
     if let Some(retry_after) = inner.standing(&key).displaced(now) {
         return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::Displaced });
     }
+    let vault = &inner.account(key.upstream, key.account).vault;
+    // Where the secret has changed since the key was made, whoever asks makes another key.
+    let credentials = vault.of(key.fingerprint).ok_or(Unavailable::Timeout)?;
     if inner.without != Some(Mechanism::LockOutGuard) {
         inner.with_guard(&key, |guard| guard.admit(key.fingerprint, inner.clock.now()))?;
     }
     let generation = inner.next_generation();
     let (sender, outcome) = watch::channel(None);
     let landing = Landing { inner: Arc::clone(inner), key, generation, sender };
-    inner.tasks.spawn_on(fly(landing, trigger), &inner.control);
+    let flight = async move {
+        ready.await;
+        fly(landing, trigger, &credentials).await;
+    };
+    inner.tasks.spawn_on(flight, &inner.control);
     Ok(Flight { generation, outcome })
+}
+
+/// How a login ends. Cancel safe: the login goes on.
+pub(super) async fn landed(mut flight: Flight) -> Outcome {
+    match flight.outcome.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or(Err(Unavailable::Timeout)),
+        Err(_) => Err(Unavailable::Timeout),
+    }
 }
 
 /// Ends a flight exactly once, even if its task dies.
@@ -61,7 +87,22 @@ impl Landing {
         if let Some(unused) = self.inner.store.land(self.key, self.generation, session) {
             retire::retire(&self.inner, unused);
         }
-        self.sender.send_replace(Some(outcome));
+        self.sender.send_replace(Some(self.outlived(outcome)));
+    }
+}
+
+impl Landing {
+    /// A session of a secret that is not used any more goes at once; those who waited for it make
+    /// another key.
+    fn outlived(&self, outcome: Outcome) -> Outcome {
+        if outcome.is_err() || self.inner.knows(&self.key) {
+            return outcome;
+        }
+        let is_it = |session: &Session| session.generation == self.generation;
+        if let Expiry::Ended(session) = self.inner.store.expire(self.key, is_it) {
+            retire::retire(&self.inner, session);
+        }
+        Err(Unavailable::Timeout)
     }
 }
 
@@ -74,7 +115,7 @@ impl Drop for Landing {
     }
 }
 
-async fn fly(landing: Landing, trigger: Trigger) {
+async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
     let inner = &landing.inner;
     let (key, started) = (landing.key, inner.clock.now());
     let mut sent = false;
@@ -84,7 +125,9 @@ async fn fly(landing: Landing, trigger: Trigger) {
     };
     let result = match slot {
         Ok(slot) => tokio::select! {
-            result = log_in(inner, key, &mut sent) => result.map(|material| (material, slot)),
+            result = log_in(inner, key, credentials, &mut sent) => {
+                result.map(|material| (material, slot))
+            }
             () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::TimedOut),
         },
         Err(no_room) => Err(no_room),
@@ -98,6 +141,7 @@ async fn fly(landing: Landing, trigger: Trigger) {
     match result {
         Ok(session) => {
             inner.with_guard(&key, super::account::Guard::succeeded);
+            inner.account(key.upstream, key.account).vault.proved(key.fingerprint);
             landing.land(Ok(Arc::clone(&session)));
             upkeep::begin(inner, &session);
         }
@@ -105,7 +149,7 @@ async fn fly(landing: Landing, trigger: Trigger) {
             let now = inner.clock.now();
             let failure = cause.failure(sent);
             let told = inner.with_guard(&key, |guard| guard.failed(failure, key.fingerprint, now));
-            inner.report_quarantine(&key);
+            inner.report_refusal(&key, &told);
             landing.land(Err(told));
         }
     }
@@ -156,11 +200,16 @@ impl Cause {
     }
 }
 
-async fn log_in(inner: &Inner, key: SessionKey, sent: &mut bool) -> Result<Material, Cause> {
-    let (upstream, account) = inner.upstream_and_account(&key);
+async fn log_in(
+    inner: &Inner,
+    key: SessionKey,
+    credentials: &Credentials,
+    sent: &mut bool,
+) -> Result<Material, Cause> {
+    let (upstream, _) = inner.upstream_and_account(&key);
     let base_path = &upstream.origin.base_path;
     let mut attempt =
-        Attempt::new(Arc::clone(&upstream.recipe), account.credentials().values.clone(), base_path);
+        Attempt::new(Arc::clone(&upstream.recipe), credentials.values.clone(), base_path);
     let mut next = attempt.start(inner.clock.wall());
     let mut retry_after = None;
     loop {

@@ -14,6 +14,7 @@ mod refresh;
 mod retire;
 mod roll;
 mod room;
+mod rotate;
 mod schedule;
 mod slots;
 mod standing;

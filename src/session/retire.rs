@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::broker::Inner;
 use super::{Exchange, Mechanism, Session};
 use crate::forward::verdict::{self, Verdict};
@@ -36,8 +38,8 @@ impl Tally {
 }
 
 /// Logs a replaced session out as soon as no request carries it, at the latest after the drain
-/// time.
-pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) {
+/// time. The task ends when the session is closed.
+pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) -> JoinHandle<()> {
     let inner = Arc::clone(inner);
     let control = inner.control.clone();
     inner.tasks.clone().spawn_on(
@@ -51,7 +53,7 @@ pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) {
             close(&inner, &session).await;
         },
         &control,
-    );
+    )
 }
 
 /// Logs every session out, and those that logins under way still give, all within `within`.

@@ -8,7 +8,8 @@ use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 
 use super::tenure::Tenure;
-use super::{Generation, Session, SessionKey, Unavailable};
+use super::{AccountId, Generation, Session, SessionKey, Unavailable, UpstreamId};
+use crate::secret::Fingerprint;
 
 /// How a login ended, for everybody who waits for it.
 pub(super) type Outcome = Result<Arc<Session>, Unavailable>;
@@ -212,15 +213,59 @@ impl Store {
         replaced
     }
 
+    /// What an account has with these secrets, whoever shares it: a session, or else a login under
+    /// way.
+    pub(super) fn any(
+        &self,
+        upstream: UpstreamId,
+        account: AccountId,
+        secrets: Fingerprint,
+    ) -> Option<Joined> {
+        let mut flight = None;
+        for entry in self.0.iter().filter(|entry| entry.key().is_of(upstream, account, secrets)) {
+            match entry.value() {
+                State::Live(session) | State::Renewing(session, _) => {
+                    return Some(Joined::Session(Arc::clone(session)));
+                }
+                State::LoggingIn(under_way) => flight = Some(under_way.clone()),
+            }
+        }
+        flight.map(Joined::Flight)
+    }
+
+    /// Takes the sessions of an account with these secrets out. Logins under way go on.
+    pub(super) fn take_all_of(
+        &self,
+        upstream: UpstreamId,
+        account: AccountId,
+        secrets: Fingerprint,
+    ) -> Vec<Arc<Session>> {
+        let keys = self.0.iter().map(|entry| *entry.key());
+        let keys: Vec<_> = keys.filter(|key| key.is_of(upstream, account, secrets)).collect();
+        let has_session = |_: &SessionKey, state: &State| !matches!(state, State::LoggingIn(_));
+        let taken = keys.iter().filter_map(|key| self.0.remove_if(key, has_session));
+        taken.filter_map(|(_, state)| state.into_session()).collect()
+    }
+
     /// Takes every session out and forgets the logins under way.
     pub(super) fn take_all(&self) -> Vec<Arc<Session>> {
         let keys: Vec<SessionKey> = self.0.iter().map(|entry| *entry.key()).collect();
         let taken = keys.iter().filter_map(|key| self.0.remove(key));
-        taken
-            .filter_map(|(_, state)| match state {
-                State::Live(session) | State::Renewing(session, _) => Some(session),
-                State::LoggingIn(_) => None,
-            })
-            .collect()
+        taken.filter_map(|(_, state)| state.into_session()).collect()
+    }
+}
+
+impl State {
+    fn into_session(self) -> Option<Arc<Session>> {
+        match self {
+            Self::Live(session) | Self::Renewing(session, _) => Some(session),
+            Self::LoggingIn(_) => None,
+        }
+    }
+}
+
+impl SessionKey {
+    fn is_of(&self, upstream: UpstreamId, account: AccountId, secrets: Fingerprint) -> bool {
+        (self.upstream, self.account, self.fingerprint) == (upstream, account, secrets)
     }
 }

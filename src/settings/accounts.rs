@@ -1,13 +1,17 @@
 //! Accounts: what a login needs, with every secret by reference.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::meaning::{Meaning, under};
 use super::recipes::{FieldShape, Presence, RecipeShape, Secrecy};
-use super::written::{self, CredentialSource, EnvironmentSource, FileSource};
+use super::written::{self, CommandSource, CredentialSource, EnvironmentSource, FileSource};
 use super::{Account, Field};
 use crate::diagnosis::suggestion;
-use crate::secret::{Place, Source, Taking};
+use crate::secret::{Command, Place, Source, Taking};
+
+/// A command that is run more often would keep a password manager, and the machine, busy.
+const REFRESH_MIN: Duration = Duration::from_secs(10);
 
 type WrittenAccount = BTreeMap<String, written::Field>;
 
@@ -87,6 +91,25 @@ impl Meaning<'_> {
         }
     }
 
+    fn command(&mut self, at: &str, written: CommandSource) -> Command {
+        let mut words = written.command.into_iter();
+        let program = words.next().unwrap_or_default();
+        let program = match program.contains('/') || program.is_empty() {
+            true => self.path(&under(at, "command"), &program).into_os_string(),
+            false => program.into(),
+        };
+        let timeout = self.duration(&under(at, "timeout"), &written.timeout);
+        let refresh = written.refresh.map(|text| {
+            let at = under(at, "refresh");
+            let refresh = self.duration(&at, &text);
+            if !refresh.is_zero() && refresh < REFRESH_MIN {
+                self.fault(&at, format!("a command is run again after {REFRESH_MIN:?} at least"));
+            }
+            refresh
+        });
+        Command { program, arguments: words.collect(), timeout, refresh }
+    }
+
     fn field(&mut self, at: &str, written: written::Field) -> Field {
         let (place, trim, verbatim) = match written {
             written::Field::Text(text) => return Field::Text(text),
@@ -98,6 +121,10 @@ impl Meaning<'_> {
             }
             written::Field::Credential(CredentialSource { credential, trim, verbatim }) => {
                 (Place::Credential(credential), trim, verbatim)
+            }
+            written::Field::Command(written) => {
+                let (trim, verbatim) = (written.trim, written.verbatim);
+                (Place::Command(self.command(at, written)), trim, verbatim)
             }
         };
         let taking = match (trim, verbatim) {
@@ -116,6 +143,6 @@ impl Meaning<'_> {
 
 fn reference_help(key: &str) -> String {
     format!(
-        "keep it in a file and write `{key} = {{ file = \"secrets/{key}\" }}`, or use `env` or `credential`"
+        "keep it in a file and write `{key} = {{ file = \"secrets/{key}\" }}`, or use `env`, `credential` or `command`"
     )
 }

@@ -42,8 +42,13 @@ impl fmt::Debug for Credentials {
 }
 
 impl Loaded {
-    /// Reads every secret and looks at every certificate that the settings refer to. May be called
-    /// again, to see whether a secret has changed. Blocks on the file system.
+    /// Where environment variables are looked up.
+    pub fn environment(&self) -> &Environment {
+        &self.sources.environment
+    }
+
+    /// Reads every secret and looks at every certificate that the settings refer to. Blocks on the
+    /// file system and on commands.
     ///
     /// # Errors
     /// All secrets and files that cannot be used.

@@ -50,6 +50,13 @@ const CONNECT_TIMEOUT: &str = "5s";
 /// As long as a request may take in all.
 const RESPONSE_TIMEOUT: &str = REQUEST;
 
+/// Password managers answer in a second or two; one that asks a person would never end.
+const COMMAND_TIMEOUT: &str = "10s";
+
+pub(super) fn command_timeout() -> DurationText {
+    duration(COMMAND_TIMEOUT)
+}
+
 pub(super) fn route_path() -> String {
     "/".to_owned()
 }

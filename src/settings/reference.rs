@@ -28,8 +28,8 @@ and prints every fault with its place; a missing file, an unknown key or an unse
   are joined by `__`. Names that no variable can spell are found without regard to capitals and hyphens.
 - A length of time is a text with its unit: `\"5s\"`, `\"500ms\"`, `\"1m 30s\"`.
 - Nothing is filled into texts: a value with `${` in it is a fault.
-- Secrets never stand in the configuration. They are kept in a file, an environment variable or a systemd
-  credential, and the configuration says where.
+- Secrets never stand in the configuration. They are kept in a file, an environment variable, a systemd
+  credential or a password manager that a command asks, and the configuration says where.
 ";
 
 /// The JSON schema of the configuration (draft 2020-12), for editors.

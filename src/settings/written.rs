@@ -165,6 +165,9 @@ pub(super) enum Field {
     Environment(EnvironmentSource),
     /// In a systemd credential.
     Credential(CredentialSource),
+    /// In what a command prints. It is run without a shell, with Doorward's own environment and
+    /// without standard input, and must end with status 0.
+    Command(CommandSource),
 }
 
 /// A secret that is kept in a file.
@@ -201,6 +204,28 @@ pub(super) struct EnvironmentSource {
 pub(super) struct CredentialSource {
     /// The credential's name.
     pub(super) credential: String,
+    /// Cut blanks and line ends off. Without it they are an error.
+    #[serde(default)]
+    pub(super) trim: bool,
+    /// Take blanks, line ends and quotes around the secret as part of it.
+    #[serde(default)]
+    pub(super) verbatim: bool,
+}
+
+/// A secret that a command prints.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommandSource {
+    /// The program and its arguments. A program without a slash is looked up in `PATH`.
+    #[schemars(length(min = 1), extend("examples" = [["/usr/bin/op", "read", "op://work/cms/password"]]))]
+    pub(super) command: Vec<String>,
+    /// How long it may take, `10s` where nothing is said; then it is killed with its children.
+    #[serde(default = "defaults::command_timeout")]
+    pub(super) timeout: DurationText,
+    /// After how long it is run again, to see whether the secret has changed; at least `10s`.
+    /// Without it, it is run at start only.
+    #[schemars(extend("examples" = ["15m"]))]
+    pub(super) refresh: Option<DurationText>,
     /// Cut blanks and line ends off. Without it they are an error.
     #[serde(default)]
     pub(super) trim: bool,

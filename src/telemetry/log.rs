@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::{About, Event, Login, Reader, Request};
+use super::{About, Event, Login, Reader, Request, Rotation, SecretTrouble, Stage};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +58,13 @@ impl Reader for Log {
                 );
             }
             Event::Quarantined { upstream, account, cause } => {
-                tracing::error!(
+                error!(
                     %upstream, %account, cause,
                     "account quarantined: no login until its secret changes"
                 );
             }
+            Event::Rotation(rotation) => log_rotation(rotation),
+            Event::SecretTrouble(trouble) => log_trouble(trouble),
             Event::Request(request) => log_request(request),
         }
     }
@@ -86,6 +88,36 @@ fn log_login(login: &Login) {
     match outcome {
         Ok(generation) => info!(%upstream, %account, trigger, generation, took_ms, "logged in"),
         Err(cause) => warn!(%upstream, %account, trigger, cause, took_ms, "login failed"),
+    }
+}
+
+fn log_rotation(Rotation { upstream, account, stage }: &Rotation) {
+    match stage {
+        Stage::Begun => info!(%upstream, %account, "secret changed: rotation begun"),
+        Stage::Waiting { cause, pause } => {
+            let pause_ms = pause.as_millis() as u64;
+            warn!(%upstream, %account, cause, pause_ms, "rotation waits, the old secret is kept");
+        }
+        Stage::Done { generation, took } => {
+            let took_ms = took.as_millis() as u64;
+            info!(%upstream, %account, generation, took_ms, "rotation done");
+        }
+        Stage::Refused { cause } => error!(
+            %upstream, %account, cause,
+            "the new secret was refused: the old one is kept until the secret is changed again"
+        ),
+    }
+}
+
+fn log_trouble(trouble: &SecretTrouble) {
+    match trouble {
+        SecretTrouble::Unreadable { upstream, account, why } => {
+            error!(%upstream, %account, why, "a secret cannot be read: the last one is kept");
+        }
+        SecretTrouble::Unwatched { directory, why } => {
+            let directory = directory.display();
+            warn!(%directory, why, "changes of secrets are seen late: the directory is not watched");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! demo's live view and, later, metrics and audit. Reporting never waits.
 
 mod log;
+mod rotation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use http::{Method, StatusCode};
 use tokio::sync::mpsc;
 
 pub use log::{Format, Log};
+pub use rotation::{Rotation, SecretTrouble, Stage};
 
 /// Events that wait for the reader; at the bound new ones are dropped and counted.
 const WAITING_MAX: usize = 16 * 1024;
@@ -68,6 +70,10 @@ pub enum Event {
         /// Why.
         cause: &'static str,
     },
+    /// A changed secret is taken over, or not.
+    Rotation(Rotation),
+    /// The place of a secret is not as it should be.
+    SecretTrouble(SecretTrouble),
     /// A request ended, its body included.
     Request(Box<Request>),
 }
@@ -107,6 +113,8 @@ pub enum Trigger {
     Expired,
     /// The session was about to end.
     Refresh,
+    /// The secret has changed.
+    Rotation,
 }
 
 /// Why a living session is logged out.
@@ -240,6 +248,7 @@ impl Trigger {
             Self::Cold => "cold",
             Self::Expired => "expired",
             Self::Refresh => "refresh",
+            Self::Rotation => "rotation",
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Setup {
     /// The account that Doorward logs in with.
     pub user: User,
     pub without: Option<Mechanism>,
+    /// Where the account's password comes from, when it is not the file `password`.
+    pub password: Option<String>,
     /// Lines of the table `[listeners.main]`, below its address.
     pub listener: String,
     /// The listener's address.
@@ -67,6 +69,7 @@ impl Setup {
             vendor,
             user: vendor.seeded_user(),
             without: None,
+            password: None,
             listener: "access = \"open\"".to_owned(),
             address: "127.0.0.1:0".to_owned(),
             upstream: match vendor {
@@ -150,7 +153,9 @@ impl Setup {
         upstream_authority: Option<&Path>,
         certificate: Option<&Certificate>,
     ) -> String {
-        let password = write(folder, "password", &self.user.password);
+        let file = write(folder, "password", &self.user.password);
+        let password = format!("{{ file = {file:?}, verbatim = true }}");
+        let password = self.password.as_ref().unwrap_or(&password);
         let listener_tls = certificate.map_or_else(String::new, |certificate| {
             let chain = write(folder, "listener.crt", certificate.certificate_pem());
             let key = write(folder, "listener.key", &certificate.key_pem());
@@ -163,7 +168,7 @@ impl Setup {
             "[listeners.main]\naddress = {:?}\n{}\n{listener_tls}\n\
              [upstreams.vendor]\nurl = {origin:?}\n{}\n{}\n{upstream_tls}\n\
              [upstreams.vendor.accounts.user]\nusername = {:?}\n\
-             password = {{ file = {password:?}, verbatim = true }}\n\n\
+             password = {password}\n\n\
              [[routes]]\nupstream = \"vendor\"\naccount = \"user\"\n{}\n\n[runtime]\ncores = 2\n{}",
             self.address,
             self.listener,
@@ -206,6 +211,11 @@ impl Scene {
     /// Where clients connect to.
     pub fn door(&self) -> &Door {
         &self.door
+    }
+
+    /// What has been reported so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
     }
 
     /// What the clients of this scene were sent.

@@ -28,6 +28,7 @@ mod protocols;
 mod refresh;
 mod replay;
 mod replay_spill;
+mod rotation;
 mod settings;
 mod single_login;
 mod stop;

@@ -77,7 +77,7 @@ path = "/a"
         "doorward.toml:11:16 the recipe has no parameter `prefx`; did you mean `prefix`?",
         "doorward.toml:14:1 the recipe has no account field `passwort`; did you mean `password`?",
         "doorward.toml:15:25 the recipe needs the account field `username`; username = \"...\"",
-        "doorward.toml:16:12 `password` is a secret and must not stand in the configuration; keep it in a file and write `password = { file = \"secrets/password\" }`, or use `env` or `credential`",
+        "doorward.toml:16:12 `password` is a secret and must not stand in the configuration; keep it in a file and write `password = { file = \"secrets/password\" }`, or use `env`, `credential` or `command`",
         "doorward.toml:19:12 there is no upstream `csm`; did you mean `cms`?",
         "doorward.toml:22:11 upstream `cms` has no account `editr`; did you mean `editor`?",
         "doorward.toml:23:8 the path of a route begins with `/`; write \"/v3\"",
@@ -94,11 +94,11 @@ fn a_broken_reference_to_a_secret_is_one_fault() {
         ("{ file = 5 }", "12:21 expected a string for `file`, found an integer; put it in quotes"),
         (
             "{}",
-            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env` or `credential`",
+            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env`, `credential` or `command`",
         ),
         (
             "{ trim = true }",
-            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env` or `credential`",
+            "12:1 missing key in `upstreams.cms.accounts.editor.password`; expected `file`, `env`, `credential` or `command`",
         ),
         (
             "{ fil = \"x\" }",
@@ -112,7 +112,7 @@ fn a_broken_reference_to_a_secret_is_one_fault() {
         ("0012345", "12:12 this is not TOML: "),
         (
             "12345",
-            "12:12 expected a string or a table with `file`, `env` or `credential` for `password`, found an integer; for example { file = \"secrets/password\" }",
+            "12:12 expected a string or a table with `file`, `env`, `credential` or `command` for `password`, found an integer; for example { file = \"secrets/password\" }",
         ),
     ] {
         let found = faults_of(&good_with(reference, wrong));

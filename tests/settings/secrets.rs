@@ -108,3 +108,58 @@ fn certificates_are_looked_at_before_anything_starts() {
     ];
     assert_eq!(folder.lines(&loaded.read_credentials().unwrap_err()), expected);
 }
+
+#[test]
+fn a_command_is_judged_before_it_is_run() {
+    for (wrong, message) in [
+        (
+            "command = \"/usr/bin/op read x\"",
+            "12:24 expected a list for `command`, found a string; for example [\"/usr/bin/op\", \"read\", \"op://work/cms/password\"]",
+        ),
+        (
+            "command = []",
+            "12:24 this needs at least 1 element; for example [\"/usr/bin/op\",\"read\",\"op://work/cms/password\"]",
+        ),
+        ("command = [\"\"]", "12:24 this path is empty"),
+        (
+            "command = [\"op\"], timeout = 5",
+            "12:42 expected a duration with its unit for `timeout`, found an integer; for example \"5s\"",
+        ),
+        ("command = [\"op\"], refresh = \"5s\"", "12:42 a command is run again after 10s at least"),
+        (
+            "command = [\"op\"], refresch = \"5m\"",
+            "12:32 unknown key `refresch` in `upstreams.cms.accounts.editor.password`; did you mean `refresh`?",
+        ),
+        (
+            "command = [\"op\"], trim = true, verbatim = true",
+            "12:56 only one of `trim` and `verbatim` can be true",
+        ),
+    ] {
+        let text = good_with("{ file = \"secrets/password\" }", &format!("{{ {wrong} }}"));
+        assert_eq!(super::faults_of(&text), [format!("doorward.toml:{message}")], "{wrong}");
+    }
+}
+
+/// Fails when a program's path is taken from another folder than other paths.
+#[test]
+fn a_commands_secret_arrives_or_is_a_fault_at_its_reference() {
+    let command = |script: &str| {
+        let reference = format!("{{ command = [\"bin/shell\", \"-c\", {script:?}] }}");
+        let text = good_with("{ file = \"secrets/password\" }", &reference);
+        let folder = Folder::with(&[("doorward.toml", &text)]);
+        std::fs::create_dir(folder.path("bin")).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", folder.path("bin/shell")).unwrap();
+        folder
+    };
+    let folder = command("printf %s 0012345");
+    let loaded = folder.loaded(&["doorward.toml"], nothing());
+    let (credentials, _) = loaded.read_credentials().unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(credentials.secret("cms", "editor", "password").unwrap().expose(), "0012345");
+
+    let folder = command("echo hunter2 >&2; exit 7");
+    let faults = folder.loaded(&["doorward.toml"], nothing()).read_credentials().unwrap_err();
+    assert!(!format!("{faults} {faults:?}").contains("hunter2"), "{faults}");
+    let [fault] = &folder.lines(&faults)[..] else { panic!("{faults}") };
+    assert!(fault.starts_with("doorward.toml:12:12 command `"), "{fault}");
+    assert!(fault.contains("failed (exit status: 7)"), "{fault}");
+}

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::ink::{Colour, coloured};
 use crate::diagnosis::Paint;
-use crate::telemetry::{About, Event, Login, Reader, Request, Trigger};
+use crate::telemetry::{About, Event, Login, Reader, Request, SecretTrouble, Stage, Trigger};
 
 /// Lines that wait to be printed; at the bound new ones are left out and counted.
 const LINES_WAITING_MAX: usize = 1024;
@@ -90,6 +90,26 @@ impl Live {
                     format!("account quarantined ({cause}): no login until its secret changes");
                 (Some(upstream), self.ink(Colour::Red, &what))
             }
+            Event::Rotation(rotation) => {
+                let what = match &rotation.stage {
+                    Stage::Begun => "the secret has changed".to_owned(),
+                    Stage::Waiting { cause, .. } => {
+                        format!("the new secret cannot be tried yet ({cause})")
+                    }
+                    Stage::Done { .. } => "the new secret is in use".to_owned(),
+                    Stage::Refused { cause } => {
+                        let what = format!("the new secret was refused ({cause})");
+                        self.ink(Colour::Red, &what)
+                    }
+                };
+                (Some(&rotation.upstream), what)
+            }
+            Event::SecretTrouble(SecretTrouble::Unreadable { upstream, why, .. }) => {
+                (Some(upstream), self.ink(Colour::Red, why))
+            }
+            Event::SecretTrouble(SecretTrouble::Unwatched { why, .. }) => {
+                (None, self.ink(Colour::Yellow, why))
+            }
             Event::Request(request) => (request.upstream.as_ref(), self.request(at, request)),
         };
         let upstream = upstream.map_or("-", |name| name);
@@ -106,6 +126,7 @@ impl Live {
                     Trigger::Cold => "there was no session",
                     Trigger::Expired => "the session had expired",
                     Trigger::Refresh => "the session was about to end",
+                    Trigger::Rotation => "the secret had changed",
                 };
                 let what = format!("logged in: session {generation}, {took} ms ({why})");
                 self.ink(Colour::Green, &what)

@@ -144,7 +144,8 @@ impl Site for Contentstack {
     }
 
     fn add_user(&self, user: User) {
-        if lock(&self.accounts).password_changes(&user) {
+        let outlived = lock(&self.switches).sessions_outlive_password;
+        if !outlived && lock(&self.accounts).password_changes(&user) {
             lock(&self.tokens).end_all_of(&user.login);
         }
         lock(&self.accounts).add(user, self.house.mint.id());

@@ -14,6 +14,8 @@ pub struct Switches {
     pub token_cap: usize,
     /// How long a token lives, in seconds. `null`: for ever, as documented.
     pub token_ttl_seconds: Option<u64>,
+    /// A new password leaves the sessions of the old one alive.
+    pub sessions_outlive_password: bool,
     /// The status for a locked account: 422, or 400.
     pub locked_status: Status,
     /// The status where the second factor is missing: 422, or 401.
@@ -55,6 +57,7 @@ impl Default for Switches {
         Self {
             token_cap: 20,
             token_ttl_seconds: None,
+            sessions_outlive_password: false,
             locked_status: Status::UNPROCESSABLE,
             second_factor_status: Status::UNPROCESSABLE,
             unknown_api_key: UnknownApiKey::PreconditionFailed,

@@ -1,0 +1,323 @@
+//! Looks after the secrets while Doorward runs: files and credentials are read again when their
+//! directories have changed, commands are run again after their `refresh`, and the broker is told
+//! what has changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::clock::{Clock, Moment};
+use crate::recipe::Recipe;
+use crate::secret::{Environment, Place, SecretText, Source, Watch};
+use crate::session::{AccountId, Broker, UpstreamId};
+use crate::telemetry::{Event, Reporter, SecretTrouble};
+
+/// How often files are looked at although nothing was told: not every file system tells, and not
+/// every directory can be watched.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// A changed file is read a second time after this pause, and only counts if it is still the same:
+/// whoever writes it may not be at the end. Machine time, as the writer's.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What a keeper needs.
+pub(super) struct Parts {
+    pub(super) accounts: Vec<Kept>,
+    pub(super) broker: Broker,
+    pub(super) environment: Environment,
+    pub(super) clock: Clock,
+    pub(super) reporter: Reporter,
+}
+
+/// The secrets of one account.
+pub(super) struct Kept {
+    pub(super) upstream: UpstreamId,
+    pub(super) account: AccountId,
+    pub(super) upstream_name: Arc<str>,
+    pub(super) account_name: Arc<str>,
+    pub(super) recipe: Arc<Recipe>,
+    pub(super) fields: Vec<Field>,
+}
+
+/// One field of an account.
+pub(super) struct Field {
+    pub(super) name: String,
+    /// What was last read and good.
+    pub(super) text: SecretText,
+    /// Where it comes from; nothing for text that stands in the configuration.
+    pub(super) source: Option<Source>,
+    /// What the last look found otherwise than it was.
+    found: Option<Found>,
+    /// The trouble that was last told.
+    told: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Found {
+    Text(SecretText),
+    Trouble(String),
+}
+
+impl Field {
+    pub(super) fn new(name: &str, text: SecretText, source: Option<Source>) -> Self {
+        Self { name: name.to_owned(), text, source, found: None, told: None }
+    }
+
+    /// Whether its secret can be another one while Doorward runs.
+    pub(super) fn can_change(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| match &source.place {
+            Place::File(_) | Place::Credential(_) => true,
+            Place::Command(command) => command.refresh.is_some(),
+            Place::Environment(_) => false,
+        })
+    }
+}
+
+/// The task that looks after the secrets. Dropped, it ends by itself.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    task: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl Keeper {
+    /// Starts the task on the caller's runtime, the control side.
+    pub(super) fn start(parts: Parts) -> Self {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = keep(parts) => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+        Self { task, stop: stop.drop_guard() }
+    }
+
+    /// Ends the task; a command under way is killed.
+    pub(super) async fn stop(self) {
+        drop(self.stop);
+        // A task that died has told so itself.
+        _ = self.task.await;
+    }
+}
+
+async fn keep(parts: Parts) {
+    let Parts { accounts, broker, environment, clock, reporter } = parts;
+    let changed = Arc::new(Notify::new());
+    let mut looking =
+        Looking { watch: Watch::new(Arc::clone(&changed)), accounts, environment, reporter };
+    let mut commands = Commands::new(&looking, &clock);
+    loop {
+        // The first look is before the first wait: a secret may have changed since the start.
+        let mut settled = false;
+        while !settled {
+            let look = tokio::task::spawn_blocking(move || {
+                let found = looking.look();
+                (looking, found)
+            });
+            // Only a look that died gives nothing back.
+            let Ok((back, found)) = look.await else { return };
+            looking = back;
+            for changed in found.changed {
+                looking.rotate(changed, &broker);
+            }
+            settled = found.is_settled;
+            if !settled {
+                tokio::time::sleep(SETTLE).await;
+            }
+        }
+        let next_look = clock.now() + LOOK_EVERY;
+        loop {
+            tokio::select! {
+                () = changed.notified() => break,
+                () = clock.sleep_until(next_look) => break,
+                () = at(&clock, commands.next()) => commands.run_due(&looking, &clock),
+                Some(ran) = commands.running.join_next() => {
+                    let Ok((spot, found)) = ran else { continue };
+                    commands.ended(spot, &clock);
+                    if looking.take_over(spot, found) {
+                        looking.rotate(spot.0, &broker);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn at(clock: &Clock, moment: Option<Moment>) {
+    match moment {
+        Some(moment) => clock.sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where a field stands among the accounts: its account's number, and its own.
+type Spot = (usize, usize);
+
+/// What is looked at, and what was found there.
+struct Looking {
+    watch: Watch,
+    accounts: Vec<Kept>,
+    environment: Environment,
+    reporter: Reporter,
+}
+
+/// What one look has found.
+struct Look {
+    /// The accounts with another secret than before.
+    changed: Vec<usize>,
+    /// Whether there is nothing that has to be read once more.
+    is_settled: bool,
+}
+
+impl Looking {
+    /// Reads every file. Blocks on the file system.
+    fn look(&mut self) -> Look {
+        // First the watch, then the content: what changes in between is told.
+        let files = self.accounts.iter().flat_map(|kept| &kept.fields);
+        let files = files.filter_map(|field| field.source.as_ref()?.file(&self.environment));
+        let files: Vec<PathBuf> = files.collect();
+        for unwatched in self.watch.follow(files.iter().map(PathBuf::as_path)) {
+            let (directory, why) = (unwatched.directory, unwatched.why);
+            let trouble = SecretTrouble::Unwatched { directory, why };
+            self.reporter.report(Event::SecretTrouble(trouble));
+        }
+        let mut look = Look { changed: Vec::new(), is_settled: true };
+        for account in 0..self.accounts.len() {
+            let fields = self.accounts.get(account).map_or(0, |kept| kept.fields.len());
+            let mut has_changed = false;
+            for field in 0..fields {
+                let Some(found) = self.read((account, field)) else { continue };
+                match self.is_settled((account, field), &found) {
+                    true => has_changed |= self.take_over((account, field), found),
+                    false => look.is_settled = false,
+                }
+            }
+            if has_changed {
+                look.changed.push(account);
+            }
+        }
+        look
+    }
+
+    fn read(&self, spot: Spot) -> Option<Found> {
+        let source = self.field(spot)?.source.as_ref()?;
+        source.file(&self.environment)?;
+        Some(Found::of(source.read(&self.environment).map(|unsealed| unsealed.text)))
+    }
+
+    /// Whether this was found before, now or by the last look.
+    fn is_settled(&mut self, spot: Spot, found: &Found) -> bool {
+        let Some(field) = self.field_mut(spot) else { return true };
+        let is_old = *found == Found::Text(field.text.clone());
+        let is_settled = is_old || field.found.as_ref() == Some(found);
+        field.found = (!is_settled).then(|| found.clone());
+        is_settled
+    }
+
+    /// Keeps a new secret, or tells of the trouble, each once. Returns whether the secret is another
+    /// one than before.
+    fn take_over(&mut self, spot: Spot, found: Found) -> bool {
+        let Some(field) = self.field_mut(spot) else { return false };
+        match found {
+            Found::Text(text) => {
+                field.told = None;
+                let has_changed = field.text != text;
+                field.text = text;
+                has_changed
+            }
+            Found::Trouble(why) => {
+                if field.told.as_ref() != Some(&why) {
+                    field.told = Some(why.clone());
+                    self.report_unreadable(spot.0, why);
+                }
+                false
+            }
+        }
+    }
+
+    fn report_unreadable(&self, account: usize, why: String) {
+        let Some(kept) = self.accounts.get(account) else { return };
+        let (upstream, account) = (&kept.upstream_name, &kept.account_name);
+        let (upstream, account) = (Arc::clone(upstream), Arc::clone(account));
+        let trouble = SecretTrouble::Unreadable { upstream, account, why };
+        self.reporter.report(Event::SecretTrouble(trouble));
+    }
+
+    fn rotate(&self, account: usize, broker: &Broker) {
+        let Some(kept) = self.accounts.get(account) else { return };
+        let fields = kept.fields.iter().map(|field| (field.name.as_str(), field.text.clone()));
+        broker.rotate(kept.upstream, kept.account, super::build::credentials(&kept.recipe, fields));
+    }
+
+    fn field(&self, (account, field): Spot) -> Option<&Field> {
+        self.accounts.get(account)?.fields.get(field)
+    }
+
+    fn field_mut(&mut self, (account, field): Spot) -> Option<&mut Field> {
+        self.accounts.get_mut(account)?.fields.get_mut(field)
+    }
+}
+
+impl Found {
+    fn of<E: std::error::Error>(read: Result<SecretText, E>) -> Self {
+        read.map_or_else(|error| Self::Trouble(error.to_string()), Self::Text)
+    }
+}
+
+/// The commands that are run again.
+struct Commands {
+    /// When each is due; nothing while it runs.
+    due: Vec<(Spot, Duration, Option<Moment>)>,
+    running: JoinSet<(Spot, Found)>,
+}
+
+impl Commands {
+    fn new(looking: &Looking, clock: &Clock) -> Self {
+        let mut due = Vec::new();
+        for (account, kept) in looking.accounts.iter().enumerate() {
+            for (field, one) in kept.fields.iter().enumerate() {
+                if let Some(refresh) = one.source.as_ref().and_then(Source::refresh) {
+                    due.push(((account, field), refresh, Some(clock.now() + refresh)));
+                }
+            }
+        }
+        Self { due, running: JoinSet::new() }
+    }
+
+    fn next(&self) -> Option<Moment> {
+        self.due.iter().filter_map(|(_, _, due)| *due).min()
+    }
+
+    fn run_due(&mut self, looking: &Looking, clock: &Clock) {
+        let now = clock.now();
+        for (spot, _, due) in &mut self.due {
+            if due.is_none_or(|due| due > now) {
+                continue;
+            }
+            *due = None;
+            let Some(source) = looking.field(*spot).and_then(|field| field.source.clone()) else {
+                continue;
+            };
+            let (spot, environment) = (*spot, looking.environment.clone());
+            self.running.spawn(async move {
+                let read = source.read_async(&environment).await;
+                (spot, Found::of(read.map(|unsealed| unsealed.text)))
+            });
+        }
+    }
+
+    fn ended(&mut self, spot: Spot, clock: &Clock) {
+        for (known, refresh, due) in &mut self.due {
+            if *known == spot {
+                *due = Some(clock.now() + *refresh);
+            }
+        }
+    }
+}

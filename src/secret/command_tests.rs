@@ -1,0 +1,125 @@
+//! Commands print secrets in bounds, and what goes wrong with one shows nothing of its output.
+
+use std::path::Path;
+
+use super::*;
+use crate::secret::{Source, Taking, Unsealed};
+
+fn shell(script: &str) -> Command {
+    Command {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+        timeout: Duration::from_secs(30),
+        refresh: None,
+    }
+}
+
+fn read(command: Command) -> Result<Unsealed, SecretError> {
+    Source::strict(Place::Command(command)).read(&Environment::given([("PW", "hunter2")]))
+}
+
+/// Everything that can be seen of an error.
+fn seen(error: &SecretError) -> String {
+    format!("{error} {error:?} {:?}", error.remedy())
+}
+
+#[test]
+fn what_a_command_prints_is_taken_by_the_rules_of_files() {
+    assert_eq!(read(shell("printf %s 0012345")).unwrap().text.expose(), "0012345");
+    assert_eq!(read(shell("printf %s \"$PW\"")).unwrap().text.expose(), "hunter2");
+    let error = read(shell("echo hunter2")).unwrap_err();
+    assert!(error.to_string().contains("output of `/bin/sh` ends with a newline"), "{error}");
+    assert!(matches!(read(shell("true")), Err(SecretError::Empty(_))));
+    let trimmed = Source { place: Place::Command(shell("echo hunter2")), taking: Taking::Trimmed };
+    assert_eq!(trimmed.read(&Environment::given([])).unwrap().text.expose(), "hunter2");
+}
+
+/// Fails when arguments go through a shell.
+#[test]
+fn arguments_arrive_as_they_are_written() {
+    let command = Command {
+        program: "/bin/echo".into(),
+        arguments: vec!["-n".to_owned(), "$(id) `id` 'x  y'; true".to_owned()],
+        ..shell("")
+    };
+    assert_eq!(read(command).unwrap().text.expose(), "$(id) `id` 'x  y'; true");
+}
+
+#[test]
+fn a_command_that_fails_is_an_error_whatever_it_printed() {
+    let error = read(shell("printf hunter2; exit 3")).unwrap_err();
+    assert!(error.to_string().contains("exit status: 3"), "{error}");
+    assert!(!seen(&error).contains("hunter2"), "{}", seen(&error));
+    let error = read(shell("kill -9 $$")).unwrap_err();
+    assert!(error.to_string().contains("signal: 9"), "{error}");
+}
+
+/// Fails when standard error is shown, or when its length stops the command.
+#[test]
+fn a_secret_on_standard_error_is_counted_and_not_shown() {
+    let error = read(shell("printf hunter2 >&2; exit 1")).unwrap_err();
+    assert!(error.to_string().contains("its 7 bytes on standard error"), "{error}");
+    assert!(!seen(&error).contains("hunter2"), "{}", seen(&error));
+    let loud = shell("head -c 1000000 /dev/zero >&2; printf hunter2");
+    assert_eq!(read(loud).unwrap().text.expose(), "hunter2");
+}
+
+#[test]
+fn a_command_that_is_not_there_is_an_error_with_the_systems_reason() {
+    let command = Command { program: "/no/such/program".into(), ..shell("") };
+    let error = read(command).unwrap_err();
+    assert!(error.to_string().contains("`/no/such/program` cannot be run"), "{error}");
+    assert!(error.remedy().unwrap().contains("No such file"), "{error:?}");
+}
+
+/// Fails when a command that asks for something waits for an answer.
+#[test]
+fn standard_input_is_closed() {
+    assert!(matches!(read(shell("cat")), Err(SecretError::Empty(_))));
+}
+
+/// Fails when output is read without a bound, or its writer is waited for.
+#[test]
+fn output_without_an_end_is_cut_off_at_the_bound() {
+    assert!(matches!(read(shell("cat /dev/zero")), Err(SecretError::TooLong(_))));
+}
+
+#[test]
+fn a_command_is_killed_at_its_timeout() {
+    let command = Command { timeout: Duration::from_millis(50), ..shell("exec sleep 1000") };
+    let error = read(command).unwrap_err();
+    assert!(error.to_string().contains("`/bin/sh` was killed after 50ms"), "{error}");
+}
+
+/// Fails when only the command itself is killed: what it began would go on for ever, one more after
+/// each refresh.
+#[tokio::test]
+async fn the_children_of_a_command_are_killed_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("child");
+    let script = format!("sleep 1000 & echo $! > {0}.new && mv {0}.new {0}; wait", file.display());
+    let running = tokio::spawn(async move { shell(&script).run(&Environment::Process).await });
+    let child = until(|| std::fs::read_to_string(&file).ok()).await;
+    assert!(is_running(child.trim()));
+    running.abort();
+    until(|| (!is_running(child.trim())).then_some(())).await;
+}
+
+/// Waits until there is something.
+async fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            match found() {
+                Some(found) => return found,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looking).await.expect("it never came")
+}
+
+/// Whether a process runs; one that is dead and has not been waited for does not.
+fn is_running(number: &str) -> bool {
+    let status = std::fs::read_to_string(Path::new("/proc").join(number).join("stat"));
+    status.is_ok_and(|status| !status.contains(") Z "))
+}
