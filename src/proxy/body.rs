@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::record::Record;
 use super::tunnel::Tunnel;
-use crate::forward::replay::Sending;
+use crate::forward::replay::{Replay, Sending};
 use crate::session::Hold;
 use crate::upstream::AnswerBody;
 
@@ -22,6 +22,8 @@ pub struct ReplyBody {
     record: Option<Record>,
     /// Keeps the session from being logged out.
     _hold: Option<Hold>,
+    /// Its end closes the connection on which the upstream still waits for the request's body.
+    _unwanted: Option<Replay<Incoming>>,
     /// What follows the answer.
     tunnel: Option<Box<Tunnel>>,
 }
@@ -36,14 +38,20 @@ pub(super) enum Content {
 }
 
 impl ReplyBody {
-    pub(super) fn new(content: Content, record: Record, hold: Option<Hold>) -> Self {
-        Self { content, record: Some(record), _hold: hold, tunnel: None }
+    pub(super) fn new(
+        content: Content,
+        record: Record,
+        hold: Option<Hold>,
+        unwanted: Option<Replay<Incoming>>,
+    ) -> Self {
+        Self { content, record: Some(record), _hold: hold, _unwanted: unwanted, tunnel: None }
     }
 
     /// The empty body of an answer that a tunnel follows.
     pub(super) fn before(tunnel: Tunnel) -> Self {
         let content = Content::Whole(Bytes::new());
-        Self { content, record: None, _hold: None, tunnel: Some(Box::new(tunnel)) }
+        let tunnel = Some(Box::new(tunnel));
+        Self { content, record: None, _hold: None, _unwanted: None, tunnel }
     }
 
     /// The tunnel that follows the answer; whoever serves the connection runs it.

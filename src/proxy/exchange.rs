@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 
 use super::body::{Content, ReplyBody};
+use super::deliver::Delivery;
 use super::error::Problem;
 use super::inspect::{Extent, Looked};
 use super::parse::{self, Call};
@@ -17,7 +18,7 @@ use super::record::Record;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::{Core, Peer, Shared, reply};
 use crate::clock::{Clock, Moment};
-use crate::forward::replay::{Progress, Refusal, Replay, Sending, Start};
+use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{coding, hop, location, upgrade};
 use crate::recipe::pattern::Pointer;
@@ -26,7 +27,7 @@ use crate::route::{Reading, Route};
 use crate::session::{Aliveness, Doubt, Hold, Mechanism, Scope, Session, Upstream};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
-use crate::upstream::{Answer, Origin, Pool, SendError};
+use crate::upstream::Origin;
 
 /// A request is sent at most so often: once, and once more on a new session.
 const SENDINGS_MAX: u32 = 2;
@@ -50,13 +51,13 @@ pub async fn exchange(
         }
     };
     record.status = reply.response.status();
-    let Reply { response, hold, upgrade } = reply;
+    let Reply { response, hold, unwanted, upgrade } = reply;
     match (upgrade, hold) {
         (Some(upgrade), Some(hold)) => {
             let tunnel = Tunnel::new(*upgrade, record, hold, core.shared.limits.tunnel_idle);
             response.map(|_| ReplyBody::before(tunnel))
         }
-        (_, hold) => response.map(|content| ReplyBody::new(content, record, hold)),
+        (_, hold) => response.map(|content| ReplyBody::new(content, record, hold, unwanted)),
     }
 }
 
@@ -65,13 +66,16 @@ struct Reply {
     response: Response<Content>,
     /// The session that it came by.
     hold: Option<Hold>,
+    /// The request's body, where the upstream answered without asking for it.
+    unwanted: Option<Replay<Incoming>>,
     /// The tunnel that follows it.
     upgrade: Option<Box<Agreed>>,
 }
 
 impl Reply {
     fn own(response: Response<Bytes>) -> Self {
-        Self { response: response.map(Content::Whole), hold: None, upgrade: None }
+        let response = response.map(Content::Whole);
+        Self { response, hold: None, unwanted: None, upgrade: None }
     }
 }
 
@@ -117,7 +121,8 @@ async fn walk(
         _ => None,
     };
     let upgrade = tunnel::agreed(&mut answer, prepared.upgrade)?;
-    let reply = finish(shared, &call, answer, session, pointers, deadline, record).await?;
+    let mut reply = finish(shared, &call, answer, session, pointers, deadline, record).await?;
+    reply.unwanted = replay.answered();
     Ok(match upgrade {
         None => reply,
         Some(upgrade) => switched(reply, upgrade, record),
@@ -163,7 +168,8 @@ async fn send(
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
-    let mut body = replay.send(Start::AtOnce).map_err(|_| Problem::BadBody)?;
+    let delivery = Delivery { pool, clock, prepared, replay, upstream: to.upstream };
+    let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::BadBody)?;
     loop {
         let key = broker.key(to.route.upstream, to.route.account, Scope::Shared);
         let session = broker.session(key, trigger, deadline).await?;
@@ -172,11 +178,8 @@ async fn send(
         record.replayed = sendings > 0;
         sendings += 1;
 
-        let request = prepared.with(&session.session, to.upstream, body)?;
         let answer = tokio::select! {
-            answer = sent(pool, request, prepared.upgrade.is_some()) => {
-                answer.map_err(|error| failed(replay, error))?
-            }
+            answer = delivery.send(&session.session, body) => answer?,
             problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
 
@@ -221,7 +224,7 @@ async fn send(
         // awaited.
         let again = match not_replayable(core, policy, &prepared.method, sendings) {
             Some(why) => Err(why),
-            None => replay.send(Start::AtOnce),
+            None => replay.send(delivery.last_start()),
         };
         body = match again {
             Ok(again) => again,
@@ -234,29 +237,6 @@ async fn send(
         // There is no third sending to keep anything for.
         replay.keep_no_more();
         trigger = Trigger::Expired;
-    }
-}
-
-/// Whose fault it is that a request got no answer.
-fn failed(replay: &Replay<Incoming>, error: SendError) -> Problem {
-    if replay.client_failed() {
-        Problem::BadBody
-    } else if replay.storage_failed() {
-        Problem::ReplayBroken
-    } else {
-        Problem::from(error)
-    }
-}
-
-async fn sent(
-    pool: &Pool<Sending<Incoming>>,
-    request: Request<Sending<Incoming>>,
-    upgrades: bool,
-) -> Result<Answer<Sending<Incoming>>, SendError> {
-    match upgrades {
-        false => pool.send(request).await,
-        // Boxed: few requests need the room.
-        true => Box::pin(pool.upgrade(request)).await,
     }
 }
 
@@ -355,7 +335,7 @@ async fn finish(
     let mut response = Response::new(content);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ok(Reply { response, hold: Some(held.hold), upgrade: None })
+    Ok(Reply { response, hold: Some(held.hold), unwanted: None, upgrade: None })
 }
 
 /// Tells the client that its connection is a tunnel from now on.

@@ -2,6 +2,7 @@
 //! of typed answers.
 
 pub mod body;
+mod deliver;
 pub mod error;
 pub mod exchange;
 mod inspect;

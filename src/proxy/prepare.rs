@@ -3,7 +3,7 @@
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri, header};
+use http::{HeaderMap, Method, Request, Uri, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -28,6 +28,8 @@ pub(super) struct Prepared<'a> {
     /// The path that the upstream sees, without its base path.
     pub(super) path: &'a str,
     headers: HeaderMap,
+    /// The client holds its body back until it is asked for.
+    pub(super) expects_continue: bool,
     /// The upgrade that it asks for.
     pub(super) upgrade: Option<Wanted>,
 }
@@ -52,8 +54,10 @@ pub(super) fn request<'a>(
     hop::set_forwarded(&mut headers, &peer.origin, &to.call.host);
     shared.via.add(&mut headers, head.version);
     headers.insert(hop::REQUEST_ID, request_id.field());
-    // Whether to go on is said by us, who have the body in hand.
-    headers.remove(header::EXPECT);
+    // Said anew wherever a body is held back; HTTP/1.0 does not know it (RFC 9110 section 10.1.1).
+    let expects = headers.remove(header::EXPECT);
+    let expects_continue = head.version > Version::HTTP_10
+        && expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if matches!(rule, Some(EndpointRule::Mask(_))) {
         coding::accept_identity_only(&mut headers);
         headers.remove(header::RANGE);
@@ -65,7 +69,8 @@ pub(super) fn request<'a>(
         upgrade::set(&mut headers, &wanted.protocol);
     }
     let path = upstream_path(to.call, to.route);
-    Prepared { method: head.method, target: &to.call.target, path, headers, upgrade }
+    let (method, target) = (head.method, &to.call.target);
+    Prepared { method, target, path, headers, expects_continue, upgrade }
 }
 
 /// The client's path as the upstream sees it.

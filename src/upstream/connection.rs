@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -32,6 +32,33 @@ pub enum Connection<B> {
     Http1(http1::SendRequest<B>),
     /// Many requests at once; clones share the connection.
     Http2(http2::SendRequest<B>),
+}
+
+/// What happens when an upstream that is asked first wants the body (RFC 9110 section 10.1.1).
+#[derive(Clone)]
+pub struct Expectation(Arc<dyn Fn() + Send + Sync>);
+
+impl Expectation {
+    /// `wanted` is called when the upstream says so, or cannot be asked.
+    pub fn new(wanted: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wanted))
+    }
+
+    fn ask<B>(&self, request: &mut Request<B>) {
+        request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        let wanted = Arc::clone(&self.0);
+        hyper::ext::on_informational(request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                wanted();
+            }
+        });
+    }
+
+    /// hyper shows no informational answers of HTTP/2: who asked would not hear the answer.
+    fn do_not_ask<B>(&self, request: &mut Request<B>) {
+        request.headers_mut().remove(header::EXPECT);
+        (self.0)();
+    }
 }
 
 /// A request that a connection did not answer; `unsent` when the upstream cannot have seen it.
@@ -165,7 +192,9 @@ where
         }
     }
 
-    /// Sends a request whose URI is in origin form and waits for the head of the answer.
+    /// Sends a request whose URI is in origin form and waits for the head of the answer. With an
+    /// `expectation` the upstream is asked first whether it wants the body; to hold it back is for
+    /// the body to do.
     ///
     /// # Errors
     /// The request comes back where the upstream cannot have seen it. Dropping the future closes an
@@ -174,9 +203,13 @@ where
         &mut self,
         origin: &Origin,
         mut request: Request<B>,
+        expectation: Option<&Expectation>,
     ) -> Result<Response<Incoming>, Failure<B>> {
         match self {
             Self::Http1(sender) => {
+                if let Some(expectation) = expectation {
+                    expectation.ask(&mut request);
+                }
                 *request.version_mut() = Version::HTTP_11;
                 request.headers_mut().insert(header::HOST, origin.authority.clone());
                 say_framing(&mut request);
@@ -187,6 +220,9 @@ where
                 })
             }
             Self::Http2(sender) => {
+                if let Some(expectation) = expectation {
+                    expectation.do_not_ask(&mut request);
+                }
                 *request.version_mut() = Version::HTTP_2;
                 request.headers_mut().remove(header::HOST);
                 absolute_form(&mut request, origin);

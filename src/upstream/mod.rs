@@ -9,6 +9,7 @@ pub mod origin;
 pub mod pool;
 pub mod tls;
 
+pub use connection::Expectation;
 pub use error::{ConnectError, SendError};
 pub use origin::{Http2, Origin};
 pub use pool::{Answer, AnswerBody, Pool};

@@ -2,6 +2,7 @@
 //! those that are not needed grow old together.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::connection::Connection;
+use super::connection::{Connection, Expectation};
 use super::{Origin, SendError};
 
 /// Idle connections kept a core; more are closed.
@@ -29,6 +30,8 @@ const UNSENT_RETRIES_MAX: usize = 4;
 pub struct Pool<B> {
     origin: Arc<Origin>,
     idle: Arc<Mutex<Vec<Idle<B>>>>,
+    /// The upstream said nothing when it was last asked first.
+    ignores_expect: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -68,7 +71,7 @@ where
 {
     /// No connection yet.
     pub fn new(origin: Arc<Origin>) -> Self {
-        Self { origin, idle: Arc::default() }
+        Self { origin, idle: Arc::default(), ignores_expect: AtomicBool::new(false) }
     }
 
     /// Where the connections lead.
@@ -82,7 +85,30 @@ where
     ///
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
-    pub async fn send(&self, mut request: Request<B>) -> Result<Answer<B>, SendError> {
+    pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
+        self.send_asking(request, None).await
+    }
+
+    /// Whether the upstream said nothing when it was last asked whether it wants a body.
+    pub fn ignores_expect(&self) -> bool {
+        self.ignores_expect.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the upstream says something when it is asked.
+    pub fn note_expect(&self, ignored: bool) {
+        self.ignores_expect.store(ignored, Ordering::Relaxed);
+    }
+
+    /// As [`Self::send`]; with an `expectation`, an HTTP/1.1 upstream is asked first whether it
+    /// wants the body.
+    ///
+    /// # Errors
+    /// See [`SendError`]. Not cancel safe: the request may have been executed.
+    pub async fn send_asking(
+        &self,
+        mut request: Request<B>,
+        expectation: Option<&Expectation>,
+    ) -> Result<Answer<B>, SendError> {
         let mut retries = 0;
         loop {
             let (mut connection, reused) = match self.idle_connection().await {
@@ -95,7 +121,7 @@ where
             if let Some(shared) = connection.share().filter(|_| !reused) {
                 give_back(&self.idle, shared);
             }
-            match connection.send(&self.origin, request).await {
+            match connection.send(&self.origin, request, expectation).await {
                 Ok(answer) => return Ok(self.answer(answer, connection.exclusive())),
                 Err(failure) => match failure.unsent {
                     Some(unsent) if retries < UNSENT_RETRIES_MAX => {
@@ -116,7 +142,7 @@ where
     pub async fn upgrade(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
         let connection = Connection::open_for_upgrade(&self.origin).await;
         let mut connection = connection.map_err(SendError::Unreachable)?;
-        let answer = connection.send(&self.origin, request).await;
+        let answer = connection.send(&self.origin, request, None).await;
         let mut answer = answer.map_err(|failure| SendError::Broken(failure.error))?;
         let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upgrade = switches.then(|| hyper::upgrade::on(&mut answer));

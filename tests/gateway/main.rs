@@ -27,6 +27,7 @@ mod nothing_leaks;
 mod protocols;
 mod refresh;
 mod replay;
+mod replay_expect;
 mod replay_spill;
 mod rotation;
 mod settings;

@@ -1,5 +1,6 @@
 //! An upstream that sends exactly the bytes that a test gives it, right or wrong.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -16,12 +17,22 @@ pub struct Puppet {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
     early: Arc<Mutex<Vec<Reply>>>,
+    expecting: Arc<Mutex<Expecting>>,
     arrived: watch::Receiver<usize>,
     begun: watch::Receiver<usize>,
     /// How many connections ended before their request's body was whole.
     pub broken_off: watch::Receiver<usize>,
     handed_over: Mutex<mpsc::UnboundedReceiver<TcpStream>>,
     accepting: JoinHandle<()>,
+}
+
+/// What becomes of requests that ask first whether their body is wanted.
+#[derive(Default)]
+struct Expecting {
+    /// Sent as soon as the head is there, one for each.
+    replies: VecDeque<Reply>,
+    /// The heads so far.
+    heads: Vec<String>,
 }
 
 /// What a puppet sends.
@@ -54,6 +65,11 @@ impl Reply {
         Self { bytes: bytes.into(), then: Then::HandOver }
     }
 
+    /// The body is wanted.
+    pub fn go_on() -> Self {
+        Self::keep("HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
     /// A whole answer with JSON.
     pub fn json(body: &str) -> Self {
         Self::keep(format!(
@@ -80,6 +96,7 @@ struct Stage {
     script: Box<Script>,
     seen: Arc<Mutex<Vec<String>>>,
     early: Arc<Mutex<Vec<Reply>>>,
+    expecting: Arc<Mutex<Expecting>>,
     arrived: watch::Sender<usize>,
     begun: watch::Sender<usize>,
     broken_off: watch::Sender<usize>,
@@ -93,11 +110,13 @@ impl Puppet {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<String>>>::default();
         let early = Arc::<Mutex<Vec<Reply>>>::default();
+        let expecting = Arc::<Mutex<Expecting>>::default();
         let (handing_over, handed_over) = mpsc::unbounded_channel();
         let stage = Arc::new(Stage {
             script: Box::new(script),
             seen: Arc::clone(&seen),
             early: Arc::clone(&early),
+            expecting: Arc::clone(&expecting),
             arrived: watch::Sender::new(0),
             begun: watch::Sender::new(0),
             broken_off: watch::Sender::new(0),
@@ -113,7 +132,17 @@ impl Puppet {
             }
         });
         let handed_over = Mutex::new(handed_over);
-        Puppet { address, seen, early, arrived, begun, broken_off, handed_over, accepting }
+        Puppet {
+            address,
+            seen,
+            early,
+            expecting,
+            arrived,
+            begun,
+            broken_off,
+            handed_over,
+            accepting,
+        }
     }
 
     /// Answers logins and logouts as Contentstack does, everything else as `script` says.
@@ -158,6 +187,22 @@ impl Puppet {
     /// The next request whose body is not whole yet gets this answer at once.
     pub fn answer_early(&self, reply: Reply) {
         self.early.lock().unwrap().push(reply);
+    }
+
+    /// The next request that asks whether its body is wanted gets this as soon as its head is
+    /// there; one for which there is nothing is left without an answer until its body is whole.
+    pub fn answer_expecting(&self, reply: Reply) {
+        self.expecting.lock().unwrap().replies.push_back(reply);
+    }
+
+    /// The heads of all requests that asked whether their body is wanted.
+    pub fn expecting(&self) -> Vec<String> {
+        self.expecting.lock().unwrap().heads.clone()
+    }
+
+    /// How many requests there were of which a part of the body has come before the rest.
+    pub fn bodies_begun(&self) -> usize {
+        *self.begun.borrow()
     }
 
     /// Waits for so many requests of which a part of the body has come.
@@ -222,11 +267,26 @@ impl Stage {
     async fn next(&self, stream: &mut TcpStream, waiting: &mut Vec<u8>) -> Option<String> {
         let mut buffer = [0; 16 * 1024];
         let mut begun = false;
+        let mut asked = false;
         loop {
             if let Some(end) = end_of(waiting) {
                 let rest = waiting.split_off(end);
                 let request = std::mem::replace(waiting, rest);
                 return Some(String::from_utf8_lossy(&request).into_owned());
+            }
+            if !asked && let Some(head) = asking_head(waiting) {
+                asked = true;
+                let reply = {
+                    let mut expecting = self.expecting.lock().unwrap();
+                    expecting.heads.push(head);
+                    expecting.replies.pop_front()
+                };
+                if let Some(reply) = reply {
+                    stream.write_all(&reply.bytes).await.ok()?;
+                    if matches!(reply.then, Then::Close) {
+                        _ = stream.shutdown().await;
+                    }
+                }
             }
             if !begun && has_begun(waiting) {
                 begun = true;
@@ -260,6 +320,12 @@ fn end_of(bytes: &[u8]) -> Option<usize> {
 
 fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
     bytes.windows(text.len()).position(|part| part == text)
+}
+
+/// The head, when it asks whether the body is wanted.
+fn asking_head(bytes: &[u8]) -> Option<String> {
+    let head = String::from_utf8_lossy(&bytes[..find(bytes, b"\r\n\r\n")?]).into_owned();
+    head.contains("expect: 100-continue").then_some(head)
 }
 
 /// Whether a head and something of a body is there.

@@ -83,6 +83,19 @@ pub enum Start {
     WhenWanted,
 }
 
+/// Whether a body can be sent again, as far as is known before its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// There is no body.
+    Empty,
+    /// It is kept, or is most likely not longer than is kept.
+    Kept,
+    /// Its length is not known, and there are no files for a long one.
+    Unknown,
+    /// It is longer than is kept.
+    NotKept,
+}
+
 /// How far a sending has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -171,14 +184,9 @@ where
         }
     }
 
-    /// Whether the whole body will be kept, as far as is known before its first byte.
-    pub fn will_keep(&self) -> bool {
-        self.0.as_ref().is_none_or(|shared| lock(shared).store.will_keep())
-    }
-
-    /// Whether there is no body at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+    /// What is to be expected of the whole body, before its first byte.
+    pub fn outlook(&self) -> Outlook {
+        self.0.as_ref().map_or(Outlook::Empty, |shared| lock(shared).store.outlook())
     }
 
     /// Whether the newest sending is held back.

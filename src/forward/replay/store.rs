@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use super::Outlook;
 use super::keeping::{Keeping, Share, Spill, SpillError};
 use super::refusal::Refusal;
 
@@ -64,9 +65,14 @@ impl Store {
     }
 
     /// Whether the whole body will be kept, as far as is known before its first byte.
-    pub(super) fn will_keep(&self) -> bool {
-        self.intake == Intake::Open
-            && (self.announced.is_some() || self.share.keeping().spill_bytes_max > 0)
+    pub(super) fn outlook(&self) -> Outlook {
+        let keeping = self.share.keeping();
+        match (self.intake, self.announced) {
+            (Intake::Lost(_), _) => Outlook::NotKept,
+            (_, None) if keeping.body_bytes_max() == 0 => Outlook::NotKept,
+            (_, None) if keeping.spill_bytes_max == 0 => Outlook::Unknown,
+            _ => Outlook::Kept,
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {

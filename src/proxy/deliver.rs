@@ -1,0 +1,123 @@
+//! One sending of a request to its upstream. A long body waits until the upstream wants it, so that
+//! a dead session costs the head only (`Expect: 100-continue`, RFC 9110 section 10.1.1).
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::error::Problem;
+use super::prepare::Prepared;
+use crate::clock::Clock;
+use crate::forward::replay::{Outlook, Replay, Sending, Start};
+use crate::session::{Session, Upstream};
+use crate::upstream::{Answer, Expectation, Pool, SendError};
+
+/// How long an upstream may think about whether it wants a body; then it is sent. Clients wait as
+/// long, and RFC 9110 section 10.1.1 forbids to wait for ever.
+const CONTINUE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A request on its way.
+pub(super) struct Delivery<'a> {
+    pub(super) pool: &'a Pool<Sending<Incoming>>,
+    pub(super) clock: &'a Clock,
+    pub(super) prepared: &'a Prepared<'a>,
+    pub(super) replay: &'a Replay<Incoming>,
+    pub(super) upstream: &'a Upstream,
+}
+
+impl Delivery<'_> {
+    /// When the first sending of the body begins.
+    pub(super) fn first_start(&self) -> Start {
+        match (self.replay.outlook(), self.prepared.expects_continue) {
+            (Outlook::Empty, _) | (Outlook::Kept, false) => Start::AtOnce,
+            (Outlook::NotKept, _) => Start::WhenWanted,
+            // A client that asks is answered by the upstream: hyper tells it to go on when its body
+            // is first taken from. Its wait, and the doubt about a length, are not worth a second
+            // at an upstream that says nothing.
+            (Outlook::Unknown, _) | (Outlook::Kept, true) if self.pool.ignores_expect() => {
+                Start::AtOnce
+            }
+            (Outlook::Unknown, _) | (Outlook::Kept, true) => Start::WhenWanted,
+        }
+    }
+
+    /// When the last sending of the body begins: nothing is left that a held body could save, but
+    /// for a client that holds its own.
+    pub(super) fn last_start(&self) -> Start {
+        match self.prepared.expects_continue {
+            true => self.first_start(),
+            false => Start::AtOnce,
+        }
+    }
+
+    /// Sends the request with a session and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// Whose fault it is that there is no answer.
+    pub(super) async fn send(
+        &self,
+        session: &Session,
+        body: Sending<Incoming>,
+    ) -> Result<Answer<Sending<Incoming>>, Problem> {
+        let request = self.prepared.with(session, self.upstream, body)?;
+        // Boxed: few requests need the room.
+        let answer = if self.prepared.upgrade.is_some() {
+            Box::pin(self.pool.upgrade(request)).await
+        } else if self.replay.is_held() {
+            return Box::pin(self.send_asking(session, request)).await;
+        } else {
+            self.pool.send(request).await
+        };
+        answer.map_err(|error| self.failed(error))
+    }
+
+    async fn send_asking(
+        &self,
+        session: &Session,
+        request: Request<Sending<Incoming>>,
+    ) -> Result<Answer<Sending<Incoming>>, Problem> {
+        let expectation = Expectation::new(self.replay.permission());
+        let mut sending = pin!(self.pool.send_asking(request, Some(&expectation)));
+        let heard = tokio::select! {
+            answer = &mut sending => Some(answer),
+            () = self.silence() => None,
+        };
+        let answer = match heard {
+            Some(answer) => answer,
+            None => {
+                self.replay.go_ahead();
+                sending.await
+            }
+        };
+        let answer = answer.map_err(|error| self.failed(error))?;
+        if answer.status != StatusCode::EXPECTATION_FAILED || !self.replay.is_held() {
+            return Ok(answer);
+        }
+        // It does not know the question. No byte of the body has left.
+        drop(answer);
+        let body = self.replay.send(Start::AtOnce).map_err(|_| Problem::UpstreamBroken)?;
+        let request = self.prepared.with(session, self.upstream, body)?;
+        self.pool.send(request).await.map_err(|error| self.failed(error))
+    }
+
+    /// Waits until the upstream has been asked and has said nothing for long enough. What it does is
+    /// remembered.
+    async fn silence(&self) {
+        poll_fn(|context| self.replay.poll_asked_for(context)).await;
+        self.clock.sleep(CONTINUE_WAIT_MAX).await;
+        self.pool.note_expect(self.replay.is_held());
+    }
+
+    fn failed(&self, error: SendError) -> Problem {
+        if self.replay.client_failed() {
+            Problem::BadBody
+        } else if self.replay.storage_failed() {
+            Problem::ReplayBroken
+        } else {
+            Problem::from(error)
+        }
+    }
+}
