@@ -74,9 +74,7 @@ impl About<'_> {
             RefusalClass::Locked => "the account is locked: wait, or have it unlocked by the \
                  vendor's administrator, before anything else is tried"
                 .to_owned(),
-            RefusalClass::SecondFactor => "the account asks for a second factor that this recipe \
-                 does not give: use an account without one, or a recipe that gives it"
-                .to_owned(),
+            RefusalClass::SecondFactor => self.second_factor(),
             RefusalClass::NotAllowed => "the account may not log in this way, for example for \
                  single sign-on or a missing licence: use another account"
                 .to_owned(),
@@ -90,6 +88,23 @@ impl About<'_> {
                 "the upstream is out of order, for example in maintenance, or `url` ({}) is not \
                  the API's address: try again later, or correct it",
                 self.url()
+            ),
+        }
+    }
+
+    fn second_factor(&self) -> String {
+        let (upstream, account) = (&self.upstream.name, &self.account.name);
+        match self.recipe.code_fields().next() {
+            None => "the account asks for a second factor that this recipe does not give: use an \
+                 account without one, or a recipe that gives it"
+                .to_owned(),
+            Some(field) if self.account.fields.contains_key(field) => format!(
+                "check `{field}` of [upstreams.{upstream}.accounts.{account}], and whether this \
+                 machine's clock is right: one-time codes are made from both"
+            ),
+            Some(field) => format!(
+                "the account asks for a second factor: give the secret of its authenticator app \
+                 as `{field}` in [upstreams.{upstream}.accounts.{account}]"
             ),
         }
     }

@@ -340,7 +340,7 @@ pub fn recipe_shape(reference: &RecipeReference) -> Result<RecipeShape, RecipeFa
         ),
     })?;
     // The whole recipe is judged, with its defaults, before anybody is asked to fill it in.
-    Recipe::load(&document, &BTreeMap::new()).map_err(RecipeFault::Faulty)?;
+    let judged = Recipe::load(&document, &BTreeMap::new()).map_err(RecipeFault::Faulty)?;
     let shape = Recipe::shape(&document).map_err(RecipeFault::Faulty)?;
     let presence = |required: bool| match required {
         true => Presence::Required,
@@ -360,6 +360,7 @@ pub fn recipe_shape(reference: &RecipeReference) -> Result<RecipeShape, RecipeFa
         parameters: parameters
             .map(|(name, required)| ParameterShape { name, presence: presence(required) })
             .collect(),
+        code_fields: judged.code_fields().map(str::to_owned).collect(),
     })
 }
 

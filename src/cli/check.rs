@@ -153,7 +153,7 @@ upstream = "cms"
             presence: crate::settings::Presence::Required,
             secrecy: crate::settings::Secrecy::Secret,
         };
-        Ok(RecipeShape { fields: vec![password], parameters: Vec::new() })
+        Ok(RecipeShape { fields: vec![password], ..RecipeShape::default() })
     }
 
     fn check(file: PathBuf, json: bool, secret: &str) -> (Exit, String, String) {

@@ -2,6 +2,8 @@
 //! answers go in, session material or a typed refusal comes out. Whoever owns the network drives
 //! it.
 
+#[cfg(test)]
+mod code_tests;
 mod expiry;
 mod extract;
 mod jar;
@@ -19,7 +21,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::recipe::condition::{Answer, Body, Truth};
 use crate::recipe::template::Values;
 use crate::recipe::{Cookies, Recipe, RefusalClass, Step, TakeFrom};
-use crate::secret::SecretText;
+use crate::secret::{SecretText, Totp, TotpFault, TotpStep};
 pub use jar::Jar;
 pub use render::Request;
 pub use roll::roll;
@@ -33,6 +35,10 @@ pub struct Attempt {
     jar: Jar,
     /// The step whose answer is awaited.
     step: usize,
+    /// The last time step whose one-time code was used, as far as is known.
+    codes_used: Option<TotpStep>,
+    /// The time step whose one-time code is in the request that was rendered last.
+    code_used: Option<TotpStep>,
 }
 
 /// Which of a recipe's steps run.
@@ -70,6 +76,11 @@ pub struct Material {
 pub enum Next {
     /// Send this and bring the answer.
     Send(Request),
+    /// The one-time code of the present time step was used: [`Attempt::resume`] at this time.
+    Wait {
+        /// When an unused step begins; at most ten minutes from now.
+        until: SystemTime,
+    },
     /// The login is done.
     Done(Material),
     /// The upstream did not give a session.
@@ -109,13 +120,15 @@ pub enum Because {
     Missing(String),
     /// A value cannot be sent back, for example for a line break in it. Its name.
     Unusable(String),
+    /// A field of the account makes no one-time codes; nothing was sent. Its name.
+    NoCode(String, TotpFault),
 }
 
 impl Attempt {
     /// Prepares a login with the fields of an account, at an upstream whose URL has the path
     /// `base_path`.
     pub fn new(recipe: Arc<Recipe>, account: Values, base_path: &str) -> Self {
-        Self { recipe, aim: Aim::Login, values: account, jar: Jar::new(base_path), step: 0 }
+        Self::with(recipe, Aim::Login, account, Jar::new(base_path))
     }
 
     /// Prepares a refresh of the session that `material` describes, by the recipe's `refresh`
@@ -127,7 +140,34 @@ impl Attempt {
     /// was refused is the old session.
     pub fn refresh(recipe: Arc<Recipe>, material: &Material, base_path: &str) -> Self {
         let Material { values, cookies, .. } = material.clone();
-        Self { recipe, aim: Aim::Refresh, values, jar: cookies.below(base_path), step: 0 }
+        Self::with(recipe, Aim::Refresh, values, cookies.below(base_path))
+    }
+
+    fn with(recipe: Arc<Recipe>, aim: Aim, values: Values, jar: Jar) -> Self {
+        Self { recipe, aim, values, jar, step: 0, codes_used: None, code_used: None }
+    }
+
+    /// No one-time code of the step `used`, or of one before it, is sent.
+    pub fn with_codes_used_until(self, used: Option<TotpStep>) -> Self {
+        Self { codes_used: used, ..self }
+    }
+
+    /// The time step whose one-time code is in the request that was rendered last. Whoever sends it
+    /// notes the step first; if another attempt has used it meanwhile, the request is not sent:
+    /// [`Attempt::code_was_used`].
+    pub fn code_used(&self) -> Option<TotpStep> {
+        self.code_used
+    }
+
+    /// Instead of a request that was not sent because its one-time code has been used.
+    pub fn code_was_used(&mut self, used: TotpStep, now: SystemTime) -> Next {
+        self.codes_used = Some(used);
+        self.send(now)
+    }
+
+    /// Goes on after [`Next::Wait`].
+    pub fn resume(&mut self, now: SystemTime) -> Next {
+        self.send(now)
     }
 
     /// The name of the step whose answer is awaited.
@@ -176,18 +216,47 @@ impl Attempt {
         let Some(step) = self.aim.steps(&recipe).get(self.step) else {
             return self.done(now);
         };
+        match self.code(step, now) {
+            Ok(None) => {}
+            Ok(Some(until)) => return Next::Wait { until },
+            Err(because) => {
+                let class = Some(RefusalClass::SecondFactor);
+                return Next::Refused(Refusal { class, ..Refusal::unsent(step, because) });
+            }
+        }
         match render::request(step, &self.values, now) {
             Ok(mut request) => {
                 self.jar.send(&mut request);
                 if self.aim == Aim::Refresh
                     && let Err(value) = render::carry(&recipe, &self.values, &mut request, now)
                 {
-                    return Next::Refused(Refusal::unusable(step, value));
+                    return Next::Refused(Refusal::unsent(step, Because::Unusable(value)));
                 }
                 Next::Send(request)
             }
-            Err(value) => Next::Refused(Refusal::unusable(step, value)),
+            Err(value) => Next::Refused(Refusal::unsent(step, Because::Unusable(value))),
         }
+    }
+
+    /// Notes that the step's one-time codes are used, or tells until when that must not be.
+    fn code(&mut self, step: &Step, now: SystemTime) -> Result<Option<SystemTime>, Because> {
+        self.code_used = None;
+        let mut used = None;
+        for field in &step.codes {
+            let secret = self.values.text(field);
+            if secret.is_empty() {
+                continue;
+            }
+            let totp =
+                Totp::parse(secret).map_err(|fault| Because::NoCode(field.clone(), fault))?;
+            if let Some(until) = totp.wait(self.codes_used, now) {
+                return Ok(Some(until));
+            }
+            used = used.max(Some(totp.step_at(now)));
+        }
+        self.code_used = used;
+        self.codes_used = used.or(self.codes_used);
+        Ok(None)
     }
 
     fn take(&mut self, step: &Step, answer: &StepAnswer) -> Result<(), Because> {
@@ -237,13 +306,8 @@ impl Attempt {
 
 impl Refusal {
     /// Nothing was sent.
-    fn unusable(step: &Step, value: String) -> Self {
-        Self {
-            class: None,
-            step: step.name.clone(),
-            status: StatusCode::OK,
-            because: Because::Unusable(value),
-        }
+    fn unsent(step: &Step, because: Because) -> Self {
+        Self { class: None, step: step.name.clone(), status: StatusCode::OK, because }
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Step {
     pub expect: Condition,
     /// What is taken from the answer.
     pub take: Vec<Take>,
+    /// The account fields that its one-time codes are made from.
+    pub codes: Vec<String>,
 }
 
 /// The body of a step's request.
@@ -367,6 +369,12 @@ impl Recipe {
     pub fn login_name_field(&self) -> &str {
         let named = self.fields.iter().find(|(_, field)| field.kind == FieldKind::LoginName);
         named.map(|(name, _)| name.as_str()).unwrap_or_default()
+    }
+
+    /// The account fields that one-time codes are made from.
+    pub fn code_fields(&self) -> impl Iterator<Item = &str> {
+        let steps = self.login.iter().chain(&self.refresh);
+        steps.flat_map(|step| &step.codes).map(String::as_str)
     }
 
     /// Whether judging an answer may take a look at its body.

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use crate::diagnosis::suggestion;
-use crate::secret::SecretText;
+use crate::secret::{SecretText, Totp};
 
 /// The names a template may use besides account fields, parameters and taken values.
 pub const BUILT_IN: [&str; 2] = ["now", "uuid"];
@@ -39,6 +39,8 @@ enum Filter {
     EpochSeconds,
     EpochMilliseconds,
     Rfc3339,
+    PercentDecode,
+    Totp,
 }
 
 /// The values that a template is rendered with. Everything that an account or a login gave is a
@@ -98,6 +100,16 @@ impl Template {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Value { name, .. } => Some(name.as_str()),
             Piece::Text(_) => None,
+        })
+    }
+
+    /// The names of values that one-time codes are made from.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Value { name, filters } if filters.contains(&Filter::Totp) => {
+                Some(name.as_str())
+            }
+            Piece::Value { .. } | Piece::Text(_) => None,
         })
     }
 
@@ -170,6 +182,9 @@ fn parse_expression(expression: &str, scope: &Scope<'_>) -> Result<Piece, String
     let mut parts = expression.split('|').map(str::trim);
     let name = parts.next().unwrap_or_default();
     let filters = parts.map(parse_filter).collect::<Result<Vec<_>, _>>()?;
+    if filters.iter().skip(1).any(|filter| *filter == Filter::Totp) {
+        return Err("`totp` reads the secret itself: no filter can stand before it".to_owned());
+    }
     if let Some(value) = scope.parameters.get(name) {
         return match filters.is_empty() {
             true => Ok(Piece::Text((*value).to_owned())),
@@ -188,8 +203,17 @@ fn parse_expression(expression: &str, scope: &Scope<'_>) -> Result<Piece, String
 }
 
 fn parse_filter(filter: &str) -> Result<Filter, String> {
-    const KNOWN: [&str; 7] =
-        ["base64", "lower", "upper", "plus", "epoch_seconds", "epoch_milliseconds", "rfc3339"];
+    const KNOWN: [&str; 9] = [
+        "base64",
+        "lower",
+        "upper",
+        "plus",
+        "epoch_seconds",
+        "epoch_milliseconds",
+        "rfc3339",
+        "percent_decode",
+        "totp",
+    ];
     let (name, argument) = match filter.split_once(':') {
         Some((name, argument)) => (name.trim(), Some(argument.trim())),
         None => (filter, None),
@@ -201,6 +225,8 @@ fn parse_filter(filter: &str) -> Result<Filter, String> {
         ("epoch_seconds", None) => Ok(Filter::EpochSeconds),
         ("epoch_milliseconds", None) => Ok(Filter::EpochMilliseconds),
         ("rfc3339", None) => Ok(Filter::Rfc3339),
+        ("percent_decode", None) => Ok(Filter::PercentDecode),
+        ("totp", None) => Ok(Filter::Totp),
         ("plus", Some(duration)) => super::load::duration(duration).map(Filter::Plus),
         ("plus", None) => Err("`plus` needs a duration: `plus:24h`".to_owned()),
         (name, Some(_)) if KNOWN.contains(&name) => Err(format!("`{name}` takes no argument")),
@@ -217,11 +243,11 @@ fn evaluate<'a>(name: &str, filters: &[Filter], values: &'a Values, now: SystemT
         "uuid" => Value::Text(Zeroizing::new(uuid::Uuid::new_v4().to_string())),
         name => Value::Borrowed(values.text(name)),
     };
-    filters.iter().fold(start, |value, filter| filter.apply(value))
+    filters.iter().fold(start, |value, filter| filter.apply(value, now))
 }
 
 impl Filter {
-    fn apply<'a>(&self, value: Value<'a>) -> Value<'a> {
+    fn apply<'a>(&self, value: Value<'a>, now: SystemTime) -> Value<'a> {
         match (self, value) {
             (Self::Plus(duration), Value::Time(time)) => {
                 Value::Time(time.checked_add(*duration).unwrap_or(time))
@@ -236,6 +262,16 @@ impl Filter {
             }
             (Self::Lower, value) => Value::Text(Zeroizing::new(value.into_text().to_lowercase())),
             (Self::Upper, value) => Value::Text(Zeroizing::new(value.into_text().to_uppercase())),
+            (Self::PercentDecode, value) => {
+                let text = value.into_text();
+                let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+                Value::Text(Zeroizing::new(decoded))
+            }
+            // Whoever sends codes has seen to it that the secret is one, and unused.
+            (Self::Totp, value) => {
+                let totp = Totp::parse(&value.into_text());
+                Value::Text(totp.map(|totp| totp.code_at(now)).unwrap_or_default())
+            }
             // A time renders as RFC 3339 by itself, and filters of time leave a text alone.
             (_, value) => value,
         }
@@ -281,12 +317,17 @@ mod tests {
     use super::*;
 
     fn scope() -> Scope<'static> {
-        Scope { parameters: BTreeMap::from([("prefix", "/v3")]), values: vec!["token", "password"] }
+        Scope {
+            parameters: BTreeMap::from([("prefix", "/v3")]),
+            values: vec!["token", "password", "pair", "seed"],
+        }
     }
 
     fn values() -> Values {
         let mut values = Values::default();
         values.set("token", SecretText::from("t0k".to_owned()));
+        values.set("pair", SecretText::from("a%20b%3D".to_owned()));
+        values.set("seed", SecretText::from("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ".to_owned()));
         values.set("password", SecretText::from("{{token}}".to_owned()));
         values
     }
@@ -306,6 +347,9 @@ mod tests {
         assert_eq!(rendered("{{now|plus:1h|epoch_milliseconds}}"), "number 3601500");
         assert_eq!(rendered("at {{now|epoch_seconds}}"), "at 1");
         assert_eq!(rendered("{{now|rfc3339}}"), "1970-01-01T00:00:01.5Z");
+        assert_eq!(rendered("{{pair|percent_decode}}"), "a b=");
+        assert_eq!(rendered("{{seed|totp}}/{{seed|totp|base64}}"), "755224/NzU1MjI0");
+        assert_eq!(rendered("<{{token|totp}}>"), "<>");
     }
 
     #[test]
@@ -320,5 +364,7 @@ mod tests {
         let fault = Template::parse("{{token|bse64}}", &scope()).unwrap_err();
         assert!(fault.contains("did you mean `base64`"), "{fault}");
         assert!(Template::parse("{{token", &scope()).is_err());
+        let fault = Template::parse("{{seed|upper|totp}}", &scope()).unwrap_err();
+        assert!(fault.contains("no filter can stand before it"), "{fault}");
     }
 }

@@ -8,6 +8,7 @@ mod fingerprint;
 mod forms;
 mod source;
 mod text;
+mod totp;
 mod watch;
 
 pub use command::Command;
@@ -16,4 +17,5 @@ pub use error::{SecretError, SecretWarning};
 pub use fingerprint::Fingerprint;
 pub use source::{Place, SECRET_BYTES_MAX, Source, Taking, Unsealed};
 pub use text::SecretText;
+pub use totp::{Totp, TotpFault, TotpStep};
 pub use watch::{Unwatched, Watch};

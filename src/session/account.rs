@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{HoldCause, Unavailable};
 use crate::clock::Moment;
 use crate::recipe::{Budget, RefusalClass};
-use crate::secret::Fingerprint;
+use crate::secret::{Fingerprint, TotpStep};
 
 /// The first pause after a failure whose cause may pass by itself; it doubles with each one.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ pub struct Guard {
     attempts_left: u32,
     failures_in_a_row: u32,
     last_attempt: Moment,
+    /// The last time step whose one-time code was sent: an upstream takes each code once.
+    code_used: Option<TotpStep>,
 }
 
 /// How a login ended without a session.
@@ -76,6 +78,8 @@ pub enum Failure {
     AnswerLost,
     /// Nothing was sent: all sessions that the account may have are in use.
     NoRoom,
+    /// Nothing was sent: Doorward stopped while the login waited for its time.
+    Withdrawn,
 }
 
 impl Guard {
@@ -88,6 +92,7 @@ impl Guard {
             attempts_left: budget.attempts,
             failures_in_a_row: 0,
             last_attempt: now,
+            code_used: None,
         }
     }
 
@@ -136,8 +141,14 @@ impl Guard {
         fingerprint: Fingerprint,
         now: Moment,
     ) -> Unavailable {
-        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        if failure != Failure::Withdrawn {
+            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        }
         match failure {
+            Failure::Withdrawn => {
+                self.refund();
+                Unavailable::Stopping
+            }
             Failure::Unreachable => {
                 self.refund();
                 self.hold_back(HoldCause::Unreachable, self.growing_pause(), now);
@@ -191,6 +202,23 @@ impl Guard {
     pub fn refusal_of(&self, fingerprint: Fingerprint) -> Option<Option<RefusalClass>> {
         let refused = self.refused.iter().find(|(refused, _)| *refused == fingerprint);
         refused.map(|(_, cause)| *cause)
+    }
+
+    /// The last time step whose one-time code was sent.
+    pub fn code_used(&self) -> Option<TotpStep> {
+        self.code_used
+    }
+
+    /// Notes the time step of a one-time code that is about to be sent.
+    ///
+    /// # Errors
+    /// The step that was used last: another login sent this code, or a later one, meanwhile.
+    pub fn use_code(&mut self, step: TotpStep) -> Result<(), TotpStep> {
+        if let Some(used) = self.code_used.filter(|used| step.is_spent_by(*used)) {
+            return Err(used);
+        }
+        self.code_used = Some(step);
+        Ok(())
     }
 
     /// Whether it may log in.
@@ -371,6 +399,25 @@ mod tests {
         assert!(now >= at(0) + BUDGET.window, "the budget was exceeded");
         guard.admit(secret("s"), now).unwrap();
         assert_eq!(guard.attempts_left(), BUDGET.attempts - 1);
+    }
+
+    #[test]
+    fn a_one_time_code_is_given_out_once() {
+        let mut guard = Guard::new(BUDGET, at(0));
+        assert_eq!(guard.use_code(TotpStep(60)), Ok(()));
+        assert_eq!(guard.use_code(TotpStep(60)), Err(TotpStep(60)));
+        assert_eq!(guard.use_code(TotpStep(30)), Err(TotpStep(60)));
+        assert_eq!(guard.use_code(TotpStep(90)), Ok(()));
+        assert_eq!(guard.code_used(), Some(TotpStep(90)));
+    }
+
+    #[test]
+    fn a_login_that_was_withdrawn_never_happened() {
+        let mut guard = Guard::new(BUDGET, at(0));
+        guard.admit(secret("s"), at(0)).unwrap();
+        let told = guard.failed(Failure::Withdrawn, secret("s"), at(0));
+        assert_eq!(told, Unavailable::Stopping);
+        assert_eq!((guard.state(), guard.attempts_left()), (&State::Open, BUDGET.attempts));
     }
 
     #[test]

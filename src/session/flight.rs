@@ -124,12 +124,10 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
         () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::NoRoom),
     };
     let result = match slot {
-        Ok(slot) => tokio::select! {
-            result = log_in(inner, key, credentials, &mut sent) => {
-                result.map(|material| (material, slot))
-            }
-            () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::TimedOut),
-        },
+        Ok(slot) => {
+            let given = log_in(inner, key, credentials, &mut sent).await;
+            given.map(|material| (material, slot))
+        }
         Err(no_room) => Err(no_room),
     };
     let result = result.and_then(|(material, slot)| {
@@ -166,6 +164,8 @@ pub(super) enum Cause {
     TimedOut,
     #[error("the account's sessions are all in use")]
     NoRoom,
+    #[error("doorward stopped before the time of the next one-time code")]
+    Stopped,
     #[error(transparent)]
     Unusable(#[from] Unusable),
 }
@@ -180,6 +180,7 @@ fn describe(refusal: &Refusal) -> String {
             format!("refused ({class}) at `{step}`: status {status} without `{value}`")
         }
         Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
+        Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),
     }
 }
 
@@ -190,9 +191,11 @@ impl Cause {
                 Failure::Refused { class: refusal.class, retry_after: *retry_after }
             }
             Self::NoRoom => Failure::NoRoom,
+            Self::Stopped if !sent => Failure::Withdrawn,
             Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
             Self::Exchange(super::ExchangeError::Send(_) | super::ExchangeError::BrokenOff)
-            | Self::TimedOut => Failure::AnswerLost,
+            | Self::TimedOut
+            | Self::Stopped => Failure::AnswerLost,
             Self::Exchange(_) | Self::Unusable(_) => {
                 Failure::Refused { class: None, retry_after: None }
             }
@@ -208,18 +211,38 @@ async fn log_in(
 ) -> Result<Material, Cause> {
     let (upstream, _) = inner.upstream_and_account(&key);
     let base_path = &upstream.origin.base_path;
-    let mut attempt =
-        Attempt::new(Arc::clone(&upstream.recipe), credentials.values.clone(), base_path);
+    let account = credentials.values.clone();
+    let mut attempt = Attempt::new(Arc::clone(&upstream.recipe), account, base_path)
+        .with_codes_used_until(inner.with_guard(&key, |guard| guard.code_used()));
+    let mut deadline = inner.clock.now() + inner.limits.login_timeout;
     let mut next = attempt.start(inner.clock.wall());
     let mut retry_after = None;
     loop {
         match next {
             Next::Send(request) => {
+                let use_code = |step| inner.with_guard(&key, |guard| guard.use_code(step));
+                if let Some(Err(used)) = attempt.code_used().map(use_code) {
+                    next = attempt.code_was_used(used, inner.clock.wall());
+                    continue;
+                }
                 let exchange = Exchange { request, session: None };
-                let answer = inner.transport.exchange(key.upstream, exchange).await?;
+                let answer = tokio::select! {
+                    answer = inner.transport.exchange(key.upstream, exchange) => answer?,
+                    () = inner.clock.sleep_until(deadline) => return Err(Cause::TimedOut),
+                };
                 *sent = true;
                 retry_after = seconds(&answer.headers);
                 next = attempt.answer(&answer, inner.clock.wall());
+            }
+            Next::Wait { until } => {
+                // The upstream is not asked meanwhile: its time for the login does not run.
+                let left = until.duration_since(inner.clock.wall()).unwrap_or_default();
+                tokio::select! {
+                    () = inner.clock.sleep(left) => {}
+                    () = inner.stopping.cancelled() => return Err(Cause::Stopped),
+                }
+                deadline = deadline + left;
+                next = attempt.resume(inner.clock.wall());
             }
             Next::Done(material) => return Ok(material),
             Next::Refused(refusal) => return Err(Cause::Refused(refusal, retry_after)),

@@ -42,7 +42,8 @@ impl Meaning<'_> {
                     (key, field)
                 })
                 .collect();
-            accounts.push(Account { name, fields });
+            let code_fields = shape.map(|shape| shape.code_fields.clone()).unwrap_or_default();
+            accounts.push(Account { name, fields, code_fields });
         }
         accounts
     }

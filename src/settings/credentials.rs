@@ -12,7 +12,7 @@ use super::layers::Layers;
 use super::meaning::under;
 use super::{Field, Loaded};
 use crate::diagnosis::{Fault, Faults};
-use crate::secret::{Environment, Place, SecretError, SecretText, Source, Taking, Unsealed};
+use crate::secret::{Environment, Place, SecretError, SecretText, Source, Taking, Totp, Unsealed};
 
 /// The secrets of all accounts, by upstream, account and field.
 #[derive(Clone, Default)]
@@ -83,6 +83,9 @@ impl Reading<'_> {
                     let Field::Secret(source) = value else { continue };
                     let at = under(&under(&accounts, &account.name), field);
                     if let Some(secret) = self.secret(&at, source) {
+                        if account.code_fields.contains(field) {
+                            self.one_time_codes(&at, &secret);
+                        }
                         let name = (upstream.name.clone(), account.name.clone(), field.clone());
                         credentials.0.insert(name, secret);
                     }
@@ -103,6 +106,14 @@ impl Reading<'_> {
                 None
             }
         }
+    }
+
+    fn one_time_codes(&mut self, at: &str, secret: &SecretText) {
+        let Err(fault) = Totp::parse(secret.expose()) else { return };
+        let fault = self.layers.fault(at, format!("no one-time codes can be made: {fault}"));
+        self.faults.push(fault.help(
+            "use the text or the `otpauth://totp/` URI that the upstream shows for an authenticator app",
+        ));
     }
 
     fn refuse(&mut self, at: &str, error: &SecretError) {

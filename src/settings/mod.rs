@@ -125,6 +125,8 @@ pub struct Account {
     pub name: String,
     /// What the recipe asks for.
     pub fields: BTreeMap<String, Field>,
+    /// The fields among them that one-time codes are made from.
+    pub code_fields: Vec<String>,
 }
 
 /// One field of an account.

@@ -20,6 +20,8 @@ pub struct RecipeShape {
     pub fields: Vec<FieldShape>,
     /// The parameters of an upstream.
     pub parameters: Vec<ParameterShape>,
+    /// The fields that one-time codes are made from.
+    pub code_fields: Vec<String>,
 }
 
 /// One field of an account.

@@ -40,6 +40,8 @@ pub struct Setup {
     pub upstream: String,
     /// The upstream's recipe line.
     pub recipe: String,
+    /// Further lines of the account's table.
+    pub account: String,
     /// Lines of the first `[[routes]]` table.
     pub route: String,
     /// Further tables.
@@ -77,6 +79,7 @@ impl Setup {
                 Vendor::Contentstack | Vendor::ThoughtSpot => String::new(),
             },
             recipe: format!("recipe = \"{vendor}\""),
+            account: String::new(),
             route: String::new(),
             tables: String::new(),
             upstream_tls: false,
@@ -168,13 +171,14 @@ impl Setup {
             "[listeners.main]\naddress = {:?}\n{}\n{listener_tls}\n\
              [upstreams.vendor]\nurl = {origin:?}\n{}\n{}\n{upstream_tls}\n\
              [upstreams.vendor.accounts.user]\nusername = {:?}\n\
-             password = {password}\n\n\
+             password = {password}\n{}\n\n\
              [[routes]]\nupstream = \"vendor\"\naccount = \"user\"\n{}\n\n[runtime]\ncores = 2\n{}",
             self.address,
             self.listener,
             self.recipe,
             self.upstream,
             self.user.login,
+            self.account,
             self.route,
             self.tables
         )

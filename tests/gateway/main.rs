@@ -33,5 +33,6 @@ mod rotation;
 mod settings;
 mod single_login;
 mod stop;
+mod totp;
 mod upgrades;
 mod verdicts;

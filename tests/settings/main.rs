@@ -48,11 +48,13 @@ fn recipes(reference: &RecipeReference) -> Result<RecipeShape, RecipeFault> {
             field("username", Presence::Required, Secrecy::Plain),
             field("password", Presence::Required, Secrecy::Secret),
         ],
-        parameters: Vec::new(),
+        ..RecipeShape::default()
     };
     match reference {
         RecipeReference::BuiltIn(name) if name == "contentstack" => {
             shape.parameters.push(parameter("prefix"));
+            shape.fields.push(field("totp_secret", Presence::Optional, Secrecy::Secret));
+            shape.code_fields.push("totp_secret".to_owned());
         }
         RecipeReference::BuiltIn(name) if name == "thoughtspot" => {}
         RecipeReference::BuiltIn(name) if name == "mfiles" => {

@@ -92,6 +92,26 @@ password = { file = "secrets/nosuch" }"#;
     }
 }
 
+/// Fails when a text that makes no one-time codes is found at a login only, or shown.
+#[test]
+fn a_secret_of_one_time_codes_is_judged_where_it_is_referred_to() {
+    let field = "password = { file = \"secrets/password\" }";
+    let text = good_with(field, &format!("{field}\ntotp_secret = {{ env = \"TOTP\" }}"));
+    let folder = Folder::with(&[("doorward.toml", &text)]);
+    folder.secret(b"x");
+    let read = |secret: &'static str| {
+        let environment = Environment::given([("TOTP", secret)]);
+        folder.loaded(&["doorward.toml"], environment).read_credentials()
+    };
+    assert!(read("jbsw y3dp ehpk 3pxp").is_ok());
+    let faults = read("JBSWY3DP-hunter-18").unwrap_err();
+    let lines = folder.lines(&faults);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let expected = "doorward.toml:13:15 no one-time codes can be made: the secret is no base32";
+    assert!(lines[0].starts_with(expected), "{}", lines[0]);
+    assert!(!format!("{faults} {faults:?}").contains("hunter"));
+}
+
 #[test]
 fn certificates_are_looked_at_before_anything_starts() {
     let tls = "access = \"open\"\ntls = { certificate = \"a.crt\", key = \"a.key\" }";

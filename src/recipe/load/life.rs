@@ -83,6 +83,6 @@ impl<'a> Loader<'a> {
         recipe
             .refresh
             .as_ref()
-            .map_or_else(Vec::new, |refresh| self.steps("/refresh/steps", &refresh.steps))
+            .map_or_else(Vec::new, |refresh| self.attempt_steps("/refresh/steps", &refresh.steps))
     }
 }

@@ -55,6 +55,13 @@ pub(super) fn load(
         faults: Faults::default(),
         scope: Scope { parameters: filled, values: Vec::new() },
         read: BTreeSet::new(),
+        secrets: recipe
+            .account
+            .iter()
+            .filter(|(_, field)| field.kind == written::FieldKind::Secret)
+            .map(|(name, _)| name.as_str())
+            .collect(),
+        codes: None,
     };
     let loaded = loader.recipe(&recipe);
     loader.faults.or(loaded)
@@ -74,6 +81,11 @@ struct Loader<'a> {
     scope: Scope<'a>,
     /// The names of values that some template reads.
     read: BTreeSet<String>,
+    /// The fields of an account that are secrets.
+    secrets: BTreeSet<&'a str>,
+    /// The fields that the step's one-time codes are made from; nothing outside of steps that may
+    /// send some.
+    codes: Option<BTreeSet<String>>,
 }
 
 impl<'a> Loader<'a> {
@@ -83,7 +95,7 @@ impl<'a> Loader<'a> {
             self.fault("/placeholder", "the placeholder cannot be empty: clients check for it");
         }
         self.scope.values.extend(recipe.account.keys().map(String::as_str));
-        let login = self.steps("/login/steps", &recipe.login.steps);
+        let login = self.attempt_steps("/login/steps", &recipe.login.steps);
         if login.is_empty() {
             self.fault("/login/steps", "a login needs at least one step");
         }

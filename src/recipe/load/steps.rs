@@ -1,11 +1,22 @@
 //! The requests of a login, a refresh, a probe and a logout: in order, reachable, with one body each.
 
+use std::collections::BTreeSet;
+
 use super::Loader;
 use crate::recipe::condition::{Condition, Part, StatusSet};
 use crate::recipe::template::BUILT_IN;
 use crate::recipe::{Probe, Step, StepBody, Take, TakeFrom, written};
 
 impl<'a> Loader<'a> {
+    /// Loads the steps of a login or a refresh, which may send one-time codes: each of them is sent
+    /// once. Whatever else a recipe sends may be sent any number of times.
+    pub(super) fn attempt_steps(&mut self, at: &str, steps: &'a [written::Step]) -> Vec<Step> {
+        self.codes = Some(BTreeSet::new());
+        let loaded = self.steps(at, steps);
+        self.codes = None;
+        loaded
+    }
+
     /// Loads steps in order; what a step takes, the following templates may read.
     pub(super) fn steps(&mut self, at: &str, steps: &'a [written::Step]) -> Vec<Step> {
         let mut loaded: Vec<Step> = Vec::new();
@@ -67,6 +78,7 @@ impl<'a> Loader<'a> {
                 .iter()
                 .filter_map(|(name, take)| self.take(&format!("{at}/take/{name}"), name, take))
                 .collect(),
+            codes: self.codes.iter_mut().flat_map(std::mem::take).collect(),
         };
         for name in step.take.keys() {
             if self.is_taken(name) {
@@ -122,6 +134,7 @@ impl<'a> Loader<'a> {
                 when: None,
                 expect: self.condition("/probe/alive", &probe.alive),
                 take: Vec::new(),
+                codes: Vec::new(),
             },
         }
     }

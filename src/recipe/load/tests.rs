@@ -78,6 +78,26 @@ fn a_recipe_is_judged_as_strictly_as_configuration() {
     }
 }
 
+/// Fails when a code could be sent twice, or be made from what is no secret.
+#[test]
+fn one_time_codes_stand_in_logins_and_are_made_from_secrets() {
+    let recipe = load(&built_in("contentstack").unwrap(), &BTreeMap::new()).unwrap();
+    assert_eq!(recipe.code_fields().collect::<Vec<_>>(), ["totp_secret"]);
+    for (old, new, expected) in [
+        ("\"{{token}}\"", "\"{{token}}{{totp_secret|totp}}\"", "steps of a login or refresh only"),
+        (
+            "{{totp_secret | totp}}",
+            "{{username | totp}}{{totp_secret}}",
+            "made from a `secret` field",
+        ),
+        ("{{totp_secret | totp}}", "{{totp_secret | lower | totp}}", "no filter can stand before"),
+        ("{{totp_secret | totp}}", "{{totp_secret | topt}}", "did you mean `totp`"),
+    ] {
+        let faults = replaced(old, new);
+        assert!(faults.contains(expected), "{new}: {faults}");
+    }
+}
+
 #[test]
 fn what_can_never_be_reached_is_a_fault() {
     let catch_all =

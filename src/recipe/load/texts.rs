@@ -41,11 +41,26 @@ impl<'a> Loader<'a> {
         match Template::parse(text, &self.scope) {
             Ok(template) => {
                 self.read.extend(template.reads().map(str::to_owned));
+                self.codes(at, &template);
                 template
             }
             Err(message) => {
                 self.fault(at, message);
                 Template::default()
+            }
+        }
+    }
+
+    fn codes(&mut self, at: &str, template: &Template) {
+        for name in template.codes() {
+            if !self.secrets.contains(name) {
+                self.fault(at, "a one-time code is made from a `secret` field of the account");
+            }
+            match &mut self.codes {
+                Some(codes) => _ = codes.insert(name.to_owned()),
+                None => {
+                    self.fault(at, "one-time codes are sent by steps of a login or refresh only")
+                }
             }
         }
     }

@@ -143,6 +143,11 @@ impl Run<'_, '_> {
             match next {
                 Next::Done(material) => return Ok(material),
                 Next::Refused(refusal) => return Err(Cause::Refused(refusal, retry_after)),
+                Next::Wait { until } => {
+                    let left = until.duration_since(trial.clock.wall()).unwrap_or_default();
+                    trial.clock.sleep(left).await;
+                    next = attempt.resume(trial.clock.wall());
+                }
                 Next::Send(request) => {
                     let index = attempt.step_index();
                     let Some(step) = recipe.login.get(index) else {
@@ -306,6 +311,7 @@ fn without_values(step: &Step) -> Option<Step> {
         when: None,
         expect: Condition::default(),
         take: Vec::new(),
+        codes: Vec::new(),
     })
 }
 
@@ -336,7 +342,9 @@ fn ending(cause: Cause) -> Ending {
         }
         Cause::Exchange(error) => Ending::Unreachable(error),
         // Each step of a trial has its own deadline, and its session needs nobody's room.
-        Cause::TimedOut | Cause::NoRoom => Ending::Unreachable(SendError::Timeout.into()),
+        Cause::TimedOut | Cause::NoRoom | Cause::Stopped => {
+            Ending::Unreachable(SendError::Timeout.into())
+        }
         Cause::Unusable(unusable) => Ending::Refused { class: None, why: unusable.to_string() },
     }
 }
@@ -351,6 +359,7 @@ fn why(refusal: &Refusal) -> String {
             format!("`{step}` was answered with {status}, without `{value}` ({class})")
         }
         Because::Unusable(value) => format!("the value for `{value}` cannot be sent"),
+        Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),
     }
 }
 
