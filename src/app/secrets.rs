@@ -20,8 +20,9 @@ use crate::telemetry::{Event, Reporter, SecretTrouble};
 /// every directory can be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// A changed file is read a second time after this pause, and only counts if it is still the same:
-/// whoever writes it may not be at the end. Machine time, as the writer's.
+/// The pause between something that happened and the look at it, and between two looks: a changed
+/// file only counts if the second one finds the same, since whoever writes it may not be at the end.
+/// Machine time, as the writer's.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// What a keeper needs.
@@ -134,7 +135,11 @@ async fn keep(parts: Parts) {
         let next_look = clock.now() + LOOK_EVERY;
         loop {
             tokio::select! {
-                () = changed.notified() => break,
+                () = changed.notified() => {
+                    // A directory in which much goes on costs one look in this time.
+                    tokio::time::sleep(SETTLE).await;
+                    break;
+                }
                 () = clock.sleep_until(next_look) => break,
                 () = at(&clock, commands.next()) => commands.run_due(&looking, &clock),
                 Some(ran) = commands.running.join_next() => {
@@ -267,7 +272,11 @@ impl Looking {
 
 impl Found {
     fn of<E: std::error::Error>(read: Result<SecretText, E>) -> Self {
-        read.map_or_else(|error| Self::Trouble(error.to_string()), Self::Text)
+        let trouble = |error: E| {
+            let reason = error.source().map(|reason| format!(": {reason}"));
+            Self::Trouble(format!("{error}{}", reason.unwrap_or_default()))
+        };
+        read.map_or_else(trouble, Self::Text)
     }
 }
 

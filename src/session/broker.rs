@@ -276,10 +276,13 @@ impl Inner {
     /// rotation's to tell: the account goes on with the old one.
     pub(super) fn report_refusal(&self, key: &SessionKey, told: &Unavailable) {
         let vault = &self.account(key.upstream, key.account).vault;
-        if let Unavailable::Refused(class) = told
-            && vault.refused(key.fingerprint)
+        let cause = match told {
+            Unavailable::Refused(class) => Some(class.map_or("unclassified", class_name)),
+            _ => None,
+        };
+        if let Some(cause) = cause
+            && vault.refused(key.fingerprint, cause)
         {
-            let cause = class.map_or("unclassified", class_name);
             self.report_rotation(key.upstream, key.account, Stage::Refused { cause });
         } else if vault.fingerprint() == key.fingerprint {
             self.report_quarantine(key);

@@ -38,8 +38,8 @@ struct Held {
     wanted: Option<Arc<Credentials>>,
     /// Whether a rotation goes on; it takes up what is wanted when it has ended.
     is_rotating: bool,
-    /// What was tried last and refused.
-    refused: Option<Fingerprint>,
+    /// What was tried last and refused, and why.
+    refused: Option<(Fingerprint, &'static str)>,
 }
 
 impl Vault {
@@ -77,9 +77,7 @@ impl Vault {
     /// goes on, it takes them up itself.
     pub(super) fn want(&self, credentials: Credentials) -> bool {
         let mut held = self.lock();
-        let fingerprint = credentials.fingerprint;
-        let is_settled = held.current.fingerprint == fingerprint;
-        if !held.is_rotating && (is_settled || held.refused == Some(fingerprint)) {
+        if !held.is_rotating && held.current.fingerprint == credentials.fingerprint {
             return false;
         }
         held.wanted = Some(Arc::new(credentials));
@@ -134,17 +132,22 @@ impl Vault {
 
     /// The upstream refused these secrets. Returns whether they were in use without proof: then
     /// requests use the ones before again.
-    pub(super) fn refused(&self, fingerprint: Fingerprint) -> bool {
+    pub(super) fn refused(&self, fingerprint: Fingerprint, cause: &'static str) -> bool {
         let mut held = self.lock();
         held.candidate = held.candidate.take().filter(|one| one.fingerprint != fingerprint);
         if held.current.fingerprint != fingerprint {
-            held.refused = Some(fingerprint);
+            held.refused = Some((fingerprint, cause));
             return false;
         }
         let Some(previous) = held.previous.take() else { return false };
-        held.refused = Some(fingerprint);
+        held.refused = Some((fingerprint, cause));
         self.use_now(&mut held, previous);
         true
+    }
+
+    /// Why these secrets were refused, if they are the last that were.
+    pub(super) fn refusal_of(&self, fingerprint: Fingerprint) -> Option<&'static str> {
+        self.lock().refused.filter(|(refused, _)| *refused == fingerprint).map(|(_, why)| why)
     }
 
     /// Nothing is tried out any more.

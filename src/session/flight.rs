@@ -59,6 +59,9 @@ pub(super) fn begin_after(
     let landing = Landing { inner: Arc::clone(inner), key, generation, sender };
     let flight = async move {
         ready.await;
+        if landing.inner.stopping.is_cancelled() {
+            return landing.land(Err(Unavailable::Stopping));
+        }
         fly(landing, trigger, &credentials).await;
     };
     inner.tasks.spawn_on(flight, &inner.control);

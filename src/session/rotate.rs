@@ -96,7 +96,7 @@ impl Turn {
                     return self.report(Stage::Done { generation, took });
                 }
                 Trial::Refused(cause) => {
-                    self.vault().refused(new.fingerprint);
+                    self.vault().refused(new.fingerprint, cause);
                     return self.report(Stage::Refused { cause });
                 }
                 Trial::Over => return,
@@ -114,8 +114,9 @@ impl Turn {
 
     async fn trial(&self, new: &Arc<Credentials>) -> Trial {
         let old = self.vault().fingerprint();
-        if let Some(class) = self.refusal(new.fingerprint) {
-            return Trial::Refused(class);
+        let refusal = self.vault().refusal_of(new.fingerprint);
+        if let Some(cause) = refusal.or_else(|| self.refusal(new.fingerprint)) {
+            return Trial::Refused(cause);
         }
         loop {
             match self.inner.store.any(self.upstream, self.account, old) {

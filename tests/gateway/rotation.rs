@@ -344,6 +344,44 @@ async fn a_change_during_a_rotation_follows_it() {
     stop(scene).await;
 }
 
+/// Fails when a secret that was refused before is tried again, or silently ignored, when it comes
+/// back.
+#[tokio::test]
+async fn a_refused_secret_that_comes_back_is_told_and_not_tried() {
+    let scene = Scene::of(Vendor::ThoughtSpot).await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    let is_refusal = |stage: &&Stage| matches!(stage, Stage::Refused { .. });
+    for (times, secret) in [WRONG, "mistyped again", WRONG, "mistyped again"].iter().enumerate() {
+        rewrite(&password_file(&scene), secret);
+        until("it is refused", || {
+            stages(&scene.events()).iter().filter(is_refusal).count() == times + 1
+        })
+        .await;
+    }
+    assert_eq!(scene.control().counters().logins_refused, 2);
+    assert_eq!(read(&scene).send().await.status, 200);
+    stop(scene).await;
+}
+
+/// Fails when a rotation that is under way at the stop leaves a session open.
+#[tokio::test]
+async fn a_rotation_under_way_at_the_stop_leaves_no_session_open() {
+    for vendor in Vendor::ALL {
+        let mut scene = Scene::of(vendor).await;
+        assert_eq!(read(&scene).send().await.status, 200);
+        // The old sessions of some vendors end here; the new one must not stay.
+        changed_at_the_vendor(&scene, NEW);
+        let hold = scene.control().hold(login_line(vendor));
+        rewrite(&password_file(&scene), NEW);
+        within(hold.arrived(1)).await;
+        let stopping = tokio::spawn(scene.take_app().stop());
+        hold.release();
+        within(stopping).await.unwrap();
+        let counters = scene.control().counters();
+        assert_eq!((counters.logins, counters.live_sessions), (2, 0), "{vendor}");
+    }
+}
+
 /// Fails when a secret that is gone ends the sessions of the last one, or when it is not told.
 #[tokio::test]
 async fn a_secret_that_is_gone_or_empty_is_told_and_the_last_one_kept() {
