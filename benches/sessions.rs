@@ -114,7 +114,7 @@ async fn report_all(broker: &Broker, clock: &Clock, dead: &Arc<Session>) -> Arc<
     for _ in 0..STORM {
         let (broker, clock, dead) = (broker.clone(), clock.clone(), Arc::clone(dead));
         tasks.spawn(async move {
-            broker.expire(&dead);
+            broker.expire(&dead, doorward::session::Evidence::Certain);
             session(&broker, &clock, dead.key).await.unwrap()
         });
     }
@@ -147,6 +147,7 @@ fn broker(site: &Upstream) -> (Broker, Clock) {
             recipe: Arc::new(recipe()),
             origin: Arc::clone(&origin),
             accounts: (0..ACCOUNTS).map(account).collect(),
+            streams: doorward::session::Streams::Drain,
         }],
         transport: Transport::new(vec![Pool::new(origin)], ANSWER_BYTES_MAX),
         clock: clock.clone(),

@@ -146,6 +146,11 @@ pub(super) fn upstream(
         recipe: Arc::new(recipe),
         origin: Arc::new(origin(written)?),
         accounts,
+        streams: match written.streams {
+            settings::Streams::Keep => session::Streams::Keep,
+            settings::Streams::Drain => session::Streams::Drain,
+            settings::Streams::Close => session::Streams::Close,
+        },
     })
 }
 

@@ -13,7 +13,7 @@ use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
 use crate::secret::SecretText;
 
 /// A session's injections, ready to be copied into requests.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Injector {
     headers: Vec<HeaderInjection>,
     /// `name=value`, encoded, with the methods it goes to.
@@ -21,7 +21,7 @@ pub struct Injector {
     cookies: Option<CookieInjection>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct HeaderInjection {
     name: HeaderName,
     value: HeaderValue,
@@ -29,7 +29,7 @@ struct HeaderInjection {
     overwrite: Overwrite,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct CookieInjection {
     jar: Jar,
     /// The field, where every cookie goes to every path.

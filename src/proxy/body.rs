@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::record::Record;
+use super::ending::Ending;
+use super::record::{Record, SESSION_REPLACED};
 use super::tunnel::Tunnel;
 use crate::forward::replay::{Replay, Sending};
 use crate::session::Hold;
@@ -24,6 +25,8 @@ pub struct ReplyBody {
     _hold: Option<Hold>,
     /// Its end closes the connection on which the upstream still waits for the request's body.
     _unwanted: Option<Replay<Incoming>>,
+    /// When the body is cut.
+    ending: Option<Ending>,
     /// What follows the answer.
     tunnel: Option<Box<Tunnel>>,
 }
@@ -43,15 +46,17 @@ impl ReplyBody {
         record: Record,
         hold: Option<Hold>,
         unwanted: Option<Replay<Incoming>>,
+        ending: Option<Ending>,
     ) -> Self {
-        Self { content, record: Some(record), _hold: hold, _unwanted: unwanted, tunnel: None }
+        let record = Some(record);
+        Self { content, record, _hold: hold, _unwanted: unwanted, ending, tunnel: None }
     }
 
     /// The empty body of an answer that a tunnel follows.
     pub(super) fn before(tunnel: Tunnel) -> Self {
         let content = Content::Whole(Bytes::new());
         let tunnel = Some(Box::new(tunnel));
-        Self { content, record: None, _hold: None, _unwanted: None, tunnel }
+        Self { content, record: None, _hold: None, _unwanted: None, ending: None, tunnel }
     }
 
     /// The tunnel that follows the answer; whoever serves the connection runs it.
@@ -60,14 +65,39 @@ impl ReplyBody {
     }
 }
 
+/// Why an answer's body does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CutOff {
+    /// The upstream's answer broke off.
+    #[error("the upstream's answer broke off")]
+    Upstream(#[source] hyper::Error),
+    /// The session that it came by was replaced.
+    #[error("the session of this stream was replaced")]
+    SessionReplaced,
+}
+
+impl ReplyBody {
+    fn cut(&mut self) -> CutOff {
+        self.ending = None;
+        self.content = Content::Whole(Bytes::new());
+        if let Some(record) = &mut self.record {
+            record.reason = SESSION_REPLACED;
+        }
+        CutOff::SessionReplaced
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = CutOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        if self.ending.as_mut().is_some_and(|ending| Pin::new(ending).poll(context).is_ready()) {
+            return Poll::Ready(Some(Err(self.cut())));
+        }
         let frame = match &mut self.content {
             Content::Whole(bytes) | Content::Streamed { seen: bytes, .. } if !bytes.is_empty() => {
                 Some(Ok(Frame::data(std::mem::take(bytes))))
@@ -82,7 +112,7 @@ impl Body for ReplyBody {
         if let (Some(Ok(frame)), Some(record)) = (&frame, &mut self.record) {
             record.body_bytes += frame.data_ref().map_or(0, |chunk| chunk.len() as u64);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(CutOff::Upstream)))
     }
 
     fn is_end_stream(&self) -> bool {

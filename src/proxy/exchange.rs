@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::body::{Content, ReplyBody};
 use super::deliver::Delivery;
+use super::ending::Ending;
 use super::error::Problem;
 use super::inspect::{Extent, Looked};
 use super::parse::{self, Call};
@@ -24,7 +25,7 @@ use crate::forward::{coding, hop, location, upgrade};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
-use crate::session::{Aliveness, Doubt, Hold, Mechanism, Scope, Session, Upstream};
+use crate::session::{Aliveness, Doubt, Evidence, Hold, Mechanism, Scope, Session, Upstream};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
 use crate::upstream::Origin;
@@ -51,13 +52,16 @@ pub async fn exchange(
         }
     };
     record.status = reply.response.status();
-    let Reply { response, hold, unwanted, upgrade } = reply;
+    let Reply { response, hold, unwanted, ending, upgrade } = reply;
     match (upgrade, hold) {
         (Some(upgrade), Some(hold)) => {
-            let tunnel = Tunnel::new(*upgrade, record, hold, core.shared.limits.tunnel_idle);
+            let idle_max = core.shared.limits.tunnel_idle;
+            let tunnel = Tunnel::new(*upgrade, record, hold, ending, idle_max);
             response.map(|_| ReplyBody::before(tunnel))
         }
-        (_, hold) => response.map(|content| ReplyBody::new(content, record, hold, unwanted)),
+        (_, hold) => {
+            response.map(|content| ReplyBody::new(content, record, hold, unwanted, ending))
+        }
     }
 }
 
@@ -68,6 +72,8 @@ struct Reply {
     hold: Option<Hold>,
     /// The request's body, where the upstream answered without asking for it.
     unwanted: Option<Replay<Incoming>>,
+    /// When it is cut, if it is a stream.
+    ending: Option<Ending>,
     /// The tunnel that follows it.
     upgrade: Option<Box<Agreed>>,
 }
@@ -75,7 +81,7 @@ struct Reply {
 impl Reply {
     fn own(response: Response<Bytes>) -> Self {
         let response = response.map(Content::Whole);
-        Self { response, hold: None, unwanted: None, upgrade: None }
+        Self { response, hold: None, unwanted: None, ending: None, upgrade: None }
     }
 }
 
@@ -191,7 +197,7 @@ async fn send(
         if answer.extent == Extent::BrokenOff {
             return Err(Problem::UpstreamBroken);
         }
-        let policy = match verdict {
+        let (policy, evidence) = match verdict {
             Verdict::Alive | Verdict::NeedsBody => {
                 session.session.was_used(clock.now());
                 session.next = broker.roll(&session.session, &answer.headers, prepared.path);
@@ -207,19 +213,21 @@ async fn send(
                 record.reason = "expired_twice";
                 return Ok((answer, session));
             }
-            Verdict::Expired(policy) if !session.session.is_contradicted() => policy,
+            Verdict::Expired(policy) if !session.session.is_contradicted() => {
+                (policy, Evidence::Verdict)
+            }
             Verdict::Expired(policy) | Verdict::Ambiguous(policy) => {
                 let doubt = match verdict {
                     Verdict::Ambiguous(_) => Doubt::Ambiguous,
                     _ => Doubt::Contradicted,
                 };
                 match broker.probe(&session.session, doubt, deadline).await {
-                    Aliveness::Dead => policy,
+                    Aliveness::Dead => (policy, Evidence::Certain),
                     Aliveness::Alive | Aliveness::Unknown => return Ok((answer, session)),
                 }
             }
         };
-        broker.expire(&session.session);
+        broker.expire(&session.session, evidence);
         // The first sending ends here: it takes nothing more from the client while the login is
         // awaited.
         let again = match not_replayable(core, policy, &prepared.method, sendings) {
@@ -328,14 +336,20 @@ async fn finish(
         record.reason = if record.replayed { "replayed" } else { "forwarded" };
     }
     let Looked { status, headers, seen, extent, rest, .. } = answer;
-    let content = match extent {
-        Extent::Whole => Content::Whole(seen),
-        _ => Content::Streamed { seen, rest },
+    let (content, ending) = match extent {
+        Extent::Whole if status == StatusCode::SWITCHING_PROTOCOLS => {
+            (Content::Whole(seen), Ending::of_tunnel(to.upstream, &held.session))
+        }
+        Extent::Whole => (Content::Whole(seen), None),
+        _ => {
+            let ending = Ending::of_answer(to.upstream, &held.session, &headers, &shared.clock);
+            (Content::Streamed { seen, rest }, ending)
+        }
     };
     let mut response = Response::new(content);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ok(Reply { response, hold: Some(held.hold), unwanted: None, upgrade: None })
+    Ok(Reply { response, hold: Some(held.hold), unwanted: None, ending, upgrade: None })
 }
 
 /// Tells the client that its connection is a tunnel from now on.

@@ -3,6 +3,7 @@
 
 pub mod body;
 mod deliver;
+mod ending;
 pub mod error;
 pub mod exchange;
 mod inspect;

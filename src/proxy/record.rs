@@ -31,6 +31,9 @@ pub(super) struct Record {
 /// The reason of a request whose client left before it was answered.
 pub(super) const CLIENT_LEFT: &str = "client_left";
 
+/// The reason of a stream that was cut because its session was replaced.
+pub(super) const SESSION_REPLACED: &str = "session_replaced";
+
 impl Record {
     pub(super) fn new(id: RequestId, method: Method, shared: Arc<Shared>) -> Self {
         Self {

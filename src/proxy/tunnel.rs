@@ -1,5 +1,5 @@
-//! A tunnel: after an upgrade the bytes of both sides are passed on unread, until one side ends or
-//! nothing moves for too long.
+//! A tunnel: after an upgrade the bytes of both sides are passed on unread, until they end,
+//! nothing moves for too long, or their session is replaced.
 
 use std::io;
 use std::pin::Pin;
@@ -13,9 +13,10 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
+use super::ending::Ending;
 use super::error::Problem;
 use super::inspect::Looked;
-use super::record::Record;
+use super::record::{Record, SESSION_REPLACED};
 use crate::clock::Clock;
 use crate::forward::upgrade;
 use crate::session::Hold;
@@ -85,6 +86,7 @@ pub struct Tunnel {
     bytes: Bytes,
     clock: Clock,
     idle_max: Duration,
+    ending: Option<Ending>,
     /// Keeps the session from being logged out.
     _hold: Hold,
 }
@@ -98,17 +100,23 @@ struct Bytes {
 }
 
 impl Tunnel {
-    pub(super) fn new(agreed: Agreed, record: Record, hold: Hold, idle_max: Duration) -> Self {
+    pub(super) fn new(
+        agreed: Agreed,
+        record: Record,
+        hold: Hold,
+        ending: Option<Ending>,
+        idle_max: Duration,
+    ) -> Self {
         let Agreed { client, upstream, .. } = agreed;
         let clock = record.clock().clone();
         let bytes = Bytes { from_client: 0.into(), from_upstream: 0.into(), record };
-        Self { client, upstream, bytes, clock, idle_max, _hold: hold }
+        Self { client, upstream, bytes, clock, idle_max, ending, _hold: hold }
     }
 
-    /// Passes bytes on until both sides have ended, one has failed, or nothing has moved in either
-    /// direction for the idle time. Dropped, it cuts both off.
+    /// Passes bytes on until both sides have ended, one has failed, nothing has moved in either
+    /// direction for the idle time, or its session was replaced and streams are cut. Dropped, it cuts both off.
     pub async fn run(self) {
-        let Self { client, upstream, mut bytes, clock, idle_max, _hold } = self;
+        let Self { client, upstream, mut bytes, clock, idle_max, ending, _hold } = self;
         // Either is gone if its side broke before the tunnel began.
         let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
         let mut client = Side { stream: TokioIo::new(client), bytes: &bytes.from_client };
@@ -117,10 +125,18 @@ impl Tunnel {
             // How it ended is for the protocol inside to tell.
             _ = copy_bidirectional(&mut client, &mut upstream) => None,
             () = idle(&clock, idle_max, &bytes) => Some("tunnel_idle"),
+            () = cut(ending) => Some(SESSION_REPLACED),
         };
         if let Some(reason) = end {
             bytes.record.reason = reason;
         }
+    }
+}
+
+async fn cut(ending: Option<Ending>) {
+    match ending {
+        Some(ending) => ending.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::socket::Stream;
 use super::{Limits, Stop};
-use crate::proxy::body::ReplyBody;
+use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
 use crate::proxy::{Core, Peer};
 
@@ -106,12 +106,12 @@ struct Counted {
 
 impl Body for Counted {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = CutOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

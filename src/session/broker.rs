@@ -15,8 +15,9 @@ use super::schedule::Schedule;
 use super::standing::Standing;
 use super::store::{Expiry, Joined, Outcome, Store};
 use super::{
-    Account, AccountId, Aliveness, Doubt, Generation, LogoutReport, Mechanism, Scope, Session,
-    SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire, roll, upkeep,
+    Account, AccountId, Aliveness, Doubt, Evidence, Generation, LogoutReport, Mechanism, Scope,
+    Session, SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire, roll,
+    upkeep,
 };
 use crate::clock::{Clock, Moment};
 use crate::telemetry::{About, Event, Reporter, Stage, Trigger};
@@ -165,8 +166,8 @@ impl Broker {
 
     /// Reports that the upstream called `session` dead. A report about any but the current
     /// generation changes nothing: a late answer never ends a newer session.
-    pub fn expire(&self, session: &Session) {
-        self.0.expire(session);
+    pub fn expire(&self, session: &Session, evidence: Evidence) {
+        self.0.expire(session, evidence);
     }
 
     /// Takes what an answer to a request for `path` below the upstream's URL changes of the living
@@ -302,7 +303,7 @@ impl Inner {
     }
 
     /// The current session, unless its known end has come.
-    fn live(&self, key: &SessionKey) -> Option<Arc<Session>> {
+    fn live(self: &Arc<Self>, key: &SessionKey) -> Option<Arc<Session>> {
         let session = self.store.session(key)?;
         match session.expires {
             Some(expires) if self.clock.now() >= expires => {
@@ -314,16 +315,17 @@ impl Inner {
     }
 
     /// Ends a session whose known end has come.
-    pub(super) fn end_at_known_time(&self, session: &Session) {
+    pub(super) fn end_at_known_time(self: &Arc<Self>, session: &Session) {
         let is_dead = |current: &Session| current.generation == session.generation;
         if let Expiry::Ended(ended) = self.store.expire(session.key, is_dead) {
             ended.tenure.end();
             self.reporter.report(Event::Expired(self.about(&ended)));
+            retire::bury(self, ended, Evidence::Certain);
         }
     }
 
     /// Ends a session that its upstream calls dead, if it is the current one.
-    pub(super) fn expire(&self, session: &Session) {
+    pub(super) fn expire(self: &Arc<Self>, session: &Session, evidence: Evidence) {
         let guarded = self.without != Some(Mechanism::GenerationGuard);
         let is_dead = |current: &Session| !guarded || current.generation == session.generation;
         let Expiry::Ended(ended) = self.store.expire(session.key, is_dead) else {
@@ -336,5 +338,9 @@ impl Inner {
         if let Some(pause) = self.standing(&session.key).died(&ended.tenure, now) {
             self.reporter.report(Event::Displaced { about: self.about(session), pause });
         }
+        // Without a probe nobody was asked.
+        let (upstream, _) = self.upstream_and_account(&session.key);
+        let evidence = upstream.recipe.probe.as_ref().map_or(Evidence::Verdict, |_| evidence);
+        retire::bury(self, ended, evidence);
     }
 }

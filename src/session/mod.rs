@@ -28,6 +28,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::Moment;
 use crate::forward::inject::Injector;
 use crate::login::Material;
@@ -38,7 +40,7 @@ pub use broker::{Broker, Limits, Parts};
 pub use credentials::Credentials;
 pub use mechanism::Mechanism;
 pub use probe::{Aliveness, Doubt};
-pub use retire::LogoutReport;
+pub use retire::{Evidence, LogoutReport};
 use tenure::Tenure;
 pub use transport::{Exchange, ExchangeError, Transport};
 
@@ -108,6 +110,12 @@ impl Session {
         self.tenure.users.token()
     }
 
+    /// Cancelled when the streams that carry the session are to end, which
+    /// [`Streams::Close`] asks for.
+    pub fn cut(&self) -> CancellationToken {
+        self.tenure.cut.clone()
+    }
+
     /// Token, cookie and password values that are long enough to be searched for: they must not
     /// leave.
     pub fn guarded(&self) -> &[SecretText] {
@@ -150,6 +158,20 @@ pub struct Upstream {
     pub origin: Arc<Origin>,
     /// Its accounts, by [`AccountId`].
     pub accounts: Vec<Account>,
+    /// What becomes of streams on a session that was replaced.
+    pub streams: Streams,
+}
+
+/// What becomes of streams (tunnels, event streams, long answers) on a session that was replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// The session is logged out after the last of them, however long that takes.
+    Keep,
+    /// They have the drain time; then the session is logged out.
+    #[default]
+    Drain,
+    /// They are cut, and the session is logged out.
+    Close,
 }
 
 /// One account of an upstream.

@@ -1,5 +1,5 @@
-//! The end of sessions: a replaced one is logged out after its last request, all of them when
-//! Doorward stops.
+//! The end of sessions: a replaced one is logged out after its last request, one that was called
+//! dead, too, and all of them when Doorward stops.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::broker::Inner;
-use super::{Exchange, Mechanism, Session};
+use super::{Exchange, Mechanism, Session, SessionKey, Streams};
 use crate::forward::verdict::{self, Verdict};
 use crate::login::render;
 use crate::recipe::condition::Truth;
@@ -37,23 +37,60 @@ impl Tally {
     }
 }
 
-/// Logs a replaced session out as soon as no request carries it, at the latest after the drain
-/// time. The task ends when the session is closed.
+/// What says that a session is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The answer to a request, which may be mistaken.
+    Verdict,
+    /// The probe, or the session's known end.
+    Certain,
+}
+
+/// Logs a replaced session out as soon as no request carries it. How long its streams may hold that
+/// up is for the upstream's settings to say. The task ends when the session is closed.
 pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) -> JoinHandle<()> {
-    let inner = Arc::clone(inner);
-    let control = inner.control.clone();
-    inner.tasks.clone().spawn_on(
-        async move {
-            session.tenure.users.close();
-            tokio::select! {
-                () = session.tenure.users.wait() => {}
-                () = inner.clock.sleep(inner.limits.drain_timeout) => {}
-                () = inner.stopping.cancelled() => {}
-            }
-            close(&inner, &session).await;
-        },
-        &control,
-    )
+    let streams = inner.upstream_and_account(&session.key).0.streams;
+    if streams == Streams::Close {
+        session.tenure.cut.cancel();
+    }
+    // Where the account has no room for another session, one that stays would keep everybody out.
+    let is_kept = streams == Streams::Keep && !inner.standing(&session.key).slots.are_taken();
+    let task = Arc::clone(inner);
+    let retiring = async move {
+        session.tenure.users.close();
+        tokio::select! {
+            () = session.tenure.users.wait() => {}
+            () = task.clock.sleep(task.limits.drain_timeout), if !is_kept => {}
+            () = task.stopping.cancelled() => {}
+        }
+        close(&task, &session).await;
+    };
+    inner.tasks.spawn_on(retiring, &inner.control)
+}
+
+/// Takes leave of a session that was found dead. Nothing is left to log out, unless a verdict was
+/// mistaken: then the upstream still holds the session. So it is logged out once no request carries
+/// it; its streams may be alive, and nobody waits for its room. The drain time lets the login that
+/// follows end first.
+pub(super) fn bury(inner: &Arc<Inner>, session: Arc<Session>, evidence: Evidence) {
+    let (upstream, _) = inner.upstream_and_account(&session.key);
+    if upstream.streams == Streams::Close {
+        session.tenure.cut.cancel();
+    }
+    if evidence == Evidence::Certain || upstream.recipe.logout.is_empty() {
+        return;
+    }
+    let task = Arc::clone(inner);
+    let burying = async move {
+        session.tenure.users.close();
+        let rest = task.clock.sleep(task.limits.drain_timeout);
+        tokio::select! {
+            _ = async { tokio::join!(session.tenure.users.wait(), rest) } => {}
+            () = task.stopping.cancelled() => {}
+        }
+        close(&task, &session).await;
+    };
+    inner.tasks.spawn_on(burying, &inner.control);
 }
 
 /// Logs every session out, and those that logins under way still give, all within `within`.
@@ -91,7 +128,11 @@ async fn close(inner: &Arc<Inner>, session: &Session) {
 
 /// Logs one session out, once and best effort. Returns whether the upstream confirmed it.
 async fn log_out(inner: &Arc<Inner>, session: &Session) -> bool {
-    if inner.without == Some(Mechanism::Logout) {
+    if inner.without == Some(Mechanism::Logout) || !session.tenure.claim_logout() {
+        return false;
+    }
+    if is_given_again(inner, session) {
+        session.tenure.end();
         return false;
     }
     let confirmed = tokio::select! {
@@ -101,6 +142,17 @@ async fn log_out(inner: &Arc<Inner>, session: &Session) -> bool {
     session.tenure.end();
     inner.reporter.report(Event::Logout { about: inner.about(session), confirmed });
     confirmed
+}
+
+/// Some upstreams give the session that there is to whoever logs in: to log the older one out would
+/// end the current one.
+fn is_given_again(inner: &Inner, session: &Session) -> bool {
+    let (_, account) = inner.upstream_and_account(&session.key);
+    // A changed secret makes another key.
+    let key = SessionKey { fingerprint: account.credentials().fingerprint, ..session.key };
+    inner.store.session(&key).is_some_and(|current| {
+        current.generation != session.generation && current.injector == session.injector
+    })
 }
 
 async fn steps(inner: &Inner, session: &Session) -> bool {

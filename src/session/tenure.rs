@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Generation;
@@ -28,6 +29,9 @@ pub(super) struct Tenure {
     /// A renewal is under way, or was given up.
     renewal_claimed: AtomicBool,
     slot: Mutex<Option<Slot>>,
+    /// Its streams are to end.
+    pub(super) cut: CancellationToken,
+    logout_claimed: AtomicBool,
 }
 
 impl Tenure {
@@ -41,6 +45,8 @@ impl Tenure {
             alive: AtomicU64::new(milliseconds(opened)),
             renewal_claimed: AtomicBool::new(false),
             slot: Mutex::new(slot),
+            cut: CancellationToken::new(),
+            logout_claimed: AtomicBool::new(false),
         }
     }
 
@@ -75,6 +81,11 @@ impl Tenure {
     /// Whether the renewal is under way or was given up.
     pub(super) fn is_renewal_claimed(&self) -> bool {
         self.renewal_claimed.load(Ordering::Relaxed)
+    }
+
+    /// Claims the one logout that a session gets. False when it is claimed already.
+    pub(super) fn claim_logout(&self) -> bool {
+        !self.logout_claimed.swap(true, Ordering::Relaxed)
     }
 
     /// Gives its room back: the upstream holds nothing of it any more, as far as can be known.

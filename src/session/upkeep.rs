@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::broker::Inner;
 use super::jitter::Jitter;
 use super::probe::{self, Aliveness};
-use super::{Doubt, Generation, Session, SessionKey, refresh, retire};
+use super::{Doubt, Evidence, Generation, Session, SessionKey, refresh, retire};
 use crate::clock::Moment;
 use crate::recipe::SessionRules;
 use crate::telemetry::{Event, LetGo};
@@ -88,7 +88,7 @@ fn ask(inner: &Arc<Inner>, session: &Arc<Session>) {
         };
         match aliveness {
             Aliveness::Alive => session.tenure.was_probed(task.clock.now()),
-            Aliveness::Dead => task.expire(&session),
+            Aliveness::Dead => task.expire(&session, Evidence::Certain),
             Aliveness::Unknown => {}
         }
     };

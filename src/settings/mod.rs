@@ -30,7 +30,7 @@ pub use recipes::{
 };
 pub use reference::{reference, schema};
 pub use variables::VARIABLE_PREFIX;
-pub use written::{Access, Http2, LogFormat, LogLevel};
+pub use written::{Access, Http2, LogFormat, LogLevel, Streams};
 
 use crate::access::key::{ClientId, Digest};
 use crate::diagnosis::Faults;
@@ -110,6 +110,8 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// Whether to speak HTTP/2.
     pub http2: Http2,
+    /// What becomes of streams on a session that was replaced.
+    pub streams: Streams,
     /// The protocols that a connection may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
     /// How long a connection may take to be made.

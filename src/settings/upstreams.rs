@@ -57,6 +57,7 @@ impl Meaning<'_> {
             accounts,
             tls,
             http2: written.http2,
+            streams: written.streams,
             upgrades,
             connect_timeout,
             response_timeout,

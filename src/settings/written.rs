@@ -134,6 +134,10 @@ pub(super) struct Upstream {
     /// Whether to speak HTTP/2 to the upstream.
     #[serde(default)]
     pub(super) http2: Http2,
+    /// What becomes of streams on a session that is replaced by a new one. A stream is a tunnel, a
+    /// `text/event-stream`, or an answer whose body is still coming in 10 seconds after its head.
+    #[serde(default)]
+    pub(super) streams: Streams,
     /// The protocols that a client may have its connection upgraded to, such as `websocket`; for
     /// any other the request is sent on as an ordinary one. Needs HTTP/1.1 on both sides; a tunnel
     /// has a connection of its own. What passes through it is neither judged nor masked.
@@ -257,6 +261,22 @@ pub enum Http2 {
     Never,
     /// Without asking, also over plain `http`.
     Always,
+}
+
+/// What becomes of streams on a session that was replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Streams {
+    /// The old session is logged out after its last stream, however long that takes. Where the
+    /// account may have no further session open, as `drain`.
+    Keep,
+    /// The old session is logged out after its last stream, or after `timeouts.drain`. The streams
+    /// are not cut; what becomes of them then is for the upstream to say.
+    #[default]
+    Drain,
+    /// They are cut, also when the upstream calls the session dead, and the old session is logged
+    /// out.
+    Close,
 }
 
 /// Which request goes to which upstream.

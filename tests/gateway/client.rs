@@ -289,10 +289,18 @@ impl Raw {
     }
 
     /// Reads until the other side closes; returns all that was read.
-    pub async fn read_to_end(mut self) -> String {
+    pub async fn read_to_end(self) -> String {
+        let seen = self.read_bytes_to_end().await;
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+}
+
+impl Raw {
+    /// As [`Raw::read_to_end`], for what is no text.
+    pub async fn read_bytes_to_end(mut self) -> Vec<u8> {
         // A reset ends a connection as well as a clean close.
         _ = within(self.stream.read_to_end(&mut self.seen)).await;
-        String::from_utf8_lossy(&self.seen).into_owned()
+        self.seen
     }
 }
 

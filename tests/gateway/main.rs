@@ -33,6 +33,7 @@ mod rotation;
 mod settings;
 mod single_login;
 mod stop;
+mod streams;
 mod totp;
 mod upgrades;
 mod verdicts;
