@@ -129,7 +129,8 @@ async fn session(
     clock: &Clock,
     key: SessionKey,
 ) -> Result<Arc<Session>, doorward::session::Unavailable> {
-    broker.session(key, Trigger::Cold, clock.now() + PATIENCE).await
+    let held = broker.session(key, Trigger::Cold, clock.now() + PATIENCE).await;
+    held.map(|held| held.session)
 }
 
 fn key(broker: &Broker, account: u16) -> SessionKey {

@@ -25,7 +25,7 @@ use crate::forward::{coding, hop, location, upgrade};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
 use crate::route::{Reading, Route};
-use crate::session::{Aliveness, Doubt, Evidence, Hold, Mechanism, Scope, Session, Upstream};
+use crate::session::{self, Aliveness, Doubt, Evidence, Hold, Mechanism, Scope, Session, Upstream};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
 use crate::upstream::Origin;
@@ -178,8 +178,8 @@ async fn send(
     let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::BadBody)?;
     loop {
         let key = broker.key(to.route.upstream, to.route.account, Scope::Shared);
-        let session = broker.session(key, trigger, deadline).await?;
-        let mut session = Held { hold: session.hold(), session, next: None };
+        let session::Held { session, hold } = broker.session(key, trigger, deadline).await?;
+        let mut session = Held { hold, session, next: None };
         record.generation = Some(session.session.generation);
         record.replayed = sendings > 0;
         sendings += 1;

@@ -13,11 +13,11 @@ use tokio_util::task::TaskTracker;
 use super::account::{Guard, State, class_name};
 use super::schedule::Schedule;
 use super::standing::Standing;
-use super::store::{Expiry, Joined, Outcome, Store};
+use super::store::{Expiry, Joined, Store};
 use super::{
-    Account, AccountId, Aliveness, Doubt, Evidence, Generation, LogoutReport, Mechanism, Scope,
-    Session, SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe, retire, roll,
-    upkeep,
+    Account, AccountId, Aliveness, Doubt, Evidence, Generation, Held, LogoutReport, Mechanism,
+    Scope, Session, SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe,
+    retire, roll, upkeep,
 };
 use crate::clock::{Clock, Moment};
 use crate::telemetry::{About, Event, Reporter, Stage, Trigger};
@@ -137,7 +137,7 @@ impl Broker {
         mut key: SessionKey,
         trigger: Trigger,
         deadline: Moment,
-    ) -> Result<Arc<Session>, Unavailable> {
+    ) -> Result<Held, Unavailable> {
         for _ in 1..KEYS_MAX {
             let outcome = self.session_of(key, trigger, deadline).await;
             let now = self.0.account(key.upstream, key.account).vault.fingerprint();
@@ -149,19 +149,26 @@ impl Broker {
         self.session_of(key, trigger, deadline).await
     }
 
-    async fn session_of(&self, key: SessionKey, trigger: Trigger, deadline: Moment) -> Outcome {
+    async fn session_of(
+        &self,
+        key: SessionKey,
+        trigger: Trigger,
+        deadline: Moment,
+    ) -> Result<Held, Unavailable> {
         let inner = &self.0;
-        if let Some(session) = inner.live(&key) {
-            return Ok(session);
+        if let Some(held) = inner.live(&key) {
+            return Ok(held);
         }
         let begin = || flight::begin(inner, key, trigger);
-        match inner.store.join(key, begin)? {
+        let session = match inner.store.join(key, begin)? {
             Joined::Session(session) => Ok(session),
             Joined::Flight(flight) => tokio::select! {
                 outcome = flight::landed(flight) => outcome,
                 () = inner.clock.sleep_until(deadline) => Err(Unavailable::Timeout),
             },
-        }
+        }?;
+        // What has ended meanwhile is used all the same: its end is found out by the answer.
+        Ok(inner.live(&key).unwrap_or_else(|| Held::of(&session)))
     }
 
     /// Reports that the upstream called `session` dead. A report about any but the current
@@ -303,14 +310,14 @@ impl Inner {
     }
 
     /// The current session, unless its known end has come.
-    fn live(self: &Arc<Self>, key: &SessionKey) -> Option<Arc<Session>> {
-        let session = self.store.session(key)?;
-        match session.expires {
+    fn live(self: &Arc<Self>, key: &SessionKey) -> Option<Held> {
+        let held = self.store.hold(key)?;
+        match held.session.expires {
             Some(expires) if self.clock.now() >= expires => {
-                self.end_at_known_time(&session);
+                self.end_at_known_time(&held.session);
                 None
             }
-            _ => Some(session),
+            _ => Some(held),
         }
     }
 

@@ -104,12 +104,22 @@ pub struct Session {
 /// Proof that a request carries a session: the session is not logged out while one lives.
 pub type Hold = tokio_util::task::task_tracker::TaskTrackerToken;
 
-impl Session {
-    /// Holds the session for one request, to the end of its answer's body.
-    pub fn hold(&self) -> Hold {
-        self.tenure.users.token()
-    }
+/// A session for one request, held from before anybody could log it out.
+#[derive(Debug)]
+pub struct Held {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Kept to the end of the answer's body.
+    pub hold: Hold,
+}
 
+impl Held {
+    fn of(session: &Arc<Session>) -> Self {
+        Self { session: Arc::clone(session), hold: session.tenure.users.token() }
+    }
+}
+
+impl Session {
     /// Cancelled when the streams that carry the session are to end, which
     /// [`Streams::Close`] asks for.
     pub fn cut(&self) -> CancellationToken {

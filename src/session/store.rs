@@ -8,7 +8,7 @@ use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 
 use super::tenure::Tenure;
-use super::{AccountId, Generation, Session, SessionKey, Unavailable, UpstreamId};
+use super::{AccountId, Generation, Held, Session, SessionKey, Unavailable, UpstreamId};
 use crate::secret::Fingerprint;
 
 /// How a login ended, for everybody who waits for it.
@@ -56,6 +56,14 @@ impl Store {
     pub(super) fn session(&self, key: &SessionKey) -> Option<Arc<Session>> {
         match self.0.get(key)?.value() {
             State::Live(session) | State::Renewing(session, _) => Some(Arc::clone(session)),
+            State::LoggingIn(_) => None,
+        }
+    }
+
+    /// The same for one request. It is held before anybody else can take it out and log it out.
+    pub(super) fn hold(&self, key: &SessionKey) -> Option<Held> {
+        match self.0.get(key)?.value() {
+            State::Live(session) | State::Renewing(session, _) => Some(Held::of(session)),
             State::LoggingIn(_) => None,
         }
     }
