@@ -14,6 +14,7 @@ pub mod access;
 pub mod forward;
 pub mod shield;
 pub mod session;
+pub mod recording;
 pub mod login;
 pub mod upstream;
 pub mod telemetry;

@@ -6,9 +6,8 @@ use http::StatusCode;
 use crate::login::StepAnswer;
 use crate::recipe::explain::is_plain_name;
 use crate::recipe::{Recipe, RefusalClass};
-use crate::session::trial::{
-    Ending, Exchanged, Incomplete, Notice, Phase, StepReport, TrialReport,
-};
+use crate::recording::{Exchanged, Phase};
+use crate::session::trial::{Ending, Incomplete, Notice, StepReport, TrialReport};
 use crate::session::{ExchangeError, Unavailable};
 use crate::settings;
 use crate::upstream::{ConnectError, SendError};

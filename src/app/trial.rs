@@ -60,6 +60,8 @@ pub struct Tried {
     pub upstream: String,
     /// The account's name.
     pub account: String,
+    /// The names of the account's fields.
+    pub fields: Vec<String>,
     /// The recipe.
     pub recipe: Arc<Recipe>,
     /// What was found.
@@ -124,8 +126,14 @@ pub async fn try_out(
     watcher.begins(&Subject { upstream, account: &account.name, url: &url, recipe: &recipe });
     let report = trial.run(&mut |progress| watcher.sees(progress)).await;
     let advice = about.advice(&report);
-    let (upstream, account) = (written.name.clone(), account.name.clone());
-    Ok(Tried { upstream, account, recipe: Arc::clone(&recipe), report, advice })
+    Ok(Tried {
+        upstream: written.name.clone(),
+        account: account.name.clone(),
+        fields: account.fields.keys().cloned().collect(),
+        recipe: Arc::clone(&recipe),
+        report,
+        advice,
+    })
 }
 
 fn choose<'a>(

@@ -9,6 +9,7 @@ pub mod emulate;
 mod ink;
 pub mod key;
 pub mod recipes;
+mod replay;
 pub mod run;
 pub mod schema;
 mod signals;

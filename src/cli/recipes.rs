@@ -1,6 +1,7 @@
 //! `doorward recipes`: what is built in, and how it is written.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use super::Exit;
 use crate::recipe::{self, FieldKind, Recipe};
@@ -20,6 +21,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give recorded logins to their recipe again, offline, and say what has come out differently
+    Replay {
+        /// Recordings that `try --record` has written
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The recipe's file, where it is not built in
+        #[arg(long, value_name = "FILE")]
+        recipe_file: Option<PathBuf>,
+    },
     /// Print one recipe as it is written, to learn from or to copy
     Show {
         /// The recipe's name
@@ -37,6 +47,9 @@ impl Recipes {
             Command::List { json: false } => list(out),
             Command::List { json: true } => list_json(out),
             Command::Show { name } => show(name, out, errors),
+            Command::Replay { files, recipe_file } => {
+                super::replay::replay(files, recipe_file.as_deref(), out, errors)
+            }
         }
     }
 }

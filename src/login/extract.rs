@@ -19,10 +19,7 @@ pub(super) fn value(from: &TakeFrom, answer: &StepAnswer) -> Option<String> {
             _ => return None,
         },
         TakeFrom::Header(_) | TakeFrom::Cookie(_) => return from_head(from, &answer.headers),
-        TakeFrom::Text(regex) => {
-            let text = std::str::from_utf8(answer.body.bytes()).ok()?;
-            regex.captures(text)?.get(1)?.as_str().to_owned()
-        }
+        TakeFrom::Text(regex) => answer.body.capture(regex)?,
     };
     usable(value)
 }

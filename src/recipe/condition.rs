@@ -1,7 +1,8 @@
 //! Conditions over answers, decided as early as possible: many are settled by the head alone, and
 //! only those that are not make Doorward look at a bounded piece of the body.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -65,6 +66,18 @@ pub struct Answer<'a> {
 pub struct Body {
     bytes: Vec<u8>,
     json: OnceCell<Option<Value>>,
+    /// What is known of the answer's texts where the texts themselves are not there.
+    told: Option<Told>,
+}
+
+/// What a recording tells of an answer's texts, which it does not hold: which of the recipe's tests
+/// of texts held for them, by the test's own words, and what its expressions found in the body.
+#[derive(Debug, Default)]
+pub struct Told {
+    tests: BTreeMap<String, bool>,
+    captures: BTreeMap<String, String>,
+    /// Tests that were asked for and are not told.
+    unknown: RefCell<BTreeSet<String>>,
 }
 
 /// Whether a condition holds, as far as is known.
@@ -112,6 +125,11 @@ impl Condition {
 
 impl Part {
     pub(super) fn judge(&self, answer: &Answer<'_>) -> Truth {
+        if self.reads_text()
+            && let Some(told) = answer.body.and_then(|body| body.told.as_ref())
+        {
+            return told.holds(&self.words()).into();
+        }
         match self {
             Self::Status(sets) => sets.iter().any(|set| set.contains(answer.status)).into(),
             Self::Header { name, matches } => {
@@ -145,6 +163,36 @@ impl Part {
                 Truth::No => Truth::Yes,
                 Truth::NeedsBody => Truth::NeedsBody,
             },
+        }
+    }
+}
+
+impl Part {
+    /// Whether an expression is searched for in a text of the answer.
+    pub(super) fn reads_text(&self) -> bool {
+        matches!(
+            self,
+            Self::Body(_)
+                | Self::Header { matches: Some(_), .. }
+                | Self::Json { test: JsonTest::Matches(_), .. }
+        )
+    }
+}
+
+impl Told {
+    /// Whether each test held, and what stands for the first group of each expression that found
+    /// something in the body.
+    pub fn new(tests: BTreeMap<String, bool>, captures: BTreeMap<String, String>) -> Self {
+        Self { tests, captures, unknown: RefCell::default() }
+    }
+
+    fn holds(&self, test: &str) -> bool {
+        match self.tests.get(test) {
+            Some(holds) => *holds,
+            None => {
+                self.unknown.borrow_mut().insert(test.to_owned());
+                false
+            }
         }
     }
 }
@@ -238,7 +286,26 @@ impl fmt::Debug for Body {
 impl Body {
     /// A decoded body.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, json: OnceCell::new() }
+        Self { bytes, json: OnceCell::new(), told: None }
+    }
+
+    /// The body of a recorded answer, whose texts are only told of.
+    pub fn recorded(bytes: Vec<u8>, told: Told) -> Self {
+        Self { bytes, json: OnceCell::new(), told: Some(told) }
+    }
+
+    /// Tests of texts that this recorded answer was asked for and does not tell of.
+    pub fn unknown(&self) -> BTreeSet<String> {
+        self.told.as_ref().map(|told| told.unknown.borrow().clone()).unwrap_or_default()
+    }
+
+    /// What the first group of `regex` finds in the text of the body.
+    pub fn capture(&self, regex: &Regex) -> Option<String> {
+        if let Some(told) = &self.told {
+            return told.captures.get(regex.as_str()).cloned();
+        }
+        let text = std::str::from_utf8(&self.bytes).ok()?;
+        Some(regex.captures(text)?.get(1)?.as_str().to_owned())
     }
 
     /// The bytes.

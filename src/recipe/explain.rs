@@ -64,7 +64,7 @@ impl Part {
     }
 
     /// What the part asks for.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match self {
             Self::Status(sets) => format!("status {}", listed(sets.iter(), " or ")),
             Self::Header { name, matches: None } => format!("header `{name}` is there"),

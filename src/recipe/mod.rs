@@ -8,6 +8,7 @@ pub mod condition;
 pub mod explain;
 mod load;
 pub mod pattern;
+pub mod reads;
 pub mod template;
 pub mod written;
 

@@ -99,6 +99,11 @@ impl Pointer {
         path.split('/').map(unescape).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The names and numbers on the way.
+    pub fn tokens(&self) -> &[String] {
+        &self.0
+    }
+
     /// The value that stands there.
     pub fn find<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         self.0.iter().try_fold(value, |value, token| match value {

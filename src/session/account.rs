@@ -278,15 +278,7 @@ fn hold_cause(class: RefusalClass) -> Option<HoldCause> {
 
 /// The word for a class in logs and problem details, as recipes write it.
 pub fn class_name(class: RefusalClass) -> &'static str {
-    match class {
-        RefusalClass::BadSecret => "bad_secret",
-        RefusalClass::Locked => "locked",
-        RefusalClass::SecondFactor => "second_factor",
-        RefusalClass::NotAllowed => "not_allowed",
-        RefusalClass::SlotsFull => "slots_full",
-        RefusalClass::Throttled => "throttled",
-        RefusalClass::UpstreamBroken => "upstream_broken",
-    }
+    class.as_str()
 }
 
 #[cfg(test)]

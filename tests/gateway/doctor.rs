@@ -6,7 +6,7 @@ use clap::Parser;
 use doorward::cli::Exit;
 use doorward::cli::trial::{Screen, Try};
 use doorward::diagnosis::Paint;
-use doorward::emulator::{Emulator, Forced, Options, User, Vendor, mfiles};
+use doorward::emulator::{Emulator, Forced, Kind, Options, Totp, User, Vendor, mfiles};
 use doorward::secret::Environment;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,7 +36,9 @@ pub struct Subject {
     variables: Vec<(String, String)>,
 }
 
-const ON_PAPER: Screen = Screen { out: Paint::Plain, errors: Paint::Plain, live: false };
+pub const TOTP_SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+
+pub const ON_PAPER: Screen = Screen { out: Paint::Plain, errors: Paint::Plain, live: false };
 
 impl Subject {
     pub fn new(vendor: Vendor, url: &str, user: &User) -> Self {
@@ -77,16 +79,30 @@ impl Subject {
     }
 }
 
-async fn emulator(vendor: Vendor) -> Emulator {
+pub async fn emulator(vendor: Vendor) -> Emulator {
     Emulator::start(vendor, Options::default()).await.unwrap()
 }
 
-fn good(emulator: &Emulator) -> Subject {
+pub fn good(emulator: &Emulator) -> Subject {
     let vendor = emulator.vendor();
     Subject::new(vendor, &emulator.origin(), &vendor.seeded_user())
 }
 
-fn bad(emulator: &Emulator) -> Subject {
+/// An account whose logins also need a one-time code.
+pub fn second_factor(emulator: &Emulator) -> Subject {
+    let secret = Totp::from_base32(TOTP_SECRET).unwrap();
+    let user = User::new("two@example.com", "a canary password of two");
+    let mut subject = Subject::new(emulator.vendor(), &emulator.origin(), &user);
+    emulator.control().add_user(user.kind(Kind::SecondFactor { secret }));
+    let file = subject.folder.path().join("doorward.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let code = "totp_secret = { env = \"TOTP\" }\npassword =";
+    write(subject.folder.path(), "doorward.toml", &text.replace("password =", code));
+    subject.variables.push(("TOTP".to_owned(), TOTP_SECRET.to_owned()));
+    subject
+}
+
+pub fn bad(emulator: &Emulator) -> Subject {
     let vendor = emulator.vendor();
     let user = User::new(vendor.seeded_user().login, "a wrong canary password");
     Subject::new(vendor, &emulator.origin(), &user)

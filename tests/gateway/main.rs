@@ -25,6 +25,7 @@ mod login_answers;
 mod messages;
 mod nothing_leaks;
 mod protocols;
+mod recordings;
 mod refresh;
 mod replay;
 mod replay_expect;

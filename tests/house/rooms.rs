@@ -8,7 +8,7 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("clock", &[]),
     ("diagnosis", &[]),
     ("secret", &[]),
@@ -18,7 +18,11 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("login", &["recipe", "secret"]),
     // Of `upstream` only the description of where it is, to map `Location` back.
     ("forward", &["login", "recipe", "secret", "upstream"]),
-    ("session", &["clock", "forward", "login", "recipe", "secret", "telemetry", "upstream"]),
+    ("recording", &["forward", "login", "recipe", "secret"]),
+    (
+        "session",
+        &["clock", "forward", "login", "recipe", "recording", "secret", "telemetry", "upstream"],
+    ),
     // Of `session` only ids: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
     ("shield", &["login", "recipe", "route", "secret"]),
@@ -50,6 +54,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "login",
             "proxy",
             "recipe",
+            "recording",
             "route",
             "secret",
             "server",
@@ -68,6 +73,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "diagnosis",
             "emulator",
             "recipe",
+            "recording",
             "secret",
             "session",
             "settings",
@@ -77,7 +83,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
 ];
 
 /// Rooms of rules: bytes in, decisions out.
-const PURE: [&str; 5] = ["recipe", "login", "forward", "route", "shield"];
+const PURE: [&str; 6] = ["recipe", "login", "forward", "route", "shield", "recording"];
 
 #[test]
 fn every_room_imports_only_what_it_may() {

@@ -14,7 +14,7 @@ use crate::session::trial::{
 const VERSION: u32 = 1;
 
 pub(super) fn of(tried: &Tried) -> Value {
-    let Tried { upstream, account, recipe, report, advice } = tried;
+    let Tried { upstream, account, recipe, report, advice, .. } = tried;
     let (ending, class, why) = ending(&report.ending);
     let (notice, overlooked) = notice(&report.notice);
     json!({
@@ -45,7 +45,7 @@ pub(super) fn of(tried: &Tried) -> Value {
     })
 }
 
-fn ending(ending: &Ending) -> (&'static str, Option<&'static str>, Option<String>) {
+pub(super) fn ending(ending: &Ending) -> (&'static str, Option<&'static str>, Option<String>) {
     match ending {
         Ending::Good => ("good", None, None),
         Ending::Refused { class, why } => ("refused", class.map(class_name), Some(why.clone())),

@@ -2,9 +2,11 @@
 //! secret.
 
 mod json;
+mod record;
 mod trace;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use tokio::runtime::Builder;
 
@@ -28,6 +30,9 @@ pub struct Try {
     /// Print everything as one JSON object when it is over
     #[arg(long)]
     json: bool,
+    /// Write a recording into this folder, with stand-ins for all values
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 /// Where a trace is shown.
@@ -60,6 +65,12 @@ impl Try {
                 return Ok(Exit::Config);
             }
         };
+        if let Some(folder) = &self.record
+            && let Err(error) = record::prepare(folder)
+        {
+            writeln!(errors, "error: {error}; nothing was sent")?;
+            return Ok(Exit::Failed);
+        }
         let control = Builder::new_current_thread().enable_all().build()?;
         let (mut trace, mut silence) = (Trace::new(screen, out), Silence);
         let watcher: &mut dyn Watcher = if self.json { &mut silence } else { &mut trace };
@@ -69,6 +80,18 @@ impl Try {
                 match self.json {
                     true => writeln!(out, "{}", json::of(&tried))?,
                     false => trace.ends(&tried)?,
+                }
+                match self.record.as_ref().map(|folder| record::write(folder, &tried)) {
+                    None => {}
+                    // Whoever reads JSON reads nothing else there.
+                    Some(Ok(path)) if self.json => {
+                        writeln!(errors, "recorded in {}", path.display())?;
+                    }
+                    Some(Ok(path)) => writeln!(out, "recorded in {}", path.display())?,
+                    Some(Err(error)) => {
+                        print_chain(&error, errors);
+                        return Ok(Exit::Failed);
+                    }
                 }
                 Ok(exit(&tried))
             }

@@ -7,8 +7,9 @@ use super::Screen;
 use crate::app::{Subject, Tried, Watcher};
 use crate::cli::ink::{Colour, coloured};
 use crate::recipe::explain::Finding;
+use crate::recording::Phase;
 use crate::session::trial::{
-    CarriedReport, CookieReport, EndReport, Ending, Notice, Phase, Progress, RuleReport, Sending,
+    CarriedReport, CookieReport, EndReport, Ending, Notice, Progress, RuleReport, Sending,
     StepReport, TakenReport, TrialReport, ValueReport,
 };
 

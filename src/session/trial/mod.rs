@@ -17,10 +17,11 @@ use crate::login::{Attempt, Because, Material, Next, Refusal, Request, StepAnswe
 use crate::recipe::condition::{Condition, Truth};
 use crate::recipe::template::{Template, Values};
 use crate::recipe::{Step, StepBody};
+use crate::recording::{Exchanged, Phase};
 use crate::upstream::SendError;
 pub use report::{
-    CarriedReport, CookieReport, EndReport, Ending, Exchanged, Incomplete, Notice, Phase,
-    RuleReport, Sending, StepReport, TakenReport, TrialReport, ValueReport,
+    CarriedReport, CookieReport, EndReport, Ending, Incomplete, Notice, RuleReport, Sending,
+    StepReport, TakenReport, TrialReport, ValueReport,
 };
 
 /// Tries one account of an upstream, once: exactly one login is sent. Whoever calls has admitted it

@@ -3,41 +3,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::forward::inject::Injector;
 use crate::login::{Material, StepAnswer};
 use crate::recipe::condition::Truth;
 use crate::recipe::explain::{Finding, is_plain_name};
 use crate::recipe::{Cookies, InjectInto, InjectMethods, Recipe, RefusalClass, Step, VerdictIs};
+use crate::recording::{Exchanged, Phase};
 use crate::secret::{Fingerprint, SecretText};
 use crate::session::account::Failure;
 use crate::session::{ExchangeError, Unavailable};
-
-/// What a step belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The login.
-    Login,
-    /// The probe with the new session.
-    Probe,
-    /// The logout.
-    Logout,
-    /// The probe once more, without any session: would the recipe notice that one has ended?
-    WithoutSession,
-}
-
-impl Phase {
-    /// The word in traces and recordings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Probe => "probe",
-            Self::Logout => "logout",
-            Self::WithoutSession => "without_session",
-        }
-    }
-}
 
 /// A request that is about to be sent.
 #[derive(Clone, Debug)]
@@ -228,19 +204,6 @@ pub struct TrialReport {
     pub failure: Option<Failure>,
     /// What was sent and answered, for a recording. It holds secrets.
     pub exchanged: Vec<Exchanged>,
-}
-
-/// One request and its answer.
-#[derive(Debug)]
-pub struct Exchanged {
-    /// What it belongs to.
-    pub phase: Phase,
-    /// The step's place in its list of the recipe.
-    pub step: usize,
-    /// The header fields that the recipe and the session gave it.
-    pub header_names: Vec<HeaderName>,
-    /// The answer, if one came.
-    pub answer: Option<StepAnswer>,
 }
 
 impl ValueReport {
