@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::ending::Ending;
 use super::record::{Record, SESSION_REPLACED};
 use super::tunnel::Tunnel;
+use super::upload::Upload;
 use crate::forward::replay::{Replay, Sending};
 use crate::session::Hold;
 use crate::upstream::AnswerBody;
@@ -24,7 +24,7 @@ pub struct ReplyBody {
     /// Keeps the session from being logged out.
     _hold: Option<Hold>,
     /// Its end closes the connection on which the upstream still waits for the request's body.
-    _unwanted: Option<Replay<Incoming>>,
+    _unwanted: Option<Replay<Upload>>,
     /// When the body is cut.
     ending: Option<Ending>,
     /// What follows the answer.
@@ -37,7 +37,7 @@ pub(super) enum Content {
     /// Made here.
     Whole(Bytes),
     /// From the upstream: what was looked at already, then the rest.
-    Streamed { seen: Bytes, rest: AnswerBody<Sending<Incoming>> },
+    Streamed { seen: Bytes, rest: AnswerBody<Sending<Upload>> },
 }
 
 impl ReplyBody {
@@ -45,7 +45,7 @@ impl ReplyBody {
         content: Content,
         record: Record,
         hold: Option<Hold>,
-        unwanted: Option<Replay<Incoming>>,
+        unwanted: Option<Replay<Upload>>,
         ending: Option<Ending>,
     ) -> Self {
         let record = Some(record);

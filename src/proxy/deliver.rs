@@ -6,10 +6,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 
 use super::error::Problem;
 use super::prepare::Prepared;
+use super::upload::Upload;
 use crate::clock::Clock;
 use crate::forward::replay::{Outlook, Replay, Sending, Start};
 use crate::session::{Session, Upstream};
@@ -21,10 +21,10 @@ const CONTINUE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A request on its way.
 pub(super) struct Delivery<'a> {
-    pub(super) pool: &'a Pool<Sending<Incoming>>,
+    pub(super) pool: &'a Pool<Sending<Upload>>,
     pub(super) clock: &'a Clock,
     pub(super) prepared: &'a Prepared<'a>,
-    pub(super) replay: &'a Replay<Incoming>,
+    pub(super) replay: &'a Replay<Upload>,
     pub(super) upstream: &'a Upstream,
 }
 
@@ -60,8 +60,8 @@ impl Delivery<'_> {
     pub(super) async fn send(
         &self,
         session: &Session,
-        body: Sending<Incoming>,
-    ) -> Result<Answer<Sending<Incoming>>, Problem> {
+        body: Sending<Upload>,
+    ) -> Result<Answer<Sending<Upload>>, Problem> {
         let request = self.prepared.with(session, self.upstream, body)?;
         // Boxed: few requests need the room.
         let answer = if self.prepared.upgrade.is_some() {
@@ -77,8 +77,8 @@ impl Delivery<'_> {
     async fn send_asking(
         &self,
         session: &Session,
-        request: Request<Sending<Incoming>>,
-    ) -> Result<Answer<Sending<Incoming>>, Problem> {
+        request: Request<Sending<Upload>>,
+    ) -> Result<Answer<Sending<Upload>>, Problem> {
         let expectation = Expectation::new(self.replay.permission());
         let mut sending = pin!(self.pool.send_asking(request, Some(&expectation)));
         let heard = tokio::select! {

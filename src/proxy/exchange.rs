@@ -17,6 +17,7 @@ use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
 use super::record::Record;
 use super::tunnel::{self, Agreed, Tunnel};
+use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
@@ -43,6 +44,7 @@ pub async fn exchange(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let (head, body) = request.into_parts();
+    let body = Upload::new(body, &head);
     let mut record = Record::new(core.request_id(), head.method.clone(), Arc::clone(&core.shared));
     let reply = match walk(&core, &peer, head, body, &mut record).await {
         Ok(reply) => reply,
@@ -71,7 +73,7 @@ struct Reply {
     /// The session that it came by.
     hold: Option<Hold>,
     /// The request's body, where the upstream answered without asking for it.
-    unwanted: Option<Replay<Incoming>>,
+    unwanted: Option<Replay<Upload>>,
     /// When it is cut, if it is a stream.
     ending: Option<Ending>,
     /// The tunnel that follows it.
@@ -89,7 +91,7 @@ async fn walk(
     core: &Core,
     peer: &Peer,
     head: Parts,
-    body: Incoming,
+    body: Upload,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
     let shared = &core.shared;
@@ -165,7 +167,7 @@ async fn send(
     core: &Core,
     to: &Forwarded<'_>,
     prepared: &Prepared<'_>,
-    replay: &Replay<Incoming>,
+    replay: &Replay<Upload>,
     mut deadline: Moment,
     record: &mut Record,
 ) -> Result<(Looked, Held), Problem> {
@@ -252,7 +254,7 @@ async fn send(
 /// takes: then the head is due one `response_timeout` after its end, give or take another.
 async fn overdue(
     clock: &Clock,
-    replay: &Replay<Incoming>,
+    replay: &Replay<Upload>,
     deadline: Moment,
     origin: &Origin,
 ) -> Problem {

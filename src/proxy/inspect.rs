@@ -4,9 +4,9 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use super::upload::Upload;
 use crate::clock::{Clock, Moment};
 use crate::forward::coding;
 use crate::forward::replay::Sending;
@@ -26,7 +26,7 @@ pub(super) struct Looked {
     pub(super) seen: Bytes,
     /// How the reading ended.
     pub(super) extent: Extent,
-    pub(super) rest: AnswerBody<Sending<Incoming>>,
+    pub(super) rest: AnswerBody<Sending<Upload>>,
     /// What the upstream's side of the connection becomes, if it switches protocols.
     pub(super) upgrade: Option<OnUpgrade>,
 }
@@ -43,7 +43,7 @@ pub(super) enum Extent {
 }
 
 impl Looked {
-    pub(super) fn not_yet(answer: upstream::Answer<Sending<Incoming>>) -> Self {
+    pub(super) fn not_yet(answer: upstream::Answer<Sending<Upload>>) -> Self {
         let upstream::Answer { status, version, headers, body, upgrade } = answer;
         let extent = if body.is_end_stream() { Extent::Whole } else { Extent::Part };
         Self { status, version, headers, seen: Bytes::new(), extent, rest: body, upgrade }

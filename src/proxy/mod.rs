@@ -12,6 +12,7 @@ mod prepare;
 mod record;
 pub mod reply;
 pub mod spill;
+pub mod upload;
 pub mod tunnel;
 
 use std::fmt::Write as _;
@@ -20,9 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
-use hyper::body::Incoming;
 
 use crate::access::Access;
+use upload::Upload;
+
 use crate::clock::Clock;
 use crate::forward::hop::Origin;
 use crate::forward::replay::Sending;
@@ -71,7 +73,7 @@ pub struct Core {
     /// What all cores share.
     pub shared: Arc<Shared>,
     /// This core's connections, by upstream.
-    pub pools: Vec<Pool<Sending<Incoming>>>,
+    pub pools: Vec<Pool<Sending<Upload>>>,
     /// The first half of request ids, different for each core and process.
     id_prefix: String,
     ids: AtomicU64,
@@ -94,7 +96,7 @@ impl Peer {
 
 impl Core {
     /// A core with its own connections.
-    pub fn new(shared: Arc<Shared>, pools: Vec<Pool<Sending<Incoming>>>) -> Self {
+    pub fn new(shared: Arc<Shared>, pools: Vec<Pool<Sending<Upload>>>) -> Self {
         let id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
         Self { shared, pools, id_prefix, ids: AtomicU64::new(0) }
     }

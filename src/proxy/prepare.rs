@@ -5,12 +5,12 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri, Version, header};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::error::Problem;
 use super::exchange::Forwarded;
 use super::parse::Call;
 use super::tunnel::{self, Wanted};
+use super::upload::Upload;
 use super::{Peer, RequestId, Shared};
 use crate::access;
 use crate::forward::replay::Sending;
@@ -39,7 +39,7 @@ pub(super) fn request<'a>(
     peer: &Peer,
     to: &Forwarded<'a>,
     mut head: Parts,
-    body: &Incoming,
+    body: &Upload,
     rule: Option<&EndpointRule>,
     request_id: &RequestId,
 ) -> Prepared<'a> {
@@ -99,8 +99,8 @@ impl Prepared<'_> {
         &self,
         session: &Session,
         upstream: &Upstream,
-        body: Sending<Incoming>,
-    ) -> Result<Request<Sending<Incoming>>, Problem> {
+        body: Sending<Upload>,
+    ) -> Result<Request<Sending<Upload>>, Problem> {
         let injector = &session.injector;
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();

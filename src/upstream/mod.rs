@@ -7,6 +7,7 @@ pub mod connection;
 pub mod error;
 pub mod origin;
 pub mod pool;
+mod stream;
 pub mod tls;
 
 pub use connection::Expectation;

@@ -29,6 +29,7 @@ mod recordings;
 mod refresh;
 mod replay;
 mod replay_expect;
+mod replay_once;
 mod replay_spill;
 mod rotation;
 mod settings;

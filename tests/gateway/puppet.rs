@@ -294,6 +294,10 @@ impl Stage {
                 let early = self.early.lock().unwrap().pop();
                 if let Some(reply) = early {
                     stream.write_all(&reply.bytes).await.ok()?;
+                    if matches!(reply.then, Then::Close) {
+                        // What is still coming in is not read.
+                        return None;
+                    }
                 }
             }
             let length = stream.read(&mut buffer).await.ok().filter(|length| *length > 0)?;

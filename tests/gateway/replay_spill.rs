@@ -1,16 +1,27 @@
 //! Bodies that memory does not hold are kept in files without a name, within bounds, and a disk
 //! that fails costs nobody their first sending.
 
+use std::convert::Infallible;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use doorward::emulator::Vendor;
+use doorward::forward::replay::keeping::{Keeping, Quota};
+use doorward::forward::replay::{Replay, Start};
+use doorward::proxy::spill::Folder;
+use http_body::Frame;
+use http_body_util::BodyExt;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::client::Protocol;
 use crate::dead_session::{DEAD, body_of, dead_at_first, logins};
-use crate::harness::{Scene, Setup};
+use crate::harness::{Scene, Setup, until, within};
 use crate::puppet::Puppet;
 use crate::vendors;
 
@@ -145,4 +156,80 @@ async fn bodies_in_files_are_replayed_in_every_pair_of_protocols() {
         }
         scene.stop().await;
     }
+}
+
+/// A body of `UPLOAD_BYTES` that lets others on after each piece.
+struct Upload {
+    left: usize,
+    pauses: bool,
+}
+
+const UPLOAD_BYTES: usize = 8 << 20;
+
+static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.pauses = !self.pauses;
+        if self.pauses {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= PIECE.len();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PIECE)))))
+    }
+}
+
+/// Fails when many uploads at once keep more than the bounds allow, in memory or in files, or when
+/// one that was kept is not whole.
+#[tokio::test]
+async fn a_hundred_uploads_at_once_stay_within_the_bounds() {
+    const MEMORY_TOTAL: u64 = 16 << 20;
+    const SPILL_TOTAL: u64 = 64 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let keeping = Arc::new(Keeping {
+        memory_bytes_max: 1 << 20,
+        spill_bytes_max: 16 << 20,
+        memory: Quota::new(MEMORY_TOTAL),
+        spill: Quota::new(SPILL_TOTAL),
+        storage: Box::new(Folder::new(Some(folder.path().to_owned()))),
+    });
+    let upload = || Replay::new(Upload { left: UPLOAD_BYTES, pauses: false }, &keeping);
+    let replays: Vec<_> = (0..100).map(|_| upload()).collect();
+    let mut uploads = JoinSet::new();
+    for replay in &replays {
+        let (mut sending, keeping) = (replay.send(Start::AtOnce).unwrap(), Arc::clone(&keeping));
+        uploads.spawn(async move {
+            let mut sent = 0;
+            while let Some(frame) = sending.frame().await {
+                sent += frame.unwrap().into_data().unwrap().len();
+                let kept = (keeping.memory.taken(), keeping.spill.taken());
+                assert!(kept.0 <= MEMORY_TOTAL && kept.1 <= SPILL_TOTAL, "{kept:?}");
+            }
+            sent
+        });
+    }
+    while let Some(sent) = within(uploads.join_next()).await {
+        assert_eq!(sent.unwrap(), UPLOAD_BYTES);
+        let stored: u64 = open_files(folder.path()).iter().sum();
+        assert!(stored <= SPILL_TOTAL, "{stored}");
+    }
+    let again: Vec<_> = replays.iter().filter_map(|one| one.send(Start::AtOnce).ok()).collect();
+    // What could not be kept has made room for what could.
+    assert!(again.len() >= 4, "{} are kept", again.len());
+    for sending in again {
+        assert!(sending.collect().await.unwrap().to_bytes().iter().all(|byte| *byte == b'x'));
+    }
+    drop(replays);
+    assert_eq!((keeping.memory.taken(), keeping.spill.taken()), (0, 0));
+    until("the files are closed", || open_files(folder.path()).is_empty()).await;
 }

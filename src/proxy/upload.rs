@@ -1,0 +1,95 @@
+//! The body of a client's request. An answer may come before its end; then the rest is still read
+//! for a while.
+//!
+//! A connection that is closed while its client sends is reset, and with it goes the answer that
+//! the client has not read yet (RFC 9112 section 9.6). HTTP/2 ends streams one by one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Version, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// How long the rest of a body is read after its answer.
+const REST_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How much of it is read.
+const REST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A client that sends nothing for so long has read its answer, or never will.
+const REST_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The body of a client's request; its rest is read when it is dropped.
+#[derive(Debug)]
+pub struct Upload {
+    /// Nothing once the client has sent all, or has failed.
+    incoming: Option<Incoming>,
+    /// Whether the client sends without being told to, on a connection of its own.
+    is_coming: bool,
+    is_http1: bool,
+}
+
+impl Upload {
+    /// The body that belongs to `head`.
+    pub(super) fn new(incoming: Incoming, head: &Parts) -> Self {
+        let is_http1 = head.version <= Version::HTTP_11;
+        let waits_for_leave = head.headers.contains_key(header::EXPECT);
+        Self { incoming: Some(incoming), is_coming: is_http1 && !waits_for_leave, is_http1 }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // The first poll gives a client leave that waits for it.
+        self.is_coming = self.is_http1;
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(incoming).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.incoming = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.is_end_stream() || !self.is_coming {
+            return;
+        }
+        // The task ends with the client's connection at the latest, which is waited for at stop.
+        if let (Some(rest), Ok(runtime)) = (self.incoming.take(), Handle::try_current()) {
+            runtime.spawn(timeout(REST_TIME_MAX, read_rest(rest)));
+        }
+    }
+}
+
+async fn read_rest(mut rest: Incoming) {
+    let mut bytes = 0;
+    while bytes < REST_BYTES_MAX {
+        match timeout(REST_PAUSE_MAX, rest.frame()).await {
+            Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => return,
+        }
+    }
+}
