@@ -31,6 +31,7 @@ mod replay;
 mod replay_expect;
 mod replay_once;
 mod replay_spill;
+mod rolled_values;
 mod rotation;
 mod settings;
 mod single_login;
