@@ -45,8 +45,8 @@ async fn the_json_says_the_same() {
 }
 
 #[tokio::test]
-async fn without_the_generation_guard_a_late_expiry_costs_one_more_login() {
-    assert_noticed("generation-guard", &["late expiry", "logout at stop"]).await;
+async fn without_the_generation_guard_a_late_expiry_ends_the_newer_session() {
+    assert_noticed("generation-guard", &["late expiry"]).await;
 }
 
 #[tokio::test]
