@@ -147,6 +147,7 @@ fn broker(site: &Upstream) -> (Broker, Clock) {
             name: Arc::from("bench"),
             recipe: Arc::new(recipe()),
             origin: Arc::clone(&origin),
+            tenant: doorward::session::Tenant(Fingerprint::of([])),
             accounts: (0..ACCOUNTS).map(account).collect(),
             streams: doorward::session::Streams::Drain,
         }],

@@ -34,7 +34,16 @@ pub enum Access {
 
 /// The digests of all client keys, by the id that a key begins with.
 #[derive(Debug, Default)]
-pub struct Keyring(HashMap<String, Vec<(Digest, Arc<str>)>>);
+pub struct Keyring(HashMap<String, Vec<(Digest, Caller)>>);
+
+/// A client that showed its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its place among the clients.
+    pub number: u16,
+    /// Its name.
+    pub name: Arc<str>,
+}
 
 /// Why a caller may not call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,19 +69,19 @@ impl Keyring {
     /// Keeps the digests of every client's keys.
     pub fn new<'a>(clients: impl IntoIterator<Item = (&'a str, Vec<Digest>)>) -> Self {
         let mut keyring = Self::default();
-        for (name, digests) in clients {
-            let name: Arc<str> = Arc::from(name);
-            let keys = keyring.0.entry(name.to_string()).or_default();
-            keys.extend(digests.into_iter().map(|digest| (digest, Arc::clone(&name))));
+        for ((name, digests), number) in clients.into_iter().zip(0..) {
+            let caller = Caller { number, name: Arc::from(name) };
+            let keys = keyring.0.entry(name.to_owned()).or_default();
+            keys.extend(digests.into_iter().map(|digest| (digest, caller.clone())));
         }
         keyring
     }
 
-    fn client(&self, text: &str) -> Result<Arc<str>, KeyError> {
+    fn client(&self, text: &str) -> Result<Caller, KeyError> {
         let (id, digest) = ClientKey::presented(text)?;
         let known = self.0.get(id);
         let known = known.and_then(|keys| keys.iter().find(|(known, _)| *known == digest));
-        known.map(|(_, name)| Arc::clone(name)).ok_or(KeyError::Damaged)
+        known.map(|(_, caller)| caller.clone()).ok_or(KeyError::Damaged)
     }
 }
 
@@ -89,7 +98,7 @@ impl Access {
         headers: &HeaderMap,
         host: &str,
         is_routed: bool,
-    ) -> Result<Option<Arc<str>>, Denied> {
+    ) -> Result<Option<Caller>, Denied> {
         match self {
             Self::Open => {
                 if !is_routed && !route::is_loopback_name(host) {
@@ -101,7 +110,7 @@ impl Access {
                 Ok(None)
             }
             Self::Keys(keyring) => {
-                let mut caller: Option<Arc<str>> = None;
+                let mut caller: Option<Caller> = None;
                 for text in presented(recipe, headers) {
                     let client = match keyring.client(&text) {
                         Ok(client) => client,
@@ -119,6 +128,10 @@ impl Access {
     }
 }
 
+/// The field in which a client names the account that it wants to use, where a route leaves that
+/// to it. It never travels on.
+pub const CLIENT_ACCOUNT: HeaderName = HeaderName::from_static("doorward-account");
+
 /// Drops every field that holds a key of ours: a client that shows it in an odd place must not
 /// show it to the upstream.
 pub fn strip(headers: &mut HeaderMap) {
@@ -127,7 +140,8 @@ pub fn strip(headers: &mut HeaderMap) {
         let mut words = text.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
         words.any(|word| word.starts_with(KEY_PREFIX.as_bytes()))
     };
-    let fields = headers.iter().filter(|(name, value)| **name == CLIENT_KEY || holds_key(value));
+    let ours = |name: &HeaderName| *name == CLIENT_KEY || *name == CLIENT_ACCOUNT;
+    let fields = headers.iter().filter(|(name, value)| ours(name) || holds_key(value));
     let names: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
     for name in names {
         headers.remove(name);
@@ -220,7 +234,7 @@ mod tests {
         ] {
             let headers = headers(&[(name, value)]);
             let caller = access.authenticate(&recipe(), &headers, "cms.example", false);
-            assert_eq!(caller.unwrap().as_deref(), Some("alice"), "{name}");
+            assert_eq!(&*caller.unwrap().unwrap().name, "alice", "{name}");
         }
     }
 

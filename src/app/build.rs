@@ -14,11 +14,11 @@ use crate::forward::via::Via;
 use crate::proxy::{self, Shared, spill};
 use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
-use crate::route::{Route, Table};
+use crate::route::{Route, Sharing, Table};
 use crate::secret::{Fingerprint, SecretText};
 use crate::server::{self, Address};
 use crate::session::{
-    self, Account, AccountId, Broker, Mechanism, Parts, Transport, Upstream, UpstreamId,
+    self, Account, AccountId, Broker, Mechanism, Parts, Tenant, Transport, Upstream, UpstreamId,
 };
 use crate::settings::{
     self, Credentials, FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference,
@@ -145,6 +145,7 @@ pub(super) fn upstream(
         name: Arc::from(written.name.as_str()),
         recipe: Arc::new(recipe),
         origin: Arc::new(origin(written)?),
+        tenant: tenant(written),
         accounts,
         streams: match written.streams {
             settings::Streams::Keep => session::Streams::Keep,
@@ -231,6 +232,13 @@ pub(super) fn kept(
     Ok(kept)
 }
 
+fn tenant(written: &settings::Upstream) -> Tenant {
+    let place = format!("{}{}", written.origin, written.base_path);
+    let parameters = written.parameters.iter().map(|(name, value)| format!("{name}={value}"));
+    let texts = std::iter::once(place).chain(parameters).map(SecretText::from);
+    Tenant(Fingerprint::of(&texts.collect::<Vec<_>>()))
+}
+
 fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {
     let settings::Origin { scheme, host, port } = &written.origin;
     let http2 = match written.http2 {
@@ -277,12 +285,20 @@ fn upgrades(written: &[String]) -> Result<Vec<HeaderValue>, BuildError> {
 fn routes(settings: &Settings, upstreams: &[Upstream]) -> Result<Table, BuildError> {
     let routes = settings.routes.iter().map(|route| {
         let (upstream, account) = ids(upstreams, &route.upstream, &route.account)?;
+        let choices = route.accounts.iter().map(|name| {
+            ids(upstreams, &route.upstream, name).map(|(_, account)| (name.clone(), account))
+        });
         Ok(Route {
             host: route.host.clone(),
             prefix: route.path.trim_end_matches('/').to_owned(),
             strip_prefix: route.prefix == settings::Prefix::Stripped,
             upstream,
             account,
+            choices: choices.collect::<Result<_, BuildError>>()?,
+            sharing: match route.session {
+                settings::SessionScope::Shared => Sharing::Shared,
+                settings::SessionScope::PerClient => Sharing::PerClient,
+            },
         })
     });
     routes.collect::<Result<Vec<_>, BuildError>>().map(Table::new)

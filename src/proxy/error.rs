@@ -48,6 +48,9 @@ pub enum Problem {
     /// A client key that is damaged or that nobody has.
     #[error("the client key is not valid, or is cut off")]
     ClientKeyInvalid,
+    /// The client names an account that this route does not leave to its choice.
+    #[error("this route has no account of that name to choose by Doorward-Account")]
+    AccountNotGranted,
     /// The endpoint is closed by the recipe, which says why.
     #[error("this endpoint is closed: {0}")]
     EndpointClosed(String),
@@ -105,7 +108,9 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::CrossOrigin | Self::EndpointClosed(_) => StatusCode::FORBIDDEN,
+            Self::CrossOrigin | Self::AccountNotGranted | Self::EndpointClosed(_) => {
+                StatusCode::FORBIDDEN
+            }
             Self::ClientKeyMissing | Self::ClientKeyInvalid => StatusCode::UNAUTHORIZED,
             Self::LoginRefused
             | Self::UpstreamUnreachable(_)
@@ -133,6 +138,7 @@ impl Problem {
             Self::CrossOrigin => "cross_origin",
             Self::ClientKeyMissing => "client_key_missing",
             Self::ClientKeyInvalid => "client_key_invalid",
+            Self::AccountNotGranted => "account_not_granted",
             Self::EndpointClosed(_) => "endpoint_closed",
             Self::LoginRefused => "login_refused",
             Self::LoginHeldBack { .. } => "login_held_back",
@@ -161,6 +167,7 @@ impl Problem {
             Self::CrossOrigin => "Cross-origin request refused",
             Self::ClientKeyMissing => "Client key needed",
             Self::ClientKeyInvalid => "Client key not valid",
+            Self::AccountNotGranted => "Account not granted",
             Self::EndpointClosed(_) => "Endpoint closed",
             Self::LoginRefused => "The upstream refused the login",
             Self::LoginHeldBack { .. } => "Logins are held back",
@@ -190,6 +197,7 @@ impl Problem {
             | Self::CrossOrigin
             | Self::ClientKeyMissing
             | Self::ClientKeyInvalid
+            | Self::AccountNotGranted
             | Self::EndpointClosed(_) => "http_request_denied",
             Self::LoginRefused | Self::LoginHeldBack { .. } | Self::UpstreamUnavailable => {
                 "destination_unavailable"
@@ -271,6 +279,7 @@ mod tests {
             Problem::CrossOrigin,
             Problem::ClientKeyMissing,
             Problem::ClientKeyInvalid,
+            Problem::AccountNotGranted,
             Problem::EndpointClosed("why".to_owned()),
             Problem::LoginRefused,
             Problem::LoginHeldBack {

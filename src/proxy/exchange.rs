@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::body::{Content, ReplyBody};
@@ -19,14 +19,18 @@ use super::record::Record;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
+use crate::access::{self, Caller};
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{coding, hop, location, upgrade};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
-use crate::route::{Reading, Route};
-use crate::session::{self, Aliveness, Doubt, Evidence, Hold, Mechanism, Scope, Session, Upstream};
+use crate::route::{Reading, Route, Sharing};
+use crate::session::{
+    self, AccountId, Aliveness, ClientNumber, Doubt, Evidence, Hold, Mechanism, Scope, Session,
+    Upstream,
+};
 use crate::shield::{self, MaskError};
 use crate::telemetry::Trigger;
 use crate::upstream::Origin;
@@ -104,7 +108,9 @@ async fn walk(
     record.upstream = Some(Arc::clone(&upstream.name));
 
     let is_routed = shared.routes.names(&call.host);
-    record.client = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed)?;
+    let caller = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed)?;
+    record.client = caller.as_ref().map(|caller| Arc::clone(&caller.name));
+    let session = whose_session(route, caller.as_ref(), &head.headers)?;
 
     let reading = read(&call, route, &head.method, recipe)?;
     let rule = shield::rule(recipe, &reading);
@@ -117,7 +123,7 @@ async fn walk(
         Some(EndpointRule::Mask(_)) | None => {}
     }
 
-    let call = Forwarded { call: &call, route, upstream, reading: &reading };
+    let call = Forwarded { call: &call, route, upstream, reading: &reading, session };
     let prepared = prepare::request(shared, peer, &call, head, &body, rule, &record.id);
     let replay = Replay::new(body, &shared.keeping);
     let deadline = record.started + shared.limits.request_timeout;
@@ -143,6 +149,33 @@ pub(super) struct Forwarded<'a> {
     pub(super) route: &'a Route,
     pub(super) upstream: &'a Upstream,
     pub(super) reading: &'a Reading,
+    /// Whose session it carries.
+    session: Whose,
+}
+
+/// Whose session a request carries: which account's, and who shares it.
+#[derive(Clone, Copy, Debug)]
+struct Whose(AccountId, Scope);
+
+/// The route decides; where it lets clients choose, the client names an account.
+fn whose_session(
+    route: &Route,
+    caller: Option<&Caller>,
+    headers: &HeaderMap,
+) -> Result<Whose, Problem> {
+    let mut named = headers.get_all(access::CLIENT_ACCOUNT).iter();
+    let name = named.next().map(|name| name.to_str().unwrap_or_default());
+    if named.next().is_some() {
+        return Err(Problem::AccountNotGranted);
+    }
+    let account = route.account(name).ok_or(Problem::AccountNotGranted)?;
+    let scope = match (route.sharing, caller) {
+        (Sharing::Shared, _) => Scope::Shared,
+        (Sharing::PerClient, Some(caller)) => Scope::Client(ClientNumber(caller.number)),
+        // Settings see to it that such a listener asks for keys.
+        (Sharing::PerClient, None) => return Err(Problem::ClientKeyMissing),
+    };
+    Ok(Whose(account, scope))
 }
 
 /// Reads the request as the upstream does. What has two readings is refused wherever a rule could
@@ -179,7 +212,8 @@ async fn send(
     let delivery = Delivery { pool, clock, prepared, replay, upstream: to.upstream };
     let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::BadBody)?;
     loop {
-        let key = broker.key(to.route.upstream, to.route.account, Scope::Shared);
+        let Whose(account, scope) = to.session;
+        let key = broker.key(to.route.upstream, account, scope);
         let session::Held { session, hold } = broker.session(key, trigger, deadline).await?;
         let mut session = Held { hold, session, next: None };
         record.generation = Some(session.session.generation);
@@ -201,7 +235,7 @@ async fn send(
         }
         let (policy, evidence) = match verdict {
             Verdict::Alive | Verdict::NeedsBody => {
-                session.session.was_used(clock.now());
+                broker.was_used(&session.session);
                 session.next = broker.roll(&session.session, &answer.headers, prepared.path);
                 return Ok((answer, session));
             }
@@ -399,7 +433,7 @@ async fn masked(
 }
 
 /// The bytes are not those that the tag is for (RFC 9110 section 8.8.1).
-fn weaken_etag(headers: &mut http::HeaderMap) {
+fn weaken_etag(headers: &mut HeaderMap) {
     let strong = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
     let weak =
         strong.and_then(|tag| HeaderValue::from_str(&format!("W/{}", tag.to_str().ok()?)).ok());

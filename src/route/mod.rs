@@ -7,4 +7,4 @@ mod table;
 
 pub use canonical::{Ambiguity, Canonical};
 pub use reading::{Reading, Unreadable};
-pub use table::{Route, Table, is_loopback_name, without_port};
+pub use table::{Route, Sharing, Table, is_loopback_name, without_port};

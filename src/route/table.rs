@@ -15,8 +15,29 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Where its requests go.
     pub upstream: UpstreamId,
-    /// Whose session they carry.
+    /// Whose session they carry, if the client does not choose.
     pub account: AccountId,
+    /// The accounts that a client may choose, by name.
+    pub choices: Vec<(String, AccountId)>,
+    /// Who shares a session.
+    pub sharing: Sharing,
+}
+
+/// Who shares the sessions of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// All clients.
+    Shared,
+    /// Nobody: each client has its own.
+    PerClient,
+}
+
+impl Route {
+    /// The account for a client that asks for `name`; nothing when it may not choose that.
+    pub fn account(&self, name: Option<&str>) -> Option<AccountId> {
+        let Some(name) = name else { return Some(self.account) };
+        self.choices.iter().find(|(known, _)| known == name).map(|(_, account)| *account)
+    }
 }
 
 /// All routes, those that say more first.
@@ -90,6 +111,8 @@ mod tests {
             strip_prefix: false,
             upstream: UpstreamId(upstream),
             account: AccountId(0),
+            choices: Vec::new(),
+            sharing: Sharing::Shared,
         }
     }
 

@@ -177,6 +177,13 @@ impl Broker {
         self.0.expire(session, evidence);
     }
 
+    /// Takes note that a client's request was answered as by a living session.
+    pub fn was_used(&self, session: &Session) {
+        if session.tenure.was_used(self.0.clock.now()) {
+            self.0.standing(&session.key).slots.used_first();
+        }
+    }
+
     /// Takes what an answer to a request for `path` below the upstream's URL changes of the living
     /// session that the request carried. Returns the next version of the session, whose values must
     /// not leave either; nothing when the answer changes nothing, as most do.
@@ -249,7 +256,8 @@ impl Inner {
 impl Inner {
     pub(super) fn key(&self, upstream: UpstreamId, account: AccountId, scope: Scope) -> SessionKey {
         let fingerprint = self.account(upstream, account).vault.fingerprint();
-        SessionKey { upstream, account, fingerprint, scope }
+        let tenant = self.upstream(upstream).tenant;
+        SessionKey { upstream, tenant, account, fingerprint, scope }
     }
 
     pub(super) fn upstream_and_account(&self, key: &SessionKey) -> (&Upstream, &Account) {

@@ -57,14 +57,27 @@ pub struct AccountId(pub u16);
 pub enum Scope {
     /// Everybody who uses the account.
     Shared,
+    /// One client alone.
+    Client(ClientNumber),
 }
+
+/// Which client, as its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientNumber(pub u16);
+
+/// Which of an upstream's worlds a session belongs to, as a digest of its address and its recipe's
+/// parameters: a vault, an organization, a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tenant(pub Fingerprint);
 
 /// Everything that tells one session from another. Two requests share a session only if all of it
 /// is equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {
-    /// The upstream, and with it its recipe's parameters (region, vault).
+    /// The upstream.
     pub upstream: UpstreamId,
+    /// Its region, vault or organization.
+    pub tenant: Tenant,
     /// The account.
     pub account: AccountId,
     /// The fingerprint of the account's secrets.
@@ -140,11 +153,6 @@ impl Session {
         }
     }
 
-    /// Notes that a client's request was answered as by a living session.
-    pub fn was_used(&self, now: Moment) {
-        self.tenure.was_used(now);
-    }
-
     /// Notes that a request that was sent again on this session was answered as if it were dead,
     /// too.
     pub fn contradict(&self, now: Moment) {
@@ -166,6 +174,8 @@ pub struct Upstream {
     pub recipe: Arc<Recipe>,
     /// Where it is.
     pub origin: Arc<Origin>,
+    /// What tells its sessions from those of the same upstream set up otherwise.
+    pub tenant: Tenant,
     /// Its accounts, by [`AccountId`].
     pub accounts: Vec<Account>,
     /// What becomes of streams on a session that was replaced.

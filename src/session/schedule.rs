@@ -64,18 +64,24 @@ mod tests {
 
     use super::*;
     use crate::secret::{Fingerprint, SecretText};
-    use crate::session::{AccountId, Scope, UpstreamId};
+    use crate::session::{AccountId, Scope, Tenant, UpstreamId};
+
+    fn key() -> SessionKey {
+        let fingerprint = Fingerprint::of(&[SecretText::from("s".to_owned())]);
+        SessionKey {
+            upstream: UpstreamId(0),
+            tenant: Tenant(fingerprint),
+            account: AccountId(0),
+            fingerprint,
+            scope: Scope::Shared,
+        }
+    }
 
     #[tokio::test]
     async fn appointments_are_kept_in_the_order_of_their_time() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
         let schedule = Schedule::default();
-        let key = SessionKey {
-            upstream: UpstreamId(0),
-            account: AccountId(0),
-            fingerprint: Fingerprint::of(&[SecretText::from("s".to_owned())]),
-            scope: Scope::Shared,
-        };
+        let key = key();
         let at = |seconds| clock.now() + Duration::from_secs(seconds);
         for (seconds, generation) in [(30, 1), (10, 2), (10, 3), (20, 4)] {
             schedule.put(at(seconds), key, Generation(generation));
@@ -96,12 +102,7 @@ mod tests {
     async fn an_earlier_appointment_is_noticed_while_a_later_one_is_awaited() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
         let schedule = std::sync::Arc::new(Schedule::default());
-        let key = SessionKey {
-            upstream: UpstreamId(0),
-            account: AccountId(0),
-            fingerprint: Fingerprint::of(&[SecretText::from("s".to_owned())]),
-            scope: Scope::Shared,
-        };
+        let key = key();
         schedule.put(clock.now() + Duration::from_secs(3600), key, Generation(1));
         let waiting = tokio::spawn({
             let (schedule, clock) = (std::sync::Arc::clone(&schedule), clock.clone());

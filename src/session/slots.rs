@@ -3,11 +3,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The slots of one account; without a cap there is always one more.
 #[derive(Debug)]
-pub(super) struct Slots(Option<Arc<Semaphore>>);
+pub(super) struct Slots {
+    free: Option<Arc<Semaphore>>,
+    /// A session was used for the first time: from now on it may be let go.
+    first_use: Notify,
+}
 
 /// Room for one session, given back when it is dropped.
 #[derive(Debug)]
@@ -17,17 +22,28 @@ impl Slots {
     /// Room for so many sessions; nothing: no cap.
     pub(super) fn new(sessions_max: Option<u32>) -> Self {
         let slots = sessions_max.and_then(|max| usize::try_from(max).ok());
-        Self(slots.map(|slots| Arc::new(Semaphore::new(slots.max(1)))))
+        let free = slots.map(|slots| Arc::new(Semaphore::new(slots.max(1))));
+        Self { free, first_use: Notify::new() }
     }
 
     /// Whether one more session has to wait for another one's end.
     pub(super) fn are_taken(&self) -> bool {
-        self.0.as_ref().is_some_and(|free| free.available_permits() == 0)
+        self.free.as_ref().is_some_and(|free| free.available_permits() == 0)
+    }
+
+    /// Waits until one of the account's sessions is used for the first time.
+    pub(super) fn first_use(&self) -> Notified<'_> {
+        self.first_use.notified()
+    }
+
+    /// One of the account's sessions is used for the first time.
+    pub(super) fn used_first(&self) {
+        self.first_use.notify_waiters();
     }
 
     /// Waits for room, in the order of asking. Nothing where there is no cap. Cancel safe.
     pub(super) async fn take(&self) -> Option<Slot> {
         // The semaphore is never closed, so that this cannot fail.
-        Arc::clone(self.0.as_ref()?).acquire_owned().await.ok().map(Slot)
+        Arc::clone(self.free.as_ref()?).acquire_owned().await.ok().map(Slot)
     }
 }

@@ -157,12 +157,9 @@ impl Store {
 
     /// The living session that `is_meant` and that was used the longest ago; one that nobody uses
     /// now before those that somebody does. Looks at every session.
-    pub(super) fn least_used(
-        &self,
-        is_meant: impl Fn(&SessionKey) -> bool,
-    ) -> Option<Arc<Session>> {
+    pub(super) fn least_used(&self, is_meant: impl Fn(&Session) -> bool) -> Option<Arc<Session>> {
         let sessions = self.0.iter().filter_map(|entry| match entry.value() {
-            State::Live(session) if is_meant(entry.key()) => Some(Arc::clone(session)),
+            State::Live(session) if is_meant(session) => Some(Arc::clone(session)),
             _ => None,
         });
         sessions.min_by_key(|session| (!session.tenure.users.is_empty(), session.tenure.used()))

@@ -24,7 +24,9 @@ pub(super) struct Tenure {
     /// When a client's request was last answered as by a living session, in milliseconds of the
     /// clock.
     used: AtomicU64,
-    /// The same, also for our own probes.
+    /// Whether a client's request ever was.
+    ever_used: AtomicBool,
+    /// The same as `used`, also for our own probes.
     alive: AtomicU64,
     /// A renewal is under way, or was given up.
     renewal_claimed: AtomicBool,
@@ -42,6 +44,7 @@ impl Tenure {
             opened,
             users: TaskTracker::new(),
             used: AtomicU64::new(milliseconds(opened)),
+            ever_used: AtomicBool::new(false),
             alive: AtomicU64::new(milliseconds(opened)),
             renewal_claimed: AtomicBool::new(false),
             slot: Mutex::new(slot),
@@ -50,11 +53,17 @@ impl Tenure {
         }
     }
 
-    /// A client's request was answered as by a living session.
-    pub(super) fn was_used(&self, now: Moment) {
+    /// A client's request was answered as by a living session. Says whether it was the first.
+    pub(super) fn was_used(&self, now: Moment) -> bool {
         // Late by a few milliseconds or out of order: nothing depends on it.
         self.used.store(milliseconds(now), Ordering::Relaxed);
         self.alive.store(milliseconds(now), Ordering::Relaxed);
+        !self.was_ever_used() && !self.ever_used.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether a client's request ever was answered as by a living session.
+    pub(super) fn was_ever_used(&self) -> bool {
+        self.ever_used.load(Ordering::Relaxed)
     }
 
     /// A probe found it alive.

@@ -54,6 +54,7 @@ impl Meaning<'_> {
         let listeners = self.listeners(written.listeners, &clients);
         let upstreams = self.upstreams(written.upstreams);
         let routes = self.routes(written.routes, &upstreams);
+        self.sessions_of_clients(&routes, &listeners);
         Settings {
             listeners,
             clients,

@@ -30,7 +30,7 @@ pub use recipes::{
 };
 pub use reference::{reference, schema};
 pub use variables::VARIABLE_PREFIX;
-pub use written::{Access, Http2, LogFormat, LogLevel, Streams};
+pub use written::{Access, Http2, LogFormat, LogLevel, SessionScope, Streams};
 
 use crate::access::key::{ClientId, Digest};
 use crate::diagnosis::Faults;
@@ -161,6 +161,10 @@ pub struct Route {
     pub upstream: String,
     /// The name of one of the upstream's accounts.
     pub account: String,
+    /// The names of the accounts that a client may choose.
+    pub accounts: Vec<String>,
+    /// Who shares a session.
+    pub session: SessionScope,
     /// What becomes of `path`.
     pub prefix: Prefix,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::meaning::{Meaning, under};
 use super::written;
-use super::{Prefix, Route, Upstream};
+use super::{Access, Listener, Prefix, Route, SessionScope, Upstream};
 use crate::diagnosis::suggestion;
 
 type Upstreams = BTreeMap<String, Option<Upstream>>;
@@ -36,7 +36,9 @@ impl Meaning<'_> {
             // A route without a usable target still takes its place among the routes.
             let (upstream, account) = target.unwrap_or_default();
             let prefix = if route.strip_prefix { Prefix::Stripped } else { Prefix::Kept };
-            routes.push(Route { host, path, upstream, account, prefix });
+            let accounts = self.choices(&at, &upstream, route.accounts, upstreams);
+            let session = route.session;
+            routes.push(Route { host, path, upstream, account, accounts, session, prefix });
         }
         self.unused(&routes, upstreams);
         routes
@@ -118,6 +120,41 @@ impl Meaning<'_> {
         }
     }
 
+    /// The accounts that a client may choose.
+    fn choices(
+        &mut self,
+        at: &str,
+        upstream: &str,
+        accounts: Vec<String>,
+        upstreams: &Upstreams,
+    ) -> Vec<String> {
+        let Some(Some(found)) = upstreams.get(upstream) else { return accounts };
+        let names: Vec<&str> = found.accounts.iter().map(|account| account.name.as_str()).collect();
+        for (index, account) in accounts.iter().enumerate() {
+            if !names.contains(&account.as_str()) {
+                let message = format!("upstream `{upstream}` has no account `{account}`");
+                let at = under(&under(at, "accounts"), &index.to_string());
+                let fault = self.layers.fault(&at, message);
+                self.faults.push(fault.did_you_mean(suggestion(account, &names)));
+            }
+        }
+        accounts
+    }
+
+    /// Whoever reaches an open listener has no name, and so no session of its own.
+    pub(super) fn sessions_of_clients(&mut self, routes: &[Route], listeners: &[Listener]) {
+        let open = listeners.iter().find(|listener| listener.access == Access::Open);
+        let Some(Listener { name, .. }) = open else { return };
+        for (index, route) in routes.iter().enumerate() {
+            let at = under(&under("/routes", &index.to_string()), "session");
+            if route.session == SessionScope::PerClient {
+                let message = "each client needs a key to have a session of its own";
+                let fault = self.layers.fault(&at, message);
+                self.faults.push(fault.help(format!("listener `{name}` is open")));
+            }
+        }
+    }
+
     fn unused(&mut self, routes: &[Route], upstreams: &Upstreams) {
         for upstream in upstreams.values().flatten() {
             let mut mine = routes.iter().filter(|route| route.upstream == upstream.name).peekable();
@@ -125,7 +162,10 @@ impl Meaning<'_> {
                 self.warnings.push(format!("no route leads to upstream `{}`", upstream.name));
                 continue;
             }
-            let used: Vec<&str> = mine.map(|route| route.account.as_str()).collect();
+            let used: Vec<&str> = mine
+                .flat_map(|route| std::iter::once(&route.account).chain(&route.accounts))
+                .map(String::as_str)
+                .collect();
             for account in upstream.accounts.iter().filter(|one| !used.contains(&one.name.as_str()))
             {
                 let (upstream, account) = (&upstream.name, &account.name);

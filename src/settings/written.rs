@@ -297,9 +297,29 @@ pub(super) struct Route {
     /// The name of the upstream's account. Can be left out where the upstream has exactly one.
     #[schemars(extend("examples" = ["editor"]))]
     pub(super) account: Option<String>,
+    /// The names of the upstream's accounts that a client may choose with `Doorward-Account: NAME`.
+    /// Who does not choose uses `account`.
+    #[serde(default)]
+    #[schemars(extend("examples" = [["editor", "reader"]]))]
+    pub(super) accounts: Vec<String>,
+    /// Who shares a session of the account.
+    #[serde(default)]
+    pub(super) session: SessionScope,
     /// Whether `path` is taken off before the request is sent on.
     #[serde(default)]
     pub(super) strip_prefix: bool,
+}
+
+/// Who shares a session of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionScope {
+    /// All clients.
+    #[default]
+    Shared,
+    /// Each client has a session of its own, which ends when the client has not used it for
+    /// `timeouts.session_idle`. Every listener must ask for keys then.
+    PerClient,
 }
 
 /// Bounds. At each of them the client gets a defined answer.

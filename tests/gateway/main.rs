@@ -33,6 +33,7 @@ mod replay_once;
 mod replay_spill;
 mod rolled_values;
 mod rotation;
+mod scopes;
 mod settings;
 mod single_login;
 mod stop;

@@ -256,8 +256,9 @@ async fn without_a_session_the_next_request_tries_the_new_secret_and_falls_back(
 #[tokio::test]
 async fn where_one_session_is_all_requests_wait_for_the_next() {
     let folder = TempDir::new().unwrap();
-    let recipe = include_str!("../../config/recipes/contentstack.toml").to_owned()
-        + "\n[session]\nsessions_max = 1\n";
+    let recipe = include_str!("../../config/recipes/contentstack.toml")
+        .replace("sessions_max = 5", "sessions_max = 1");
+    assert!(recipe.contains("sessions_max = 1"));
     let recipe = write(folder.path(), "one.toml", &recipe);
     for (secret, logins, refused) in [(NEW, 2, 0), (WRONG, 2, 1)] {
         let mut setup = Setup::of(VENDOR);

@@ -216,11 +216,11 @@ fn a_refresh_is_judged_like_a_login() {
         let faults = replaced("[[logout.steps]]", &new);
         assert!(faults.contains(expected), "{addition}: {faults}");
     }
-    let keep_alive = "[session]\nidle = \"1h\"\nkeep_alive = \"3h\"\n\n[[inject]]\nheader";
+    let keep_alive = "[session]\nidle = \"1h\"\nkeep_alive = \"3h\"\n";
     let faults = faults(|text| {
         let (before, rest) = text.split_once("[probe]").unwrap();
         let (_, after) = rest.split_once("[[logout.steps]]").unwrap();
-        format!("{before}[[logout.steps]]{after}").replacen("[[inject]]\nheader", keep_alive, 1)
+        format!("{before}[[logout.steps]]{after}").replacen("[session]\n", keep_alive, 1)
     });
     assert!(faults.contains("no `[probe]` to keep a session alive"), "{faults}");
 }
