@@ -330,3 +330,7 @@ impl Commands {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "secrets_tests.rs"]
+mod tests;
