@@ -107,15 +107,17 @@ pub async fn try_out(
         name: upstream.to_owned(),
         meant: suggestion(upstream, settings.upstreams.iter().map(|known| known.name.as_str())),
     })?;
-    let (account_index, account) = choose(written, account)?;
-    let (credentials, _) = loaded.read_credentials().map_err(TrialError::Faults)?;
+    let account = choose(written, account)?;
+    // With this account alone: the others' secrets may not be there yet.
+    let written = &settings::Upstream { accounts: vec![account.clone()], ..written.clone() };
+    let credentials = loaded.read_credentials_of(written).map_err(TrialError::Faults)?;
     let built = build::upstream(written, &credentials)?;
     let pool = Pool::new(Arc::clone(&built.origin));
     let transport = Transport::new(vec![pool], settings.limits.login_answer_bytes_max);
     let trial = Trial {
         upstream: &built,
         id: UpstreamId(0),
-        account: account_index,
+        account: 0,
         transport: &transport,
         clock: &Clock::system(),
         timeout: settings.timeouts.login,
@@ -139,7 +141,7 @@ pub async fn try_out(
 fn choose<'a>(
     upstream: &'a settings::Upstream,
     account: Option<&str>,
-) -> Result<(usize, &'a settings::Account), TrialError> {
+) -> Result<&'a settings::Account, TrialError> {
     let names = || upstream.accounts.iter().map(|account| account.name.as_str());
     if account.is_none() && upstream.accounts.len() > 1 {
         return Err(TrialError::WhichAccount {
@@ -147,8 +149,8 @@ fn choose<'a>(
             accounts: names().map(str::to_owned).collect(),
         });
     }
-    let mut accounts = upstream.accounts.iter().enumerate();
-    let chosen = accounts.find(|(_, known)| account.is_none_or(|name| known.name == name));
+    let mut accounts = upstream.accounts.iter();
+    let chosen = accounts.find(|known| account.is_none_or(|name| known.name == name));
     chosen.ok_or_else(|| {
         let name = account.unwrap_or_default();
         TrialError::UnknownAccount {

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::layers::Layers;
 use super::meaning::under;
-use super::{Field, Loaded};
+use super::{Field, Loaded, Upstream};
 use crate::diagnosis::{Fault, Faults};
 use crate::secret::{Environment, Place, SecretError, SecretText, Source, Taking, Totp, Unsealed};
 
@@ -53,16 +53,32 @@ impl Loaded {
     /// # Errors
     /// All secrets and files that cannot be used.
     pub fn read_credentials(&self) -> Result<(Credentials, Vec<String>), Faults> {
-        let mut reading = Reading {
+        let mut reading = self.reading();
+        let credentials = reading.credentials(&self.settings.upstreams);
+        reading.certificates(self);
+        let Reading { faults, warnings, .. } = reading;
+        faults.or((credentials, warnings))
+    }
+
+    /// Reads the secrets of the accounts of one upstream, which may be fewer than the settings
+    /// have: what is wrong with others does not matter to whoever tries one out. Blocks on the file
+    /// system and on commands.
+    ///
+    /// # Errors
+    /// All secrets that cannot be used.
+    pub fn read_credentials_of(&self, upstream: &Upstream) -> Result<Credentials, Faults> {
+        let mut reading = self.reading();
+        let credentials = reading.credentials(std::slice::from_ref(upstream));
+        reading.faults.or(credentials)
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading {
             layers: &self.layers,
             environment: &self.sources.environment,
             faults: Faults::new(),
             warnings: Vec::new(),
-        };
-        let credentials = reading.credentials(self);
-        reading.certificates(self);
-        let Reading { faults, warnings, .. } = reading;
-        faults.or((credentials, warnings))
+        }
     }
 }
 
@@ -74,9 +90,9 @@ struct Reading<'l> {
 }
 
 impl Reading<'_> {
-    fn credentials(&mut self, loaded: &Loaded) -> Credentials {
+    fn credentials(&mut self, upstreams: &[Upstream]) -> Credentials {
         let mut credentials = Credentials::default();
-        for upstream in &loaded.settings.upstreams {
+        for upstream in upstreams {
             let accounts = under(&under("/upstreams", &upstream.name), "accounts");
             for account in &upstream.accounts {
                 for (field, value) in &account.fields {

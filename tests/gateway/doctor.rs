@@ -251,6 +251,26 @@ async fn each_way_to_end_has_its_advice() {
     assert!(said.out.contains("`ca_file` in [upstreams.vendor.tls]"), "{}", said.out);
 }
 
+/// Fails when an account cannot be tried before the secrets of all others are there.
+#[tokio::test]
+async fn the_secrets_of_other_accounts_may_be_missing() {
+    let emulator = emulator(Vendor::Contentstack).await;
+    let subject = good(&emulator);
+    let file = subject.folder.path().join("doorward.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("upstream = \"vendor\"", "upstream = \"vendor\"\naccount = \"main\"");
+    let other =
+        "[upstreams.vendor.accounts.other]\nusername = \"o\"\npassword = { env = \"NO\" }\n";
+    write(subject.folder.path(), "doorward.toml", &format!("{text}{other}"));
+    let said = subject.tried(ON_PAPER, &["--account", "main"]).await;
+    assert_eq!(said.exit, Exit::Ok, "{said:?}");
+    let said = subject.tried(ON_PAPER, &["--account", "other"]).await;
+    assert_eq!(said.exit, Exit::Config, "{said:?}");
+    assert!(said.errors.contains("environment variable `NO` is not set"), "{said:?}");
+    let said = subject.tried(ON_PAPER, &[]).await;
+    assert!(said.errors.contains("choose by --account: main, other"), "{said:?}");
+}
+
 /// Fails when nobody says that a session was left open, or that its end would go unnoticed.
 #[tokio::test]
 async fn what_a_good_login_leaves_in_doubt_is_said() {
