@@ -19,8 +19,8 @@ use doorward::recipe::Recipe;
 use doorward::recipe::template::Values;
 use doorward::secret::{Fingerprint, SecretText};
 use doorward::session::{
-    Account, AccountId, Broker, Credentials, Limits, Parts, Scope, Session, SessionKey, Transport,
-    UpstreamId,
+    Account, AccountId, Broker, Credentials, Kept, Limits, Parts, Scope, Session, SessionKey,
+    Transport, UpstreamId,
 };
 use doorward::telemetry::{Trigger, reports};
 use doorward::upstream::{Http2, Origin, Pool};
@@ -156,6 +156,7 @@ fn broker(site: &Upstream) -> (Broker, Clock) {
         reporter,
         limits: Limits {
             login_timeout: PATIENCE,
+            login_distance: Duration::ZERO,
             logout_timeout: PATIENCE,
             drain_timeout: PATIENCE,
             session_idle: Duration::from_secs(8 * 3600),
@@ -163,6 +164,7 @@ fn broker(site: &Upstream) -> (Broker, Clock) {
         },
         control: tokio::runtime::Handle::current(),
         without: None,
+        kept: Kept::default(),
     });
     (broker, clock)
 }

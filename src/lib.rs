@@ -7,6 +7,7 @@ pub mod cli;
 pub mod settings;
 pub mod recipe;
 pub mod secret;
+pub mod state;
 pub mod server;
 pub mod proxy;
 pub mod route;

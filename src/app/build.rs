@@ -63,6 +63,7 @@ pub(super) fn rooms(
     clock: &Clock,
     reporter: &Reporter,
     without: Option<Mechanism>,
+    kept: session::Kept,
 ) -> Result<Rooms, BuildError> {
     let mut upstreams = Vec::new();
     for written in &settings.upstreams {
@@ -81,6 +82,7 @@ pub(super) fn rooms(
         limits: session_limits(settings),
         control: tokio::runtime::Handle::current(),
         without,
+        kept,
     });
     let shared = Shared {
         routes,
@@ -113,6 +115,7 @@ fn keeping(settings: &Settings) -> Keeping {
 fn session_limits(settings: &Settings) -> session::Limits {
     session::Limits {
         login_timeout: settings.timeouts.login,
+        login_distance: settings.timeouts.login_distance,
         logout_timeout: settings.timeouts.logout,
         drain_timeout: settings.timeouts.drain,
         session_idle: settings.timeouts.session_idle,

@@ -7,6 +7,7 @@ mod advice;
 mod build;
 mod core;
 mod secrets;
+mod state;
 mod trial;
 
 use std::io;
@@ -27,6 +28,7 @@ use crate::telemetry::{Reader, reports};
 use crate::upstream;
 pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
+pub use state::NOT_KEPT;
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 
 /// A running Doorward. Dropped without [`App::stop`], it cuts every connection off and leaves
@@ -93,6 +95,9 @@ pub enum StartError {
     /// A room cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The state of an earlier run cannot be used.
+    #[error(transparent)]
+    State(#[from] crate::state::OpenError),
     /// A listener cannot be bound.
     #[error("cannot listen at {address} (listener `{name}`)")]
     Listen {
@@ -120,7 +125,8 @@ impl App {
         let (credentials, _) = loaded.read_credentials().map_err(StartError::Faults)?;
         let (reporter, reports) = reports();
         let clock = surroundings.clock;
-        let built = build::rooms(settings, &credentials, &clock, &reporter, surroundings.without)?;
+        let (kept, without) = (state::open(loaded, &clock, &reporter)?, surroundings.without);
+        let built = build::rooms(settings, &credentials, &clock, &reporter, without, kept)?;
         let keeping = secrets::Parts {
             accounts: build::kept(settings, &credentials, &built.shared.broker)?,
             broker: built.shared.broker.clone(),
@@ -182,6 +188,11 @@ impl App {
         &self.listening
     }
 
+    /// Writes what is waiting to be written and lets the state go; nothing is recorded afterwards.
+    pub async fn close_state(&self) {
+        self.broker.close_state().await;
+    }
+
     /// Stops in order: no new connections, running requests end within the drain time, sessions are
     /// logged out within the logout time, the last events are read.
     pub async fn stop(self) -> LogoutReport {
@@ -207,6 +218,7 @@ impl App {
         }
         self.secrets.stop().await;
         let report = self.broker.stop(self.timeouts.logout).await;
+        self.broker.close_state().await;
         drop(self.broker);
         // Reports end when the last reporter is gone; a task that still holds one is not waited
         // for.

@@ -39,6 +39,9 @@ impl Run {
                 return Ok(Exit::Config);
             }
         };
+        if loaded.settings.state.is_none() {
+            writeln!(errors, "note: {}", app::NOT_KEPT)?;
+        }
         for warning in &loaded.warnings {
             writeln!(errors, "warning: {warning}")?;
         }
@@ -83,6 +86,9 @@ async fn serve(
             return Ok(Exit::Ok);
         }
     };
+    if report.kept > 0 {
+        writeln!(out, "kept {} sessions for the next start", report.kept)?;
+    }
     writeln!(
         out,
         "logged out {} of {} sessions",

@@ -91,6 +91,27 @@ impl Jar {
         self.entries.iter().map(|entry| (entry.name.as_str(), &entry.value))
     }
 
+    /// Names, values and paths, to be kept over a restart.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &SecretText, &str)> {
+        self.entries.iter().map(|entry| (&*entry.name, &entry.value, &*entry.path))
+    }
+
+    /// A jar that was kept: names, values and paths.
+    pub fn kept(
+        base_path: &str,
+        parts: impl IntoIterator<Item = (String, String, String)>,
+    ) -> Self {
+        let parts = parts.into_iter().take(COOKIES_MAX);
+        let entries =
+            parts.map(|(name, value, path)| Entry { name, value: SecretText::from(value), path });
+        Self { base_path: base_path.to_owned(), entries: entries.collect() }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// A path as the upstream sees it.
     fn whole<'a>(&self, path: &'a str) -> Cow<'a, str> {
         match self.base_path.is_empty() {

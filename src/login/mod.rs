@@ -180,6 +180,20 @@ impl Attempt {
         self.step
     }
 
+    /// What the steps have taken so far: it may be all that a session consists of. Nothing as long
+    /// as nothing was taken.
+    pub fn taken(&self) -> Option<Material> {
+        let is_taken = |name: &str| !self.recipe.fields.contains_key(name);
+        if self.jar.is_empty() && !self.values.iter().any(|(name, _)| is_taken(name)) {
+            return None;
+        }
+        let cookies = match self.recipe.session.cookies {
+            Cookies::None => Jar::default(),
+            Cookies::Login | Cookies::Rolling => self.jar.clone(),
+        };
+        Some(Material { values: self.values.clone(), cookies, expires: None, longest: None })
+    }
+
     /// The first request. That of a login carries nothing of any earlier session.
     pub fn start(&mut self, now: SystemTime) -> Next {
         self.step = 0;

@@ -1,10 +1,12 @@
 //! The lock-out guard: whether an account may log in, and what a refused login does to that.
 //!
 //! The state is one enum; the budget beside it only ever shrinks by attempts and grows by a success
-//! or by the recipe's window.
+//! or by the recipe's window. A login is admitted right before it is recorded and sent; as long as
+//! nobody knows whether the secret is right, one at a time.
 
 use std::time::Duration;
 
+use super::jitter::Jitter;
 use super::{HoldCause, Unavailable};
 use crate::clock::Moment;
 use crate::recipe::{Budget, RefusalClass};
@@ -13,8 +15,11 @@ use crate::secret::{Fingerprint, TotpStep};
 /// The first pause after a failure whose cause may pass by itself; it doubles with each one.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 
-/// The longest pause: an operator who repaired something waits no longer than this.
+/// The longest pause, but for its spread: an operator who repaired something waits no longer.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// A growing pause is longer by up to this part of it, so that no two processes keep step.
+const PAUSE_SPREAD: u32 = 4;
 
 /// The pause when the upstream says that there is no room, and not for how long.
 const PAUSE_WITHOUT_HINT: Duration = Duration::from_secs(30);
@@ -24,7 +29,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Refused secrets that one guard remembers: more than accounts that share a login name, or changes
 /// of one secret.
-const REFUSED_MAX: usize = 64;
+pub(super) const REFUSED_MAX: usize = 64;
 
 /// Whether an account may log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,18 +53,44 @@ pub enum State {
 }
 
 /// The guard of one account at one upstream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Guard {
-    state: State,
+    pub(super) state: State,
     /// Every secret that was refused. Accounts can share a login name, and what one of them does
     /// later must not bring the refused secret of another back.
-    refused: Vec<(Fingerprint, Option<RefusalClass>)>,
-    budget: Budget,
-    attempts_left: u32,
-    failures_in_a_row: u32,
-    last_attempt: Moment,
-    /// The last time step whose one-time code was sent: an upstream takes each code once.
-    code_used: Option<TotpStep>,
+    pub(super) refused: Vec<(Fingerprint, Option<RefusalClass>)>,
+    pub(super) budget: Budget,
+    pub(super) attempts_left: u32,
+    pub(super) failures_in_a_row: u32,
+    /// When the budget is whole again: its window after the last attempt.
+    pub(super) refills_at: Moment,
+    /// When the next login may begin.
+    pub(super) next_login_at: Moment,
+    /// A secret was refused since the budget was last whole: a new one gets one attempt, even where
+    /// the budget is spent.
+    pub(super) grants: bool,
+    /// The secrets that got their one attempt beyond a spent budget.
+    pub(super) granted: Vec<Fingerprint>,
+    /// The last time step whose one-time code was sent: none is sent twice.
+    pub(super) code_used: Option<TotpStep>,
+    /// Logins that were admitted and have not ended.
+    pub(super) under_way: u32,
+    /// The secret that the upstream accepted last, in this process.
+    pub(super) proven: Option<Fingerprint>,
+}
+
+/// Whether a login may begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Its attempt is spent.
+    Admitted,
+    /// It is too early: the distance between two logins.
+    Early(Moment),
+    /// Another login of the account has to end first: it may use up the budget, or tell that the
+    /// secret is wrong.
+    Crowded,
+    /// No.
+    Refused(Unavailable),
 }
 
 /// How a login ended without a session.
@@ -74,10 +105,10 @@ pub enum Failure {
     },
     /// Nothing was sent.
     Unreachable,
+    /// Nothing was sent: the attempt could not be recorded.
+    Unrecorded,
     /// Something was sent and no answer came.
     AnswerLost,
-    /// Nothing was sent: all sessions that the account may have are in use.
-    NoRoom,
     /// Nothing was sent: Doorward stopped while the login waited for its time.
     Withdrawn,
 }
@@ -91,88 +122,123 @@ impl Guard {
             budget,
             attempts_left: budget.attempts,
             failures_in_a_row: 0,
-            last_attempt: now,
+            refills_at: now,
+            next_login_at: now,
+            grants: false,
+            granted: Vec::new(),
             code_used: None,
+            under_way: 0,
+            proven: None,
         }
     }
 
-    /// Spends one attempt.
+    /// An account of which something may have been forgotten: one attempt, and a whole budget only
+    /// when that succeeds or the window has passed.
+    pub fn cautious(budget: Budget, now: Moment) -> Self {
+        Self {
+            attempts_left: budget.attempts.min(1),
+            refills_at: now + budget.window,
+            ..Self::new(budget, now)
+        }
+    }
+
+    /// Whether a login with this secret may be asked for. Spends nothing.
     ///
     /// # Errors
-    /// When no login may be tried now with this secret.
-    pub fn admit(&mut self, fingerprint: Fingerprint, now: Moment) -> Result<(), Unavailable> {
+    /// When none may be tried now.
+    pub fn check(&self, fingerprint: Fingerprint, now: Moment) -> Result<(), Unavailable> {
         if let Some(cause) = self.refusal_of(fingerprint) {
             return Err(Unavailable::Refused(cause));
         }
-        match &self.state {
-            State::Open => {}
-            State::HeldBack { until, cause } => {
-                let retry_after = until.saturating_since(now);
-                if !retry_after.is_zero() {
-                    return Err(Unavailable::HeldBack { retry_after, cause: *cause });
-                }
+        if let State::HeldBack { until, cause } = &self.state {
+            let retry_after = until.saturating_since(now);
+            if !retry_after.is_zero() {
+                return Err(Unavailable::HeldBack { retry_after, cause: *cause });
             }
-            // Another secret gets one attempt; what is left of the budget stays as it is.
-            State::Quarantined { .. } => self.attempts_left = self.attempts_left.max(1),
         }
-        if now.saturating_since(self.last_attempt) >= self.budget.window {
-            self.attempts_left = self.budget.attempts;
+        if self.left(fingerprint, now) == 0 && self.under_way == 0 {
+            let retry_after = self.refills_at.saturating_since(now);
+            return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::BudgetSpent });
         }
-        if self.attempts_left == 0 {
-            self.quarantine(None, fingerprint);
-            return Err(Unavailable::Refused(None));
-        }
-        self.attempts_left -= 1;
-        self.last_attempt = now;
         Ok(())
     }
 
-    /// A login succeeded.
-    pub fn succeeded(&mut self) {
-        self.state = State::Open;
-        self.attempts_left = self.budget.attempts;
-        self.failures_in_a_row = 0;
+    /// Spends one attempt where a login may begin now. `distance` later the next one may. Each
+    /// admitted login has to end by [`Guard::succeeded`] or [`Guard::failed`].
+    pub fn admit(
+        &mut self,
+        fingerprint: Fingerprint,
+        now: Moment,
+        distance: Duration,
+    ) -> Admission {
+        if let Err(unavailable) = self.check(fingerprint, now) {
+            return Admission::Refused(unavailable);
+        }
+        let left = self.left(fingerprint, now);
+        if self.under_way > 0 && (self.proven != Some(fingerprint) || left == 0) {
+            return Admission::Crowded;
+        }
+        if now < self.next_login_at {
+            return Admission::Early(self.next_login_at);
+        }
+        if now >= self.refills_at {
+            self.grants = false;
+            self.granted.clear();
+        } else if self.attempts_left == 0 && left > 0 {
+            self.granted.push(fingerprint);
+        }
+        self.attempts_left = left.saturating_sub(1);
+        self.under_way += 1;
+        self.refills_at = now + self.budget.window;
+        self.next_login_at = now + distance;
+        Admission::Admitted
     }
 
-    /// A login failed. Returns what those who waited for it are told.
-    pub fn failed(
+    /// An admitted login succeeded.
+    pub fn succeeded(&mut self, fingerprint: Fingerprint) {
+        self.ended();
+        self.refused.retain(|(refused, _)| *refused != fingerprint);
+        self.state = State::Open;
+        self.attempts_left = self.budget.attempts.saturating_sub(self.under_way);
+        self.failures_in_a_row = 0;
+        self.grants = false;
+        self.granted.clear();
+        self.proven = Some(fingerprint);
+    }
+
+    /// An admitted login failed. Returns what those who waited for it are told.
+    pub(super) fn failed(
         &mut self,
         failure: Failure,
         fingerprint: Fingerprint,
         now: Moment,
+        jitter: Jitter,
     ) -> Unavailable {
+        self.ended();
         if failure != Failure::Withdrawn {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         }
         match failure {
             Failure::Withdrawn => {
-                self.refund();
+                self.refund(fingerprint);
                 Unavailable::Stopping
             }
             Failure::Unreachable => {
-                self.refund();
-                self.hold_back(HoldCause::Unreachable, self.growing_pause(), now);
+                self.refund(fingerprint);
+                self.hold_back(HoldCause::Unreachable, self.growing_pause(jitter), now);
                 Unavailable::Unreachable
             }
-            Failure::NoRoom => {
-                self.refund();
-                self.hold_back(HoldCause::SessionsFull, self.growing_pause(), now);
+            Failure::Unrecorded => {
+                self.refund(fingerprint);
+                self.hold_back(HoldCause::StateUnwritable, self.growing_pause(jitter), now);
                 self.refusal(None, now)
             }
-            Failure::AnswerLost => {
-                // Nobody has refused anything: when the budget is spent, its window is waited for.
-                let pause = match self.attempts_left {
-                    0 => self.budget.window,
-                    _ => self.growing_pause(),
-                };
-                self.hold_back(HoldCause::AnswerLost, pause, now);
-                self.refusal(None, now)
-            }
+            Failure::AnswerLost => self.answer_lost(now, jitter),
             Failure::Refused { class: None, .. } => {
                 match self.attempts_left {
                     0 => self.quarantine(None, fingerprint),
                     _ => {
-                        let pause = self.growing_pause();
+                        let pause = self.growing_pause(jitter);
                         self.hold_back(HoldCause::UnclassifiedRefusal, pause, now);
                     }
                 }
@@ -184,11 +250,11 @@ impl Guard {
                     Unavailable::Refused(Some(class))
                 }
                 Some(cause) => {
-                    self.refund();
+                    self.refund(fingerprint);
                     // An upstream that says "at once" is asked less often all the same.
                     let pause = match (cause, retry_after) {
-                        (_, Some(hint)) => hint.max(self.growing_pause()),
-                        (HoldCause::UpstreamBroken, None) => self.growing_pause(),
+                        (_, Some(hint)) => hint.max(self.doubled_pause()),
+                        (HoldCause::UpstreamBroken, None) => self.growing_pause(jitter),
                         (_, None) => PAUSE_WITHOUT_HINT,
                     };
                     self.hold_back(cause, pause.min(RETRY_AFTER_MAX), now);
@@ -221,6 +287,30 @@ impl Guard {
         Ok(())
     }
 
+    /// No login may be sent for a reason of our own. Returns what those who wait are told.
+    pub(super) fn hold(&mut self, cause: HoldCause, now: Moment, jitter: Jitter) -> Unavailable {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.hold_back(cause, self.growing_pause(jitter), now);
+        self.refusal(None, now)
+    }
+
+    /// Sessions of ours were closed: there may be room sooner than the upstream was asked for.
+    pub(super) fn made_room(&mut self, now: Moment, jitter: Jitter) {
+        let sooner = now + self.growing_pause(jitter);
+        if let State::HeldBack { until, cause: HoldCause::SlotsFull } = &mut self.state {
+            *until = sooner.min(*until);
+        }
+    }
+
+    /// A login that was begun before a restart and never ended. Its attempt was counted when it
+    /// began.
+    pub(super) fn was_interrupted(&mut self, now: Moment, jitter: Jitter) {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        if !matches!(self.state, State::Quarantined { .. }) {
+            self.answer_lost(now, jitter);
+        }
+    }
+
     /// Whether it may log in.
     pub fn state(&self) -> &State {
         &self.state
@@ -231,9 +321,41 @@ impl Guard {
         self.attempts_left
     }
 
+    /// What is left for this secret: a budget whose window has passed is whole, and one that is
+    /// spent has one attempt for a secret that is not the refused one.
+    fn left(&self, fingerprint: Fingerprint, now: Moment) -> u32 {
+        if now >= self.refills_at {
+            return self.budget.attempts.saturating_sub(self.under_way);
+        }
+        let granted = self.granted.contains(&fingerprint) || self.granted.len() >= REFUSED_MAX;
+        match self.grants && !granted {
+            true => self.attempts_left.max(1),
+            false => self.attempts_left,
+        }
+    }
+
+    fn ended(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
     /// The upstream did not judge the secret: the attempt comes back.
-    fn refund(&mut self) {
-        self.attempts_left = (self.attempts_left + 1).min(self.budget.attempts);
+    fn refund(&mut self, fingerprint: Fingerprint) {
+        if self.granted.contains(&fingerprint) {
+            self.granted.retain(|granted| *granted != fingerprint);
+        } else {
+            let whole = self.budget.attempts.saturating_sub(self.under_way);
+            self.attempts_left = (self.attempts_left + 1).min(whole);
+        }
+    }
+
+    fn answer_lost(&mut self, now: Moment, jitter: Jitter) -> Unavailable {
+        // Nobody has refused anything: when the budget is spent, its window is waited for.
+        let pause = match self.attempts_left {
+            0 => self.budget.window,
+            _ => self.growing_pause(jitter),
+        };
+        self.hold_back(HoldCause::AnswerLost, pause, now);
+        self.refusal(None, now)
     }
 
     fn quarantine(&mut self, cause: Option<RefusalClass>, fingerprint: Fingerprint) {
@@ -242,6 +364,8 @@ impl Guard {
         }
         self.refused.push((fingerprint, cause));
         self.state = State::Quarantined { cause, fingerprint };
+        self.grants = true;
+        self.proven = None;
     }
 
     fn hold_back(&mut self, cause: HoldCause, pause: Duration, now: Moment) {
@@ -257,9 +381,29 @@ impl Guard {
         }
     }
 
-    fn growing_pause(&self) -> Duration {
+    fn growing_pause(&self, jitter: Jitter) -> Duration {
+        let pause = self.doubled_pause();
+        pause + jitter.part_of(pause / PAUSE_SPREAD)
+    }
+
+    fn doubled_pause(&self) -> Duration {
         let doublings = self.failures_in_a_row.saturating_sub(1).min(16);
         (PAUSE_FIRST * 2_u32.pow(doublings)).min(PAUSE_MAX)
+    }
+}
+
+/// The longest that a cause holds an account back.
+pub(super) fn pause_max(cause: HoldCause, budget: Budget) -> Duration {
+    let growing = PAUSE_MAX + PAUSE_MAX / PAUSE_SPREAD;
+    match cause {
+        HoldCause::AnswerLost | HoldCause::BudgetSpent => budget.window.max(growing),
+        HoldCause::SlotsFull | HoldCause::Throttled | HoldCause::UpstreamBroken => RETRY_AFTER_MAX,
+        HoldCause::UnclassifiedRefusal
+        | HoldCause::Unreachable
+        | HoldCause::Displaced
+        | HoldCause::SessionsFull
+        | HoldCause::LoginsQueued
+        | HoldCause::StateUnwritable => growing,
     }
 }
 
@@ -281,166 +425,21 @@ pub fn class_name(class: RefusalClass) -> &'static str {
     class.as_str()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secret::SecretText;
-
-    const BUDGET: Budget = Budget { attempts: 2, window: Duration::from_secs(7200) };
-
-    fn secret(text: &str) -> Fingerprint {
-        Fingerprint::of(&[SecretText::from(text.to_owned())])
-    }
-
-    fn at(seconds: u64) -> Moment {
-        Moment::default() + Duration::from_secs(seconds)
-    }
-
-    fn refused(class: Option<RefusalClass>) -> Failure {
-        Failure::Refused { class, retry_after: None }
-    }
-
-    #[test]
-    fn a_bad_secret_is_tried_once_and_a_new_one_gets_one_attempt() {
-        let (old, new) = (secret("old"), secret("new"));
-        let mut guard = Guard::new(BUDGET, at(0));
-        guard.admit(old, at(0)).unwrap();
-        let told = guard.failed(refused(Some(RefusalClass::BadSecret)), old, at(0));
-        assert_eq!(told, Unavailable::Refused(Some(RefusalClass::BadSecret)));
-        assert_eq!(guard.admit(old, at(100_000)), Err(told));
-        guard.admit(new, at(1)).unwrap();
-        guard.failed(refused(Some(RefusalClass::BadSecret)), new, at(1));
-        assert!(guard.admit(new, at(2)).is_err());
-    }
-
-    #[test]
-    fn refused_secrets_of_one_login_name_do_not_take_turns() {
-        let (one, other, good) = (secret("one"), secret("other"), secret("good"));
-        let mut guard = Guard::new(BUDGET, at(0));
-        for wrong in [one, other] {
-            guard.admit(wrong, at(0)).unwrap();
-            guard.failed(refused(Some(RefusalClass::BadSecret)), wrong, at(0));
-        }
-        let told = Err(Unavailable::Refused(Some(RefusalClass::BadSecret)));
-        assert_eq!(guard.admit(one, at(0)), told);
-        // Nor does a pause of a third one, or its success, bring them back.
-        guard.admit(good, at(0)).unwrap();
-        guard.failed(refused(Some(RefusalClass::UpstreamBroken)), good, at(0));
-        assert_eq!(guard.admit(one, at(10)), told);
-        guard.admit(good, at(10)).unwrap();
-        guard.succeeded();
-        assert_eq!(guard.admit(other, at(20)), told);
-        assert_eq!(guard.admit(good, at(20)), Ok(()));
-    }
-
-    #[test]
-    fn an_upstream_that_asks_for_no_pause_gets_one_that_grows() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        let failure = Failure::Refused {
-            class: Some(RefusalClass::Throttled),
-            retry_after: Some(Duration::ZERO),
-        };
-        for expected in [1, 2, 4] {
-            guard.failed(failure, secret("s"), at(0));
-            let State::HeldBack { until, .. } = guard.state() else { panic!("not held back") };
-            assert_eq!(*until, at(expected));
-        }
-    }
-
-    #[test]
-    fn an_unclassified_refusal_pauses_and_the_last_attempt_quarantines() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        guard.admit(secret("s"), at(0)).unwrap();
-        assert_eq!(guard.failed(refused(None), secret("s"), at(0)), Unavailable::Refused(None));
-        assert!(matches!(guard.admit(secret("s"), at(0)), Err(Unavailable::HeldBack { .. })));
-        guard.admit(secret("s"), at(1)).unwrap();
-        guard.failed(refused(None), secret("s"), at(1));
-        assert!(matches!(guard.state(), State::Quarantined { .. }));
-        assert_eq!(guard.admit(secret("s"), at(600)), Err(Unavailable::Refused(None)));
-    }
-
-    #[test]
-    fn what_is_not_about_the_secret_costs_no_attempt_and_the_pause_grows() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        let mut now = at(0);
-        let mut pauses = Vec::new();
-        for _ in 0..12 {
-            guard.admit(secret("s"), now).unwrap();
-            guard.failed(refused(Some(RefusalClass::UpstreamBroken)), secret("s"), now);
-            let State::HeldBack { until, .. } = guard.state() else { panic!("not held back") };
-            pauses.push(until.saturating_since(now).as_secs());
-            now = *until;
-        }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert_eq!(guard.attempts_left(), BUDGET.attempts);
-        guard.admit(secret("s"), now).unwrap();
-        guard.succeeded();
-        assert_eq!(guard.state(), &State::Open);
-    }
-
-    #[test]
-    fn lost_answers_spend_the_budget_and_its_window_is_waited_for() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        let mut now = at(0);
-        for _ in 0..BUDGET.attempts {
-            guard.admit(secret("s"), now).unwrap();
-            guard.failed(Failure::AnswerLost, secret("s"), now);
-            let State::HeldBack { until, .. } = guard.state() else { panic!("not held back") };
-            now = *until;
-        }
-        assert!(now >= at(0) + BUDGET.window, "the budget was exceeded");
-        guard.admit(secret("s"), now).unwrap();
-        assert_eq!(guard.attempts_left(), BUDGET.attempts - 1);
-    }
-
-    #[test]
-    fn a_one_time_code_is_given_out_once() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        assert_eq!(guard.use_code(TotpStep(60)), Ok(()));
-        assert_eq!(guard.use_code(TotpStep(60)), Err(TotpStep(60)));
-        assert_eq!(guard.use_code(TotpStep(30)), Err(TotpStep(60)));
-        assert_eq!(guard.use_code(TotpStep(90)), Ok(()));
-        assert_eq!(guard.code_used(), Some(TotpStep(90)));
-    }
-
-    #[test]
-    fn a_login_that_was_withdrawn_never_happened() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        guard.admit(secret("s"), at(0)).unwrap();
-        let told = guard.failed(Failure::Withdrawn, secret("s"), at(0));
-        assert_eq!(told, Unavailable::Stopping);
-        assert_eq!((guard.state(), guard.attempts_left()), (&State::Open, BUDGET.attempts));
-    }
-
-    #[test]
-    fn a_lost_answer_is_counted() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        guard.admit(secret("s"), at(0)).unwrap();
-        let told = guard.failed(Failure::AnswerLost, secret("s"), at(0));
-        assert!(matches!(told, Unavailable::HeldBack { cause: HoldCause::AnswerLost, .. }));
-        assert_eq!(guard.attempts_left(), 1);
-    }
-
-    #[test]
-    fn the_budget_is_whole_again_after_the_window() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        guard.admit(secret("s"), at(0)).unwrap();
-        guard.failed(refused(None), secret("s"), at(0));
-        guard.admit(secret("s"), at(7200)).unwrap();
-        assert_eq!(guard.attempts_left(), BUDGET.attempts - 1);
-    }
-
-    #[test]
-    fn an_upstream_that_says_how_long_to_wait_is_believed_within_reason() {
-        let mut guard = Guard::new(BUDGET, at(0));
-        guard.admit(secret("s"), at(0)).unwrap();
-        let failure = Failure::Refused {
-            class: Some(RefusalClass::Throttled),
-            retry_after: Some(Duration::from_secs(86_400)),
-        };
-        let told = guard.failed(failure, secret("s"), at(0));
-        let expected =
-            Unavailable::HeldBack { retry_after: RETRY_AFTER_MAX, cause: HoldCause::Throttled };
-        assert_eq!(told, expected);
-    }
+/// The class that is written so.
+pub(super) fn class_named(name: &str) -> Option<RefusalClass> {
+    [
+        RefusalClass::BadSecret,
+        RefusalClass::Locked,
+        RefusalClass::SecondFactor,
+        RefusalClass::NotAllowed,
+        RefusalClass::SlotsFull,
+        RefusalClass::Throttled,
+        RefusalClass::UpstreamBroken,
+    ]
+    .into_iter()
+    .find(|class| class_name(*class) == name)
 }
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;

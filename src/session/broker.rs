@@ -1,8 +1,8 @@
 //! The broker: gives sessions, takes reports of dead ones, and ends them all when Doorward stops.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::account::{Guard, State, class_name};
+use super::gate::Gate;
+use super::ledger::Ledger;
+use super::restart::{self, Kept};
 use super::schedule::Schedule;
 use super::standing::Standing;
 use super::store::{Expiry, Joined, Store};
@@ -38,7 +41,12 @@ pub struct Limits {
     pub session_idle: Duration,
     /// The most sessions at a time, of all accounts.
     pub sessions_max: usize,
+    /// From the beginning of one login of an account to the next, at least.
+    pub login_distance: Duration,
 }
+
+/// A session of an earlier run that turns out dead is followed by a login; no more can come.
+const JOINS_MAX: usize = 2;
 
 /// Gives sessions. Clones are the same broker.
 #[derive(Clone, Debug)]
@@ -47,8 +55,11 @@ pub struct Broker(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) upstreams: Vec<Upstream>,
-    /// One guard a login name of an upstream, by upstream and account.
-    guards: Vec<Vec<Arc<Mutex<Guard>>>>,
+    /// One gate a login name of an upstream, by upstream and account.
+    gates: Vec<Vec<Arc<Gate>>>,
+    pub(super) ledger: Ledger,
+    /// What could not be logged out.
+    pub(super) left_over: retire::LeftOver,
     /// One standing a login name of an upstream, in the same order.
     standings: Vec<Vec<Arc<Standing>>>,
     pub(super) schedule: Schedule,
@@ -83,20 +94,30 @@ pub struct Parts {
     pub control: Handle,
     /// A mechanism that is switched off, to prove that its test notices.
     pub without: Option<Mechanism>,
+    /// What an earlier run has left, and where this one leaves what is to be kept.
+    pub kept: Kept,
 }
 
 impl Broker {
-    /// A broker without sessions.
+    /// A broker that knows what an earlier run has left. Its sessions are asked after in the
+    /// background: who needs one waits for that.
     pub fn new(parts: Parts) -> Self {
-        let now = parts.clock.now();
-        let guards = parts.upstreams.iter().map(|upstream| {
-            by_login_name(upstream, || Mutex::new(Guard::new(upstream.recipe.budget, now)))
+        let restore = parts.kept.sorted();
+        let distance = parts.limits.login_distance;
+        let gates = parts.upstreams.iter().map(|upstream| {
+            by_login_name(upstream, |login_name| {
+                Gate::new(restore.guard(upstream, login_name, distance, &parts.clock))
+            })
         });
+        let gates = gates.collect();
         let standings = parts.upstreams.iter().map(|upstream| {
-            by_login_name(upstream, || Standing::new(upstream.recipe.session.sessions_max))
+            by_login_name(upstream, |_| Standing::new(upstream.recipe.session.sessions_max))
         });
+        let (ledger, entries) = restore.into_parts();
         let inner = Arc::new(Inner {
-            guards: guards.collect(),
+            gates,
+            ledger,
+            left_over: retire::LeftOver::default(),
             standings: standings.collect(),
             schedule: Schedule::default(),
             upstreams: parts.upstreams,
@@ -113,6 +134,7 @@ impl Broker {
             without: parts.without,
         });
         inner.tasks.spawn_on(upkeep::run(Arc::clone(&inner)), &inner.control);
+        restart::begin(&inner, entries);
         Self(inner)
     }
 
@@ -159,16 +181,31 @@ impl Broker {
         if let Some(held) = inner.live(&key) {
             return Ok(held);
         }
-        let begin = || flight::begin(inner, key, trigger);
-        let session = match inner.store.join(key, begin)? {
-            Joined::Session(session) => Ok(session),
-            Joined::Flight(flight) => tokio::select! {
-                outcome = flight::landed(flight) => outcome,
-                () = inner.clock.sleep_until(deadline) => Err(Unavailable::Timeout),
-            },
-        }?;
-        // What has ended meanwhile is used all the same: its end is found out by the answer.
-        Ok(inner.live(&key).unwrap_or_else(|| Held::of(&session)))
+        for _ in 0..JOINS_MAX {
+            let begin = || flight::begin(inner, key, trigger);
+            let mut flight = match inner.store.join(key, begin)? {
+                Joined::Session(session) => return Ok(self.held(&session)),
+                Joined::Flight(flight) => flight,
+            };
+            tokio::select! {
+                outcome = flight.outcome.wait_for(Option::is_some) => match outcome {
+                    Ok(outcome) => {
+                        let session = outcome.clone().unwrap_or(Err(Unavailable::Timeout))?;
+                        return Ok(self.held(&session));
+                    }
+                    // A session of an earlier run was asked after, and is not alive.
+                    Err(_) => continue,
+                },
+                () = inner.clock.sleep_until(deadline) => return Err(Unavailable::Timeout),
+            }
+        }
+        Err(Unavailable::Timeout)
+    }
+
+    /// The current session of a key, or this one: what has ended meanwhile is used all the same, and
+    /// its end is found out by the answer.
+    fn held(&self, session: &Arc<Session>) -> Held {
+        self.0.live(&session.key).unwrap_or_else(|| Held::of(session))
     }
 
     /// Reports that the upstream called `session` dead. A report about any but the current
@@ -207,12 +244,19 @@ impl Broker {
     /// Whether the account may log in, as the lock-out guard sees it.
     pub fn account_state(&self, upstream: UpstreamId, account: AccountId) -> State {
         let key = self.key(upstream, account, Scope::Shared);
-        self.0.with_guard(&key, |guard| guard.state().clone())
+        self.0.gate(&key).with(|guard| guard.state().clone())
     }
 
     /// Whether a mechanism is switched off.
     pub fn is_without(&self, mechanism: Mechanism) -> bool {
         self.0.without == Some(mechanism)
+    }
+
+    /// Writes what is waiting to be written and lets the state go. Nothing is recorded afterwards.
+    pub async fn close_state(&self) {
+        if let Some(store) = &self.0.ledger.store {
+            store.close().await;
+        }
     }
 
     /// Begins no login any more, waits for those under way, and logs out every session within
@@ -223,13 +267,13 @@ impl Broker {
 }
 
 /// One value a login name, by account: accounts that share a login name share it.
-fn by_login_name<T>(upstream: &Upstream, make: impl Fn() -> T) -> Vec<Arc<T>> {
+fn by_login_name<T>(upstream: &Upstream, make: impl Fn(&str) -> T) -> Vec<Arc<T>> {
     let mut by_login_name = BTreeMap::new();
     let accounts = upstream.accounts.iter();
     accounts
         .map(|account| {
             let name = account.login_name.as_str();
-            Arc::clone(by_login_name.entry(name).or_insert_with(|| Arc::new(make())))
+            Arc::clone(by_login_name.entry(name).or_insert_with(|| Arc::new(make(name))))
         })
         .collect()
 }
@@ -244,8 +288,8 @@ impl Inner {
         &self.upstream(upstream).accounts[usize::from(account.0)]
     }
 
-    fn guard(&self, key: &SessionKey) -> &Mutex<Guard> {
-        &self.guards[usize::from(key.upstream.0)][usize::from(key.account.0)]
+    pub(super) fn gate(&self, key: &SessionKey) -> &Gate {
+        &self.gates[usize::from(key.upstream.0)][usize::from(key.account.0)]
     }
 
     pub(super) fn standing(&self, key: &SessionKey) -> &Arc<Standing> {
@@ -264,10 +308,9 @@ impl Inner {
         (self.upstream(key.upstream), self.account(key.upstream, key.account))
     }
 
-    /// Runs `act` on the guard of a key's account. Nothing in a guard panics, so a poisoned one is
-    /// whole.
+    /// Runs `act` on the guard of a key's account.
     pub(super) fn with_guard<T>(&self, key: &SessionKey, act: impl FnOnce(&mut Guard) -> T) -> T {
-        act(&mut self.guard(key).lock().unwrap_or_else(PoisonError::into_inner))
+        self.gate(key).with(act)
     }
 
     pub(super) fn next_generation(&self) -> Generation {
@@ -337,6 +380,17 @@ impl Inner {
             self.reporter.report(Event::Expired(self.about(&ended)));
             retire::bury(self, ended, Evidence::Certain);
         }
+    }
+
+    /// Takes a dead session out of the ledger, in the background: found there at the next start, it
+    /// would be asked after first.
+    pub(super) fn forget(self: &Arc<Self>, session: &Session) {
+        if session.tenure.record.is_none() {
+            return;
+        }
+        let (inner, key, record) = (Arc::clone(self), session.key, session.tenure.record);
+        let forgetting = async move { inner.record_end(&key, record).await };
+        self.tasks.spawn_on(forgetting, &self.control);
     }
 
     /// Ends a session that its upstream calls dead, if it is the current one.

@@ -1,25 +1,30 @@
 //! One login, in a task of its own on the control side: no client can cancel it, all who need its
 //! session wait for the same outcome, and its requests are never blindly repeated.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
 use tokio::sync::watch;
 
-use super::account::Failure;
+use super::account::{Failure, Guard};
 use super::broker::Inner;
 use super::credentials::Credentials;
+use super::jitter::Jitter;
+use super::ledger::{Record, Stage};
+use super::slots::Slot;
 use super::store::{Expiry, Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
-    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, retire, room,
-    upkeep,
+    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, gate, retire,
+    room, upkeep,
 };
 use crate::forward::inject::{Injector, Unusable};
 use crate::login::{Attempt, Because, Material, Next, Refusal};
-use crate::recipe::{FieldKind, Recipe};
+use crate::recipe::{FieldKind, Recipe, RefusalClass};
 use crate::secret::SecretText;
+use crate::state::Unwritable;
 use crate::telemetry::{self, Event, Trigger};
 
 /// Shorter values are not searched for: they would be found where they do not stand.
@@ -52,11 +57,12 @@ pub(super) fn begin_after(
     // Where the secret has changed since the key was made, whoever asks makes another key.
     let credentials = vault.of(key.fingerprint).ok_or(Unavailable::Timeout)?;
     if inner.without != Some(Mechanism::LockOutGuard) {
-        inner.with_guard(&key, |guard| guard.admit(key.fingerprint, inner.clock.now()))?;
+        inner.with_guard(&key, |guard| guard.check(key.fingerprint, now))?;
     }
     let generation = inner.next_generation();
     let (sender, outcome) = watch::channel(None);
-    let landing = Landing { inner: Arc::clone(inner), key, generation, sender };
+    let admitted = AtomicBool::new(false);
+    let landing = Landing { inner: Arc::clone(inner), key, generation, sender, admitted };
     let flight = async move {
         ready.await;
         if landing.inner.stopping.is_cancelled() {
@@ -82,9 +88,17 @@ struct Landing {
     key: SessionKey,
     generation: Generation,
     sender: watch::Sender<Option<Outcome>>,
+    /// The guard has admitted its login and waits for its end.
+    admitted: AtomicBool,
 }
 
 impl Landing {
+    /// Tells the guard how its login has ended.
+    fn end<T>(&self, act: impl FnOnce(&mut Guard) -> T) -> T {
+        self.admitted.store(false, Ordering::Relaxed);
+        self.inner.gate(&self.key).end(act)
+    }
+
     fn land(&self, outcome: Outcome) {
         let session = outcome.as_ref().ok().map(Arc::clone);
         if let Some(unused) = self.inner.store.land(self.key, self.generation, session) {
@@ -113,6 +127,11 @@ impl Drop for Landing {
     fn drop(&mut self) {
         if self.sender.borrow().is_none() {
             // The task died before the end. The attempt was counted when it began.
+            if self.admitted.load(Ordering::Relaxed) {
+                let (now, jitter) = (self.inner.clock.now(), Jitter::of(self.generation));
+                let fingerprint = self.key.fingerprint;
+                self.end(|guard| guard.failed(Failure::AnswerLost, fingerprint, now, jitter));
+            }
             self.land(Err(Unavailable::Timeout));
         }
     }
@@ -120,38 +139,118 @@ impl Drop for Landing {
 
 async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
     let inner = &landing.inner;
-    let (key, started) = (landing.key, inner.clock.now());
-    let mut sent = false;
+    let (key, jitter) = (landing.key, Jitter::of(landing.generation));
     let slot = tokio::select! {
-        slot = room::make(inner, &key) => Ok(slot),
-        () = inner.clock.sleep(inner.limits.login_timeout) => Err(Cause::NoRoom),
-    };
-    let result = match slot {
-        Ok(slot) => {
-            let given = log_in(inner, key, credentials, &mut sent).await;
-            given.map(|material| (material, slot))
+        slot = room::make(inner, &key) => slot,
+        () = inner.clock.sleep(inner.limits.login_timeout) => {
+            let (cause, now) = (HoldCause::SessionsFull, inner.clock.now());
+            landing.land(Err(inner.gate(&key).with(|guard| guard.hold(cause, now, jitter))));
+            return;
         }
-        Err(no_room) => Err(no_room),
     };
-    let result = result.and_then(|(material, slot)| {
-        let tenure = Arc::new(Tenure::begin(landing.generation, inner.clock.now(), slot));
-        Ok(session(inner, key, landing.generation, material, tenure)?)
+    if inner.without != Some(Mechanism::LockOutGuard)
+        && let Err(unavailable) = gate::pass(inner, &key).await
+    {
+        landing.land(Err(unavailable));
+        return;
+    }
+    landing.admitted.store(true, Ordering::Relaxed);
+
+    let started = inner.clock.now();
+    let mut login = Login::new(inner, &key, credentials);
+    let result = login.run(inner, key).await;
+    let (record, mut slot) = (login.record, slot);
+    let result = result.and_then(|material| {
+        let tenure = Tenure::begin(landing.generation, inner.clock.now(), slot.take(), record);
+        session(inner, key, landing.generation, material, Arc::new(tenure)).map_err(Cause::from)
     });
+    let result = match result {
+        Ok(session) => keep(&landing, session).await,
+        Err(cause) => Err(cause),
+    };
     let took = inner.clock.now().saturating_since(started);
     inner.report_login(&key, trigger, &result, landing.generation, took);
     match result {
         Ok(session) => {
-            inner.with_guard(&key, super::account::Guard::succeeded);
-            inner.account(key.upstream, key.account).vault.proved(key.fingerprint);
             landing.land(Ok(Arc::clone(&session)));
             upkeep::begin(inner, &session);
         }
+        Err(Cause::NotKept(told)) => landing.land(Err(told)),
         Err(cause) => {
-            let now = inner.clock.now();
-            let failure = cause.failure(sent);
-            let told = inner.with_guard(&key, |guard| guard.failed(failure, key.fingerprint, now));
+            let (now, failure) = (inner.clock.now(), cause.failure(login.sent));
+            let told = landing.end(|guard| guard.failed(failure, key.fingerprint, now, jitter));
             inner.report_refusal(&key, &told);
+            settle(&landing, login, failure, slot).await;
             landing.land(Err(told));
+        }
+    }
+}
+
+/// Makes a new session durable before anybody uses it.
+async fn keep(landing: &Landing, session: Arc<Session>) -> Result<Arc<Session>, Cause> {
+    let (inner, key) = (&landing.inner, landing.key);
+    landing.end(|guard| guard.succeeded(key.fingerprint));
+    inner.account(key.upstream, key.account).vault.proved(key.fingerprint);
+    let (record, material) = (session.tenure.record, Some(&session.material));
+    if inner.record_stage(&key, record, Stage::Open, material).await.is_ok() {
+        return Ok(session);
+    }
+    retire::close(inner, &session).await;
+    let (cause, now) = (HoldCause::StateUnwritable, inner.clock.now());
+    let jitter = Jitter::of(landing.generation);
+    Err(Cause::NotKept(inner.gate(&key).with(|guard| guard.hold(cause, now, jitter))))
+}
+
+/// Records how a login has failed, and closes what it had opened.
+async fn settle(landing: &Landing, login: Login, failure: Failure, slot: Option<Slot>) {
+    let (inner, key, generation) = (&landing.inner, landing.key, landing.generation);
+    let opened = login.attempt.taken().filter(|_| !judges_the_secret(failure));
+    let tenure = Tenure::begin(generation, inner.clock.now(), slot, login.record);
+    let opened =
+        opened.and_then(|taken| session(inner, key, generation, taken, Arc::new(tenure)).ok());
+    match opened {
+        // The record goes with what it is about.
+        Some(opened) => _ = retire::retire(inner, opened),
+        None if failure == Failure::AnswerLost => {
+            let (upstream, account) = inner.upstream_and_account(&key);
+            let (upstream, account) = (upstream.name.clone(), account.name.clone());
+            inner.reporter.report(Event::AnswerLost { upstream, account });
+            // Where it cannot be written it is counted once more at the next start.
+            _ = inner.record_stage(&key, login.record, Stage::AnswerLost, None).await;
+        }
+        None => inner.record_end(&key, login.record).await,
+    }
+    if let Failure::Refused { class: Some(RefusalClass::SlotsFull), .. } = failure {
+        let inner = Arc::clone(inner);
+        let control = inner.control.clone();
+        let making_room = async move {
+            if retire::make_room(&inner, &key).await {
+                let now = inner.clock.now();
+                inner.gate(&key).with(|guard| guard.made_room(now, Jitter::of(generation)));
+            }
+        };
+        landing.inner.tasks.spawn_on(making_room, &control);
+    }
+}
+
+/// Whether what a login has taken may have been made out of a wrong secret: to use it, even for a
+/// logout, would be one more attempt that the vendor counts.
+fn judges_the_secret(failure: Failure) -> bool {
+    match failure {
+        Failure::Refused { class, .. } => match class {
+            None
+            | Some(
+                RefusalClass::BadSecret
+                | RefusalClass::Locked
+                | RefusalClass::SecondFactor
+                | RefusalClass::NotAllowed,
+            ) => true,
+            Some(
+                RefusalClass::SlotsFull | RefusalClass::Throttled | RefusalClass::UpstreamBroken,
+            ) => false,
+        },
+        Failure::Unreachable | Failure::Unrecorded | Failure::Withdrawn | Failure::AnswerLost => {
+            false
         }
     }
 }
@@ -165,10 +264,12 @@ pub(super) enum Cause {
     Exchange(#[from] super::ExchangeError),
     #[error("the login did not end in time")]
     TimedOut,
-    #[error("the account's sessions are all in use")]
-    NoRoom,
     #[error("doorward stopped before the time of the next one-time code")]
     Stopped,
+    #[error("the attempt could not be recorded")]
+    Unrecorded,
+    #[error("the session could not be recorded")]
+    NotKept(Unavailable),
     #[error(transparent)]
     Unusable(#[from] Unusable),
 }
@@ -193,7 +294,7 @@ impl Cause {
             Self::Refused(refusal, retry_after) => {
                 Failure::Refused { class: refusal.class, retry_after: *retry_after }
             }
-            Self::NoRoom => Failure::NoRoom,
+            Self::Unrecorded | Self::NotKept(_) => Failure::Unrecorded,
             Self::Stopped if !sent => Failure::Withdrawn,
             Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
             Self::Exchange(super::ExchangeError::Send(_) | super::ExchangeError::BrokenOff)
@@ -206,50 +307,78 @@ impl Cause {
     }
 }
 
-async fn log_in(
-    inner: &Inner,
-    key: SessionKey,
-    credentials: &Credentials,
-    sent: &mut bool,
-) -> Result<Material, Cause> {
-    let (upstream, _) = inner.upstream_and_account(&key);
-    let base_path = &upstream.origin.base_path;
-    let account = credentials.values.clone();
-    let mut attempt = Attempt::new(Arc::clone(&upstream.recipe), account, base_path)
-        .with_codes_used_until(inner.with_guard(&key, |guard| guard.code_used()));
-    let mut deadline = inner.clock.now() + inner.limits.login_timeout;
-    let mut next = attempt.start(inner.clock.wall());
-    let mut retry_after = None;
-    loop {
-        match next {
-            Next::Send(request) => {
-                let use_code = |step| inner.with_guard(&key, |guard| guard.use_code(step));
-                if let Some(Err(used)) = attempt.code_used().map(use_code) {
-                    next = attempt.code_was_used(used, inner.clock.wall());
-                    continue;
+/// A login under way.
+struct Login {
+    attempt: Attempt,
+    record: Option<Record>,
+    /// Its attempt is on the disk, if it has to be.
+    recorded: bool,
+    /// An answer has come: something was sent.
+    sent: bool,
+}
+
+impl Login {
+    fn new(inner: &Inner, key: &SessionKey, credentials: &Credentials) -> Self {
+        let (upstream, _) = inner.upstream_and_account(key);
+        let (recipe, base_path) = (Arc::clone(&upstream.recipe), &upstream.origin.base_path);
+        let attempt = Attempt::new(recipe, credentials.values.clone(), base_path)
+            .with_codes_used_until(inner.with_guard(key, |guard| guard.code_used()));
+        Self { attempt, record: None, recorded: false, sent: false }
+    }
+
+    /// Sends one step after the other, within the time for a login.
+    async fn run(&mut self, inner: &Inner, key: SessionKey) -> Result<Material, Cause> {
+        let mut deadline = inner.clock.now() + inner.limits.login_timeout;
+        let mut next = self.attempt.start(inner.clock.wall());
+        let mut retry_after = None;
+        loop {
+            match next {
+                Next::Send(request) => {
+                    let use_code = |step| inner.with_guard(&key, |guard| guard.use_code(step));
+                    if let Some(Err(used)) = self.attempt.code_used().map(use_code) {
+                        next = self.attempt.code_was_used(used, inner.clock.wall());
+                        continue;
+                    }
+                    self.record(inner, &key).await.map_err(|_| Cause::Unrecorded)?;
+                    let exchange = Exchange { request, session: None };
+                    let answer = tokio::select! {
+                        answer = inner.transport.exchange(key.upstream, exchange) => answer?,
+                        () = inner.clock.sleep_until(deadline) => return Err(Cause::TimedOut),
+                    };
+                    self.sent = true;
+                    retry_after = seconds(&answer.headers);
+                    next = self.attempt.answer(&answer, inner.clock.wall());
                 }
-                let exchange = Exchange { request, session: None };
-                let answer = tokio::select! {
-                    answer = inner.transport.exchange(key.upstream, exchange) => answer?,
-                    () = inner.clock.sleep_until(deadline) => return Err(Cause::TimedOut),
-                };
-                *sent = true;
-                retry_after = seconds(&answer.headers);
-                next = attempt.answer(&answer, inner.clock.wall());
-            }
-            Next::Wait { until } => {
-                // The upstream is not asked meanwhile: its time for the login does not run.
-                let left = until.duration_since(inner.clock.wall()).unwrap_or_default();
-                tokio::select! {
-                    () = inner.clock.sleep(left) => {}
-                    () = inner.stopping.cancelled() => return Err(Cause::Stopped),
+                Next::Wait { until } => {
+                    // The upstream is not asked meanwhile: its time for the login does not run.
+                    let left = until.duration_since(inner.clock.wall()).unwrap_or_default();
+                    tokio::select! {
+                        () = inner.clock.sleep(left) => {}
+                        () = inner.stopping.cancelled() => return Err(Cause::Stopped),
+                    }
+                    deadline = deadline + left;
+                    next = self.attempt.resume(inner.clock.wall());
                 }
-                deadline = deadline + left;
-                next = attempt.resume(inner.clock.wall());
+                Next::Done(material) => return Ok(material),
+                Next::Refused(refusal) => return Err(Cause::Refused(refusal, retry_after)),
             }
-            Next::Done(material) => return Ok(material),
-            Next::Refused(refusal) => return Err(Cause::Refused(refusal, retry_after)),
         }
+    }
+
+    /// Before a request is sent: the attempt is on the disk, with the one-time code that the
+    /// request uses up, and whatever earlier answers have given.
+    async fn record(&mut self, inner: &Inner, key: &SessionKey) -> Result<(), Unwritable> {
+        if !self.recorded {
+            self.record = inner.record_begin(key).await?;
+            self.recorded = true;
+            return Ok(());
+        }
+        let taken = self.attempt.taken();
+        let stage = if taken.is_some() { Stage::Partial } else { Stage::Begun };
+        if taken.is_some() || self.attempt.code_used().is_some() {
+            inner.record_stage(key, self.record, stage, taken.as_ref()).await?;
+        }
+        Ok(())
     }
 }
 

@@ -6,17 +6,21 @@ mod broker;
 mod credentials;
 mod displacement;
 mod flight;
+mod gate;
 mod jitter;
 mod learned;
+mod ledger;
 mod mechanism;
 mod probe;
 mod refresh;
+mod restart;
 mod retire;
 mod roll;
 mod room;
 mod rotate;
 mod schedule;
 mod slots;
+mod snapshot;
 mod standing;
 mod store;
 mod tenure;
@@ -38,8 +42,10 @@ use crate::secret::{Fingerprint, SecretText};
 use crate::upstream::Origin;
 pub use broker::{Broker, Limits, Parts};
 pub use credentials::Credentials;
+pub use ledger::{AtStop, Ledger, OnFailure};
 pub use mechanism::Mechanism;
 pub use probe::{Aliveness, Doubt};
+pub use restart::Kept;
 pub use retire::{Evidence, LogoutReport};
 use tenure::Tenure;
 pub use transport::{Exchange, ExchangeError, Transport};
@@ -260,9 +266,30 @@ pub enum HoldCause {
     Displaced,
     /// All sessions that may be open at a time are in use.
     SessionsFull,
+    /// The login attempts are used up, and their window has not passed.
+    BudgetSpent,
+    /// Too many logins of the account wait for their turn.
+    LoginsQueued,
+    /// The attempt cannot be recorded.
+    StateUnwritable,
 }
 
 impl HoldCause {
+    /// Every cause.
+    pub const ALL: [HoldCause; 11] = [
+        Self::UnclassifiedRefusal,
+        Self::SlotsFull,
+        Self::Throttled,
+        Self::UpstreamBroken,
+        Self::Unreachable,
+        Self::AnswerLost,
+        Self::Displaced,
+        Self::SessionsFull,
+        Self::BudgetSpent,
+        Self::LoginsQueued,
+        Self::StateUnwritable,
+    ];
+
     /// The word in logs and problem details.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -274,6 +301,9 @@ impl HoldCause {
             Self::AnswerLost => "answer_lost",
             Self::Displaced => "displaced",
             Self::SessionsFull => "sessions_full",
+            Self::BudgetSpent => "budget_spent",
+            Self::LoginsQueued => "logins_queued",
+            Self::StateUnwritable => "state_unwritable",
         }
     }
 
@@ -288,6 +318,9 @@ impl HoldCause {
             Self::AnswerLost => "the answer to the last login never came",
             Self::Displaced => "somebody else logs in with this account and ends its sessions",
             Self::SessionsFull => "all sessions that may be open are in use",
+            Self::BudgetSpent => "the account's login attempts are used up for now",
+            Self::LoginsQueued => "too many logins of the account wait for their turn",
+            Self::StateUnwritable => "the login attempt cannot be recorded",
         }
     }
 }

@@ -1,17 +1,21 @@
 //! The end of sessions: a replaced one is logged out after its last request, one that was called
 //! dead, too, and all of them when Doorward stops.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::broker::Inner;
-use super::{Exchange, Mechanism, Session, SessionKey, Streams};
+use super::ledger::Stage;
+use super::{Exchange, Mechanism, Scope, Session, SessionKey, Streams};
 use crate::forward::verdict::{self, Verdict};
 use crate::login::render;
 use crate::recipe::condition::Truth;
 use crate::telemetry::Event;
+
+/// Sessions that could not be logged out and are remembered; beyond it the oldest are forgotten.
+const LEFT_OVER_MAX: usize = 64;
 
 /// What became of the sessions when Doorward stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,43 @@ pub struct LogoutReport {
     pub confirmed: usize,
     /// Not confirmed: the upstream refused, did not answer in time, or has no logout.
     pub unconfirmed: usize,
+    /// Left open for the next start, which is how the operator wants it.
+    pub kept: usize,
+}
+
+/// Sessions whose logout was not confirmed: they may take up room at their upstream.
+#[derive(Debug, Default)]
+pub(super) struct LeftOver(Mutex<Vec<Arc<Session>>>);
+
+impl LeftOver {
+    fn put(&self, session: Arc<Session>) {
+        let mut sessions = self.lock();
+        if sessions.len() >= LEFT_OVER_MAX {
+            sessions.remove(0);
+        }
+        sessions.push(session);
+    }
+
+    fn take(&self, is_meant: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+        self.lock().extract_if(.., |session| is_meant(session)).collect()
+    }
+
+    /// Nothing panics under the lock: a poisoned list is whole.
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Logs out what an account has left open, because its upstream has no room for one more session.
+/// Returns whether any was closed.
+pub(super) async fn make_room(inner: &Arc<Inner>, key: &SessionKey) -> bool {
+    let standing = inner.standing(key);
+    let is_meant = |session: &Session| Arc::ptr_eq(inner.standing(&session.key), standing);
+    let mut closed = false;
+    for session in inner.left_over.take(is_meant) {
+        closed |= end(inner, &session).await;
+    }
+    closed
 }
 
 /// Counts the logouts that are made while Doorward stops, whoever makes them.
@@ -78,11 +119,15 @@ pub(super) fn bury(inner: &Arc<Inner>, session: Arc<Session>, evidence: Evidence
         session.tenure.cut.cancel();
     }
     if evidence == Evidence::Certain || upstream.recipe.logout.is_empty() {
+        inner.forget(&session);
         return;
     }
     let task = Arc::clone(inner);
     let burying = async move {
         session.tenure.users.close();
+        let (key, record) = (&session.key, session.tenure.record);
+        // No start uses it again.
+        _ = task.record_stage(key, record, Stage::Closing, Some(&session.material)).await;
         let rest = task.clock.sleep(task.limits.drain_timeout);
         tokio::select! {
             _ = async { tokio::join!(session.tenure.users.wait(), rest) } => {}
@@ -99,6 +144,14 @@ pub(super) async fn stop(inner: &Arc<Inner>, within: Duration) -> LogoutReport {
     inner.stopping.cancel();
     inner.tasks.close();
     for session in inner.store.take_all() {
+        let is_shared = session.key.scope == Scope::Shared;
+        if inner.keeps_sessions() && is_shared && session.tenure.record.is_some() {
+            inner.logouts_at_stop.change(|report| report.kept += 1);
+            let task = inner.clone();
+            let keeping = async move { task.record_change(&session).await };
+            inner.tasks.spawn_on(keeping, &inner.control);
+            continue;
+        }
         let task = inner.clone();
         inner.tasks.spawn_on(async move { close(&task, &session).await }, &inner.control);
     }
@@ -111,35 +164,53 @@ pub(super) async fn stop(inner: &Arc<Inner>, within: Duration) -> LogoutReport {
     inner.logouts_at_stop.report()
 }
 
-/// Logs one session out and, while Doorward stops, counts what came of it.
-async fn close(inner: &Arc<Inner>, session: &Session) {
+/// Logs one session out and, while Doorward stops, counts what came of it. Returns whether the
+/// upstream confirmed it.
+pub(super) async fn close(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
     if !inner.stopping.is_cancelled() {
-        log_out(inner, session).await;
-        return;
+        return log_out(inner, session).await;
     }
     inner.logouts_at_stop.change(|report| report.unconfirmed += 1);
-    if log_out(inner, session).await {
+    let confirmed = log_out(inner, session).await;
+    if confirmed {
         inner.logouts_at_stop.change(|report| {
             report.unconfirmed -= 1;
             report.confirmed += 1;
         });
     }
+    confirmed
 }
 
 /// Logs one session out, once and best effort. Returns whether the upstream confirmed it.
-async fn log_out(inner: &Arc<Inner>, session: &Session) -> bool {
+async fn log_out(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
     if inner.without == Some(Mechanism::Logout) || !session.tenure.claim_logout() {
         return false;
     }
     if is_given_again(inner, session) {
         session.tenure.end();
+        inner.record_end(&session.key, session.tenure.record).await;
         return false;
     }
+    end(inner, session).await
+}
+
+/// Sends the logout, and records that it will be sent and what came of it.
+async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
+    let (key, record) = (&session.key, session.tenure.record);
+    // From here on no start uses it again. Where this cannot be written the logout is sent all the
+    // same: a start asks after a session before it uses it.
+    _ = inner.record_stage(key, record, Stage::Closing, Some(&session.material)).await;
     let confirmed = tokio::select! {
         confirmed = steps(inner, session) => confirmed,
         () = inner.clock.sleep(inner.limits.logout_timeout) => false,
     };
     session.tenure.end();
+    let (upstream, _) = inner.upstream_and_account(key);
+    if confirmed || upstream.recipe.logout.is_empty() {
+        inner.record_end(key, record).await;
+    } else {
+        inner.left_over.put(Arc::clone(session));
+    }
     inner.reporter.report(Event::Logout { about: inner.about(session), confirmed });
     confirmed
 }

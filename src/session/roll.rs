@@ -8,14 +8,14 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::broker::Inner;
-use super::{Session, flight, upkeep};
+use super::{Session, flight, ledger, upkeep};
 use crate::login;
 
 /// Takes what a living session's answer to a request for `path` brings. Of answers that were asked
 /// for by the same version, the first wins. Returns the next version, current or not: what it holds
 /// must not reach the client.
 pub(super) fn roll(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     session: &Arc<Session>,
     headers: &HeaderMap,
     path: &str,
@@ -26,8 +26,11 @@ pub(super) fn roll(
     let (generation, tenure) = (inner.next_generation(), Arc::clone(&session.tenure));
     // What cannot be sent changes nothing: the version before is still good.
     let next = flight::session(inner, session.key, generation, material, tenure).ok()?;
-    if inner.store.roll(session, &next) && next.expires < session.expires {
-        upkeep::begin(inner, &next);
+    if inner.store.roll(session, &next) {
+        ledger::record_soon(inner, &next);
+        if next.expires < session.expires {
+            upkeep::begin(inner, &next);
+        }
     }
     Some(next)
 }

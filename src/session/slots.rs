@@ -41,6 +41,11 @@ impl Slots {
         self.first_use.notify_waiters();
     }
 
+    /// Room, if there is some and a cap.
+    pub(super) fn take_now(&self) -> Option<Slot> {
+        Arc::clone(self.free.as_ref()?).try_acquire_owned().ok().map(Slot)
+    }
+
     /// Waits for room, in the order of asking. Nothing where there is no cap. Cancel safe.
     pub(super) async fn take(&self) -> Option<Slot> {
         // The semaphore is never closed, so that this cannot fail.

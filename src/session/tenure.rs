@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Generation;
+use super::ledger::Record;
 use super::slots::Slot;
 use crate::clock::Moment;
 
@@ -19,6 +20,8 @@ pub(super) struct Tenure {
     pub(super) first: Generation,
     /// When the login gave it.
     pub(super) opened: Moment,
+    /// Its record in the ledger, where one is kept.
+    pub(super) record: Option<Record>,
     /// Counts the requests that carry it.
     pub(super) users: TaskTracker,
     /// When a client's request was last answered as by a living session, in milliseconds of the
@@ -30,6 +33,8 @@ pub(super) struct Tenure {
     alive: AtomicU64,
     /// A renewal is under way, or was given up.
     renewal_claimed: AtomicBool,
+    /// A change of it waits to be recorded.
+    recording_claimed: AtomicBool,
     slot: Mutex<Option<Slot>>,
     /// Its streams are to end.
     pub(super) cut: CancellationToken,
@@ -38,15 +43,22 @@ pub(super) struct Tenure {
 
 impl Tenure {
     /// A session that was opened now.
-    pub(super) fn begin(first: Generation, opened: Moment, slot: Option<Slot>) -> Self {
+    pub(super) fn begin(
+        first: Generation,
+        opened: Moment,
+        slot: Option<Slot>,
+        record: Option<Record>,
+    ) -> Self {
         Self {
             first,
             opened,
+            record,
             users: TaskTracker::new(),
             used: AtomicU64::new(milliseconds(opened)),
             ever_used: AtomicBool::new(false),
             alive: AtomicU64::new(milliseconds(opened)),
             renewal_claimed: AtomicBool::new(false),
+            recording_claimed: AtomicBool::new(false),
             slot: Mutex::new(slot),
             cut: CancellationToken::new(),
             logout_claimed: AtomicBool::new(false),
@@ -95,6 +107,16 @@ impl Tenure {
     /// Claims the one logout that a session gets. False when it is claimed already.
     pub(super) fn claim_logout(&self) -> bool {
         !self.logout_claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Claims the recording of what it has become. False when somebody is about to do that already.
+    pub(super) fn claim_recording(&self) -> bool {
+        !self.recording_claimed.swap(true, Ordering::AcqRel)
+    }
+
+    /// The next change is to be recorded anew.
+    pub(super) fn give_recording_back(&self) {
+        self.recording_claimed.store(false, Ordering::Release);
     }
 
     /// Gives its room back: the upstream holds nothing of it any more, as far as can be known.

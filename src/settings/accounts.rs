@@ -111,7 +111,7 @@ impl Meaning<'_> {
         Command { program, arguments: words.collect(), timeout, refresh }
     }
 
-    fn field(&mut self, at: &str, written: written::Field) -> Field {
+    pub(super) fn field(&mut self, at: &str, written: written::Field) -> Field {
         let (place, trim, verbatim) = match written {
             written::Field::Text(text) => return Field::Text(text),
             written::Field::File(FileSource { file, trim, verbatim }) => {

@@ -33,6 +33,8 @@ const REQUEST: &str = "60s";
 const LOGIN: &str = "30s";
 /// Kubernetes and systemd kill 30 s and 90 s after they asked.
 const DRAIN: &str = "30s";
+/// A person does not log in faster, and what goes wrong costs one attempt a second at most.
+const LOGIN_DISTANCE: &str = "1s";
 /// Logouts run side by side, and nobody waits for them but the stop.
 const LOGOUT: &str = "5s";
 /// A session that was not used all night holds a slot at its upstream for nobody; one that is used
@@ -55,6 +57,10 @@ const COMMAND_TIMEOUT: &str = "10s";
 
 pub(super) fn command_timeout() -> DurationText {
     duration(COMMAND_TIMEOUT)
+}
+
+pub(super) fn state_path() -> String {
+    "/var/lib/doorward".to_owned()
 }
 
 pub(super) fn route_path() -> String {
@@ -98,6 +104,7 @@ impl Default for Timeouts {
             head: duration(HEAD),
             request: duration(REQUEST),
             login: duration(LOGIN),
+            login_distance: duration(LOGIN_DISTANCE),
             drain: duration(DRAIN),
             logout: duration(LOGOUT),
             idle: duration(IDLE),

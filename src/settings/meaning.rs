@@ -62,6 +62,7 @@ impl Meaning<'_> {
             routes,
             limits: limits(written.limits),
             timeouts: self.timeouts(&written.timeouts),
+            state: written.state.and_then(|state| self.state(state)),
             cores: written.runtime.cores,
             spill_dir: self.spill_dir(written.runtime.spill_dir.as_deref()),
             log: Log { format: written.log.format, level: written.log.level },
@@ -70,16 +71,19 @@ impl Meaning<'_> {
 
     fn timeouts(&mut self, written: &super::written::Timeouts) -> Timeouts {
         let mut wait = |name: &str, text| self.duration(&format!("/timeouts/{name}"), text);
-        Timeouts {
+        let waits = Timeouts {
             head: wait("head", &written.head),
             request: wait("request", &written.request),
             login: wait("login", &written.login),
+            login_distance: Duration::ZERO,
             drain: wait("drain", &written.drain),
             logout: wait("logout", &written.logout),
             idle: wait("idle", &written.idle),
             session_idle: wait("session_idle", &written.session_idle),
             tunnel_idle: wait("tunnel_idle", &written.tunnel_idle),
-        }
+        };
+        let login_distance = self.pause("/timeouts/login_distance", &written.login_distance);
+        Timeouts { login_distance, ..waits }
     }
 
     fn spill_dir(&mut self, text: Option<&str>) -> Option<PathBuf> {
@@ -92,8 +96,17 @@ impl Meaning<'_> {
 
     /// A wait; the schema has made sure that it has a unit.
     pub(super) fn duration(&mut self, pointer: &str, text: &DurationText) -> Duration {
+        let duration = self.pause(pointer, text);
+        if duration.is_zero() {
+            self.fault(pointer, "a wait must be longer than nothing");
+        }
+        duration
+    }
+
+    /// A wait that may be none.
+    pub(super) fn pause(&mut self, pointer: &str, text: &DurationText) -> Duration {
         let Ok(duration) = text.0.parse::<SignedDuration>() else { return Duration::ZERO };
-        if duration <= SignedDuration::ZERO {
+        if duration < SignedDuration::ZERO {
             self.fault(pointer, "a wait must be longer than nothing");
         } else if duration > DURATION_MAX {
             self.fault(pointer, format!("a wait may be at most {DURATION_MAX:#}"));

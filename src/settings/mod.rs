@@ -13,6 +13,7 @@ mod meaning;
 mod recipes;
 mod reference;
 mod routes;
+mod state;
 mod upstreams;
 mod variables;
 mod written;
@@ -29,6 +30,7 @@ pub use recipes::{
     Secrecy,
 };
 pub use reference::{reference, schema};
+pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
 pub use written::{Access, Http2, LogFormat, LogLevel, SessionScope, Streams};
 
@@ -51,6 +53,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Waits.
     pub timeouts: Timeouts,
+    /// Where the state is kept; in memory only where nothing is said.
+    pub state: Option<State>,
     /// How many cores carry requests; all that the process may use where nothing is said.
     pub cores: Option<usize>,
     /// Where request bodies are kept that memory does not hold; the system's folder for temporary
@@ -214,6 +218,8 @@ pub struct Timeouts {
     pub request: Duration,
     /// For a login with all its steps.
     pub login: Duration,
+    /// From the beginning of one login of an account to the next, at least.
+    pub login_distance: Duration,
     /// For running requests at stop.
     pub drain: Duration,
     /// For all logouts at stop.

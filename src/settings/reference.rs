@@ -9,8 +9,17 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 8] =
-    ["listeners", "clients", "upstreams", "routes", "limits", "timeouts", "runtime", "log"];
+const SECTIONS: [&str; 9] = [
+    "listeners",
+    "clients",
+    "upstreams",
+    "routes",
+    "limits",
+    "timeouts",
+    "state",
+    "runtime",
+    "log",
+];
 
 const INTRODUCTION: &str = "\
 # Configuration

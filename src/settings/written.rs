@@ -39,6 +39,9 @@ pub(super) struct Written {
     /// How long Doorward waits for what.
     #[serde(default)]
     pub(super) timeouts: Timeouts,
+    /// What survives a restart: how many login attempts each account has left, and which sessions
+    /// are open. Without this table it is kept in memory only.
+    pub(super) state: Option<super::state::Written>,
     /// How Doorward uses the machine.
     #[serde(default)]
     pub(super) runtime: Runtime,
@@ -386,6 +389,9 @@ pub(super) struct Timeouts {
     /// How long running requests may go on after the signal to stop, and how long a replaced
     /// session waits for the requests that carry it.
     pub(super) drain: DurationText,
+    /// The least time from the beginning of one login of an account to the next; a login that comes
+    /// too early waits. `0s` for none.
+    pub(super) login_distance: DurationText,
     /// How long all logouts together may take when Doorward stops.
     pub(super) logout: DurationText,
     /// How long a client's connection is kept without a request.

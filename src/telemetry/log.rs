@@ -60,11 +60,26 @@ impl Reader for Log {
             Event::Quarantined { upstream, account, cause } => {
                 error!(
                     %upstream, %account, cause,
-                    "account quarantined: no login until its secret changes"
+                    "account quarantined: no login until its secret changes or an operator clears it \
+                     (doorward clear)"
                 );
             }
             Event::Rotation(rotation) => log_rotation(rotation),
             Event::SecretTrouble(trouble) => log_trouble(trouble),
+            Event::Adopted(about) => log_about(about, "session of an earlier run is used on"),
+            Event::LeftOpen { upstream, account, closed: true } => {
+                info!(%upstream, %account, "session that was left open is closed");
+            }
+            Event::LeftOpen { upstream, account, closed: false } => {
+                warn!(%upstream, %account, "session that was left open could not be closed");
+            }
+            Event::AnswerLost { upstream, account } => {
+                warn!(%upstream, %account, "a login's answer was lost: its session may be open");
+            }
+            Event::StateUnwritable { upstream, account, why } => {
+                tracing::error!(%upstream, %account, %why, "the state could not be written");
+            }
+            Event::StateNotice(notice) => warn!("{notice}"),
             Event::Request(request) => log_request(request),
         }
     }

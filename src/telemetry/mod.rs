@@ -74,6 +74,35 @@ pub enum Event {
     Rotation(Rotation),
     /// The place of a secret is not as it should be.
     SecretTrouble(SecretTrouble),
+    /// A session of an earlier run was found alive and is used on.
+    Adopted(About),
+    /// What an earlier run left open at an upstream was logged out, or could not be.
+    LeftOpen {
+        /// The upstream's name.
+        upstream: Arc<str>,
+        /// The account's name in the configuration.
+        account: Arc<str>,
+        /// Whether the upstream confirmed its end.
+        closed: bool,
+    },
+    /// A login was sent and its answer never came: its session may be open, and cannot be closed.
+    AnswerLost {
+        /// The upstream's name.
+        upstream: Arc<str>,
+        /// The account's name in the configuration.
+        account: Arc<str>,
+    },
+    /// What has to survive a restart could not be written.
+    StateUnwritable {
+        /// The upstream's name.
+        upstream: Arc<str>,
+        /// The account's name in the configuration.
+        account: Arc<str>,
+        /// Why.
+        why: String,
+    },
+    /// Something about the state that an operator should know.
+    StateNotice(String),
     /// A request ended, its body included.
     Request(Box<Request>),
 }

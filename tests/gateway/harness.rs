@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use doorward::app::{self, App, Surroundings};
+use doorward::app::{self, App, StartError, Surroundings};
 use doorward::clock::Clock;
 use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
 use doorward::secret::Environment;
@@ -63,6 +63,9 @@ pub struct Scene {
     door: Door,
     record: Record,
     events: Arc<Mutex<Vec<Event>>>,
+    sources: Sources,
+    without: Option<Mechanism>,
+    listener_authority: Option<String>,
 }
 
 impl Setup {
@@ -132,21 +135,25 @@ impl Setup {
         let config = write(folder.path(), "doorward.toml", &text);
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = Environment::Given(variables.iter().map(owned).collect());
-        let sources = Sources { files: vec![config], environment };
-        let loaded = app::load(&sources).unwrap_or_else(|faults| panic!("{faults}\n{text}"));
-        let events = Arc::<Mutex<Vec<Event>>>::default();
-        let surroundings = Surroundings {
-            clock: clock.clone(),
-            readers: vec![Box::new(Notes(Arc::clone(&events)))],
+        // Tests begin logins faster than any account allows.
+        write(folder.path(), "state_key", "the key that seals the state of a test");
+        let base = write(folder.path(), "base.toml", "[timeouts]\nlogin_distance = \"0s\"\n");
+        let sources = Sources { files: vec![base, config], environment };
+        let mut scene = Scene {
+            emulator,
+            clock,
+            folder,
+            app: None,
+            door: Door { address: Address::Unix(PathBuf::new()), authority_pem: None },
+            record: Record::default(),
+            events: Arc::default(),
+            sources,
             without: self.without,
-        };
-        let app = App::start(&loaded, surroundings).unwrap();
-        let door = Door {
-            address: app.listening()[0].address.clone(),
-            authority_pem: listener_certificate
+            listener_authority: listener_certificate
                 .map(|certificate| certificate.authority_pem().to_owned()),
         };
-        Scene { emulator, clock, folder, app: Some(app), door, record: Record::default(), events }
+        scene.start_again();
+        scene
     }
 
     fn configuration(
@@ -247,6 +254,27 @@ impl Scene {
             Address::Tcp(address) => address.port(),
             Address::Unix(_) => panic!("a Unix socket has no port"),
         }
+    }
+
+    /// Starts Doorward with the same configuration as before.
+    pub fn start_again(&mut self) {
+        let app = self.try_start().unwrap_or_else(|error| panic!("{error}"));
+        self.door = Door {
+            address: app.listening()[0].address.clone(),
+            authority_pem: self.listener_authority.clone(),
+        };
+        self.app = Some(app);
+    }
+
+    /// Starts one more Doorward with the same configuration.
+    pub fn try_start(&self) -> Result<App, StartError> {
+        let loaded = app::load(&self.sources).unwrap_or_else(|faults| panic!("{faults}"));
+        let surroundings = Surroundings {
+            clock: self.clock.clone(),
+            readers: vec![Box::new(Notes(Arc::clone(&self.events)))],
+            without: self.without,
+        };
+        App::start(&loaded, surroundings)
     }
 
     /// Takes the gateway out, for tests about its stop.

@@ -30,6 +30,7 @@ mod refresh;
 mod replay;
 mod replay_expect;
 mod replay_once;
+mod restart;
 mod replay_spill;
 mod rolled_values;
 mod rotation;

@@ -8,11 +8,12 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("clock", &[]),
     ("diagnosis", &[]),
     ("secret", &[]),
     ("telemetry", &[]),
+    ("state", &["secret"]),
     ("upstream", &[]),
     ("recipe", &["diagnosis", "secret"]),
     ("login", &["recipe", "secret"]),
@@ -21,7 +22,17 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("recording", &["forward", "login", "recipe", "secret"]),
     (
         "session",
-        &["clock", "forward", "login", "recipe", "recording", "secret", "telemetry", "upstream"],
+        &[
+            "clock",
+            "forward",
+            "login",
+            "recipe",
+            "recording",
+            "secret",
+            "state",
+            "telemetry",
+            "upstream",
+        ],
     ),
     // Of `session` only ids: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
@@ -60,6 +71,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "server",
             "session",
             "settings",
+            "state",
             "telemetry",
             "upstream",
         ],

@@ -28,6 +28,8 @@ access = "open"
 [timeouts]
 request = "10s"
 login = "5s"
+# The walk ends sessions on purpose, faster than a real account's.
+login_distance = "0s"
 drain = "2s"
 
 [runtime]

@@ -110,6 +110,22 @@ impl Live {
             Event::SecretTrouble(SecretTrouble::Unwatched { why, .. }) => {
                 (None, self.ink(Colour::Yellow, why))
             }
+            Event::Adopted(about) => {
+                let what = format!("session {} of an earlier run is used on", about.generation);
+                (Some(&about.upstream), what)
+            }
+            Event::LeftOpen { upstream, closed, .. } => {
+                let end = if *closed { "closed" } else { "not closed" };
+                (Some(upstream), format!("session that was left open: {end}"))
+            }
+            Event::AnswerLost { upstream, .. } => {
+                let what = "a login's answer was lost: its session may be open";
+                (Some(upstream), self.ink(Colour::Yellow, what))
+            }
+            Event::StateUnwritable { upstream, why, .. } => {
+                (Some(upstream), self.ink(Colour::Red, &format!("nothing is recorded: {why}")))
+            }
+            Event::StateNotice(notice) => (None, self.ink(Colour::Yellow, notice)),
             Event::Request(request) => (request.upstream.as_ref(), self.request(at, request)),
         };
         let upstream = upstream.map_or("-", |name| name);

@@ -155,7 +155,7 @@ async fn stop(
     while let Ok(line) = lines.try_recv() {
         print_line(&line, out)?;
     }
-    let LogoutReport { confirmed, unconfirmed } = report;
+    let LogoutReport { confirmed, unconfirmed, kept: _ } = report;
     let live = emulators.iter().map(|emulator| emulator.control().counters().live_sessions);
     let (all, live) = (confirmed + unconfirmed, live.sum::<u64>());
     let end = format!(

@@ -343,7 +343,7 @@ fn ending(cause: Cause) -> Ending {
         }
         Cause::Exchange(error) => Ending::Unreachable(error),
         // Each step of a trial has its own deadline, and its session needs nobody's room.
-        Cause::TimedOut | Cause::NoRoom | Cause::Stopped => {
+        Cause::TimedOut | Cause::Stopped | Cause::Unrecorded | Cause::NotKept(_) => {
             Ending::Unreachable(SendError::Timeout.into())
         }
         Cause::Unusable(unusable) => Ending::Refused { class: None, why: unusable.to_string() },

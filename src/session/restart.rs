@@ -1,0 +1,319 @@
+//! What an earlier run has left: budgets are taken over, sessions that are still alive are used on,
+//! the others are closed. A login that was begun and never ended is counted as one whose answer was
+//! lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use super::account::Guard;
+use super::broker::Inner;
+use super::jitter::Jitter;
+use super::ledger::{Entry, Ledger, Record, Stage, budget_key, origin_of, recipe_print};
+use super::probe::{self, Aliveness};
+use super::store::Flight;
+use super::tenure::Tenure;
+use super::{
+    AccountId, Doubt, Generation, Scope, Session, SessionKey, Upstream, UpstreamId, flight, retire,
+    upkeep,
+};
+use crate::clock::Clock;
+use crate::state::{Content, RecordKey, Table};
+use crate::telemetry::Event;
+
+/// Questions and logouts at a time for what an earlier run has left.
+const AT_ONCE: usize = 8;
+
+/// For so long the ledger remembers what cannot be closed: no vendor keeps a session longer unless
+/// it is used.
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What an earlier run has left, and where this one leaves what is to be kept.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Where it is written.
+    pub ledger: Ledger,
+    /// What was read.
+    pub records: Vec<(Table, RecordKey, Content)>,
+    /// Something may have been forgotten: accounts without a record are tried with care.
+    pub cautious: bool,
+}
+
+/// What was read, by what it is about.
+pub(super) struct Restore {
+    pub(super) ledger: Ledger,
+    budgets: HashMap<RecordKey, Content>,
+    entries: Vec<(RecordKey, Entry)>,
+    cautious: bool,
+}
+
+impl Kept {
+    pub(super) fn sorted(self) -> Restore {
+        let Self { ledger, records, cautious } = self;
+        let (mut budgets, mut entries) = (HashMap::new(), Vec::new());
+        for (table, key, content) in records {
+            match table {
+                Table::Accounts => _ = budgets.insert(key, content),
+                // What cannot be understood stays where it is.
+                Table::Sessions => entries.extend(Entry::parse(&content).map(|entry| (key, entry))),
+            }
+        }
+        Restore { ledger, budgets, entries, cautious }
+    }
+}
+
+impl Restore {
+    /// The guard of a login name: as it was, and with the logins that were interrupted.
+    pub(super) fn guard(
+        &self,
+        upstream: &Upstream,
+        login_name: &str,
+        distance: Duration,
+        clock: &Clock,
+    ) -> Guard {
+        let (budget, now) = (upstream.recipe.budget, clock.now());
+        let Some(store) = &self.ledger.store else { return Guard::new(budget, now) };
+        let kept = self.budgets.get(&budget_key(store, &upstream.name, login_name));
+        let mut guard = match kept {
+            // A budget that cannot be understood may have been spent.
+            Some(kept) => Guard::restored(kept, budget, distance, now, clock.wall())
+                .unwrap_or_else(|| Guard::cautious(budget, now)),
+            None if self.cautious => Guard::cautious(budget, now),
+            None => Guard::new(budget, now),
+        };
+        let interrupted = self.entries.iter().filter(|(_, entry)| {
+            entry.stage == Stage::Begun
+                && entry.upstream == *upstream.name
+                && entry.login_name == login_name
+        });
+        for (number, _) in interrupted.enumerate() {
+            guard.was_interrupted(now, Jitter::of(Generation(number as u64)));
+        }
+        guard
+    }
+
+    pub(super) fn into_parts(self) -> (Ledger, Vec<(RecordKey, Entry)>) {
+        (self.ledger, self.entries)
+    }
+}
+
+/// What becomes of a record.
+enum Fate {
+    /// It is asked after and used on, or closed.
+    Adopt,
+    /// It is logged out.
+    Close,
+    /// Its answer was lost.
+    Lost,
+    /// It stays as it is: nobody can do anything about it now.
+    Stay,
+    /// Its upstream has forgotten it.
+    Forget,
+}
+
+/// Takes care of all that was left. Those who need a session that is being asked after wait for
+/// that as for a login.
+pub(super) fn begin(inner: &Arc<Inner>, entries: Vec<(RecordKey, Entry)>) {
+    let mut found: Vec<_> = entries
+        .into_iter()
+        .filter_map(|(key, entry)| Some((locate(inner, &entry)?, key, entry)))
+        .collect();
+    // The newest of several is the one that was in use.
+    found.sort_by_key(|(_, _, entry)| std::cmp::Reverse(entry.begun));
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
+    let mut adopted: Vec<(SessionKey, Entry)> = Vec::new();
+    for (key, record, entry) in found {
+        let record = Record { key: record, begun: entry.begun_at() };
+        let mut fate = fate(inner, &key, &entry);
+        // Some upstreams give the session that there is to whoever logs in: to log the older one out
+        // would end the one that is used on.
+        let same = |(used, other): &(SessionKey, Entry)| {
+            used.upstream == key.upstream && other.is_same_session(&entry)
+        };
+        if matches!(fate, Fate::Adopt | Fate::Close) && adopted.iter().any(same) {
+            fate = Fate::Forget;
+        }
+        match fate {
+            Fate::Adopt => {
+                adopt(inner, key, record, &entry, &at_once);
+                adopted.push((key, entry));
+            }
+            Fate::Close => close(inner, key, record, &entry, &at_once),
+            Fate::Lost => lose(inner, key, record),
+            Fate::Stay => {}
+            Fate::Forget => {
+                let task = Arc::clone(inner);
+                let forgetting = async move { task.record_end(&key, Some(record)).await };
+                inner.tasks.spawn_on(forgetting, &inner.control);
+            }
+        }
+    }
+}
+
+/// Whose session it was; nothing where its account is not configured any more.
+fn locate(inner: &Inner, entry: &Entry) -> Option<SessionKey> {
+    let number = |index: usize| u16::try_from(index).ok();
+    let position = inner.upstreams.iter().position(|known| *known.name == *entry.upstream)?;
+    let accounts = &inner.upstreams.get(position)?.accounts;
+    let account = accounts
+        .iter()
+        .position(|known| *known.name == *entry.account && known.login_name == entry.login_name)?;
+    Some(SessionKey {
+        upstream: UpstreamId(number(position)?),
+        tenant: inner.upstreams.get(position)?.tenant,
+        account: AccountId(number(account)?),
+        fingerprint: entry.fingerprint()?,
+        scope: entry.scope()?,
+    })
+}
+
+fn fate(inner: &Inner, key: &SessionKey, entry: &Entry) -> Fate {
+    let (upstream, account) = inner.upstream_and_account(key);
+    let wall = inner.clock.wall();
+    if entry.age(wall) > REMEMBERED || entry.has_ended(wall) {
+        return Fate::Forget;
+    }
+    let is_current = key.scope == Scope::Shared
+        && account.credentials().fingerprint == key.fingerprint
+        && entry.recipe == recipe_print(upstream)
+        && upstream.recipe.probe.is_some();
+    match entry.stage {
+        Stage::Begun => Fate::Lost,
+        Stage::AnswerLost => Fate::Stay,
+        // What one place gave is sent to no other.
+        _ if entry.origin != origin_of(upstream) => Fate::Stay,
+        Stage::Open if is_current => Fate::Adopt,
+        Stage::Partial | Stage::Open | Stage::Closing => Fate::Close,
+    }
+}
+
+fn session(
+    inner: &Inner,
+    key: SessionKey,
+    generation: Generation,
+    record: Record,
+    entry: &Entry,
+) -> Option<Arc<Session>> {
+    let (upstream, account) = inner.upstream_and_account(&key);
+    let values = &account.credentials().values;
+    let material = entry.material(values, &upstream.origin.base_path);
+    let slot = inner.standing(&key).slots.take_now();
+    let tenure = Tenure::begin(generation, inner.clock.now(), slot, Some(record));
+    flight::session(inner, key, generation, material, Arc::new(tenure)).ok()
+}
+
+fn adopt(
+    inner: &Arc<Inner>,
+    key: SessionKey,
+    record: Record,
+    entry: &Entry,
+    at_once: &Arc<Semaphore>,
+) {
+    let generation = inner.next_generation();
+    let Some(session) = session(inner, key, generation, record, entry) else {
+        return close(inner, key, record, entry, at_once);
+    };
+    let (sender, outcome) = watch::channel(None);
+    let (mut is_first, flight) = (false, Flight { generation, outcome });
+    let joined = inner.store.join(key, || {
+        is_first = true;
+        Ok(flight)
+    });
+    if joined.is_err() || !is_first {
+        return close_session(inner, session, at_once);
+    }
+    let (task, at_once) = (Arc::clone(inner), Arc::clone(at_once));
+    let adopting = async move {
+        let inner = task;
+        // The semaphore is never closed.
+        let permit = at_once.acquire().await;
+        let aliveness = tokio::select! {
+            aliveness = probe::probe(&inner, &session, Doubt::Contradicted) => aliveness,
+            () = inner.stopping.cancelled() => Aliveness::Unknown,
+        };
+        drop(permit);
+        let alive = (aliveness == Aliveness::Alive).then(|| Arc::clone(&session));
+        let is_alive = alive.is_some();
+        if is_alive {
+            inner.reporter.report(Event::Adopted(inner.about(&session)));
+            // Clients of the earlier run have used it: it may be let go like any other.
+            if session.tenure.was_used(inner.clock.now()) {
+                inner.standing(&key).slots.used_first();
+            }
+        }
+        if let Some(unused) = inner.store.land(key, generation, alive) {
+            // Doorward is stopping.
+            retire::retire(&inner, unused);
+            return;
+        }
+        if is_alive {
+            upkeep::begin(&inner, &session);
+            sender.send_replace(Some(Ok(session)));
+            return;
+        }
+        // Who waits is not told anything, and asks for a login.
+        drop(sender);
+        match aliveness {
+            Aliveness::Dead => {
+                session.tenure.end();
+                inner.record_end(&key, Some(record)).await;
+            }
+            Aliveness::Alive | Aliveness::Unknown if inner.keeps_sessions_now() => {}
+            Aliveness::Alive | Aliveness::Unknown => close_now(&inner, &session).await,
+        }
+    };
+    inner.tasks.spawn_on(adopting, &inner.control);
+}
+
+fn close(
+    inner: &Arc<Inner>,
+    key: SessionKey,
+    record: Record,
+    entry: &Entry,
+    at_once: &Arc<Semaphore>,
+) {
+    match session(inner, key, inner.next_generation(), record, entry) {
+        Some(session) => close_session(inner, session, at_once),
+        // Its logout cannot be made out of what is known.
+        None => {
+            report(inner, &key, false);
+            let task = Arc::clone(inner);
+            let forgetting = async move { task.record_end(&key, Some(record)).await };
+            inner.tasks.spawn_on(forgetting, &inner.control);
+        }
+    }
+}
+
+fn close_session(inner: &Arc<Inner>, session: Arc<Session>, at_once: &Arc<Semaphore>) {
+    let (task, at_once) = (Arc::clone(inner), Arc::clone(at_once));
+    let closing = async move {
+        let _permit = at_once.acquire().await;
+        close_now(&task, &session).await;
+    };
+    inner.tasks.spawn_on(closing, &inner.control);
+}
+
+async fn close_now(inner: &Arc<Inner>, session: &Arc<Session>) {
+    let closed = retire::close(inner, session).await;
+    report(inner, &session.key, closed);
+}
+
+fn report(inner: &Inner, key: &SessionKey, closed: bool) {
+    let (upstream, account) = inner.upstream_and_account(key);
+    let (upstream, account) = (upstream.name.clone(), account.name.clone());
+    inner.reporter.report(Event::LeftOpen { upstream, account, closed });
+}
+
+fn lose(inner: &Arc<Inner>, key: SessionKey, record: Record) {
+    let (upstream, account) = inner.upstream_and_account(&key);
+    let (upstream, account) = (upstream.name.clone(), account.name.clone());
+    inner.reporter.report(Event::AnswerLost { upstream, account });
+    let task = Arc::clone(inner);
+    let losing = async move {
+        // Where it cannot be written it is counted once more at the next start.
+        _ = task.record_stage(&key, Some(record), Stage::AnswerLost, None).await;
+    };
+    inner.tasks.spawn_on(losing, &inner.control);
+}
