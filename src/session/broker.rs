@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::account::{Guard, State, class_name};
 use super::gate::Gate;
 use super::ledger::Ledger;
+use super::prolong::Lapsed;
 use super::restart::{self, Kept};
 use super::schedule::Schedule;
 use super::standing::Standing;
@@ -63,6 +64,7 @@ pub(super) struct Inner {
     /// One standing a login name of an upstream, in the same order.
     standings: Vec<Vec<Arc<Standing>>>,
     pub(super) schedule: Schedule,
+    pub(super) lapsed: Lapsed,
     pub(super) store: Store,
     pub(super) transport: Transport,
     pub(super) clock: Clock,
@@ -120,6 +122,7 @@ impl Broker {
             left_over: retire::LeftOver::default(),
             standings: standings.collect(),
             schedule: Schedule::default(),
+            lapsed: Lapsed::default(),
             upstreams: parts.upstreams,
             store: Store::default(),
             transport: parts.transport,
@@ -376,8 +379,9 @@ impl Inner {
     pub(super) fn end_at_known_time(self: &Arc<Self>, session: &Session) {
         let is_dead = |current: &Session| current.generation == session.generation;
         if let Expiry::Ended(ended) = self.store.expire(session.key, is_dead) {
-            ended.tenure.end();
             self.reporter.report(Event::Expired(self.about(&ended)));
+            let Some(ended) = self.lapsed.put(self, ended) else { return };
+            ended.tenure.end();
             retire::bury(self, ended, Evidence::Certain);
         }
     }
@@ -402,11 +406,12 @@ impl Inner {
             return;
         };
         self.reporter.report(Event::Expired(self.about(session)));
-        ended.tenure.end();
         let now = self.clock.now();
         if let Some(pause) = self.standing(&session.key).died(&ended.tenure, now) {
             self.reporter.report(Event::Displaced { about: self.about(session), pause });
         }
+        let Some(ended) = self.lapsed.put(self, ended) else { return };
+        ended.tenure.end();
         // Without a probe nobody was asked.
         let (upstream, _) = self.upstream_and_account(&session.key);
         let evidence = upstream.recipe.probe.as_ref().map_or(Evidence::Verdict, |_| evidence);

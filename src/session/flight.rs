@@ -17,8 +17,8 @@ use super::slots::Slot;
 use super::store::{Expiry, Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
-    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, gate, retire,
-    room, upkeep,
+    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, gate, prolong,
+    retire, room, upkeep,
 };
 use crate::forward::inject::{Injector, Unusable};
 use crate::login::{Attempt, Because, Material, Next, Refusal};
@@ -101,8 +101,17 @@ impl Landing {
 
     fn land(&self, outcome: Outcome) {
         let session = outcome.as_ref().ok().map(Arc::clone);
-        if let Some(unused) = self.inner.store.land(self.key, self.generation, session) {
-            retire::retire(&self.inner, unused);
+        let tenure = session.as_ref().map(|session| session.tenure.first);
+        let unused = self.inner.store.land(self.key, self.generation, session);
+        // A version that was prolonged lives on in the next one. What is not needed any more has
+        // its own tokens, even if the version before was logged out meanwhile.
+        match unused {
+            Some(unused) if unused.generation == self.generation => {
+                retire::close_anew(&self.inner, unused);
+            }
+            Some(unused) if Some(unused.tenure.first) == tenure => {}
+            Some(unused) => _ = retire::retire(&self.inner, unused),
+            None => {}
         }
         self.sender.send_replace(Some(self.outlived(outcome)));
     }
@@ -140,6 +149,11 @@ impl Drop for Landing {
 async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
     let inner = &landing.inner;
     let (key, jitter) = (landing.key, Jitter::of(landing.generation));
+    if let Some(session) = prolong::instead_of_login(inner, &key, landing.generation).await {
+        landing.land(Ok(Arc::clone(&session)));
+        upkeep::begin(inner, &session);
+        return;
+    }
     let slot = tokio::select! {
         slot = room::make(inner, &key) => slot,
         () = inner.clock.sleep(inner.limits.login_timeout) => {
@@ -406,6 +420,7 @@ pub(super) fn session(
         generation,
         injector,
         material,
+        began: inner.clock.now(),
         expires: life.map(|life| inner.clock.now() + life),
         tenure,
         probed: Mutex::default(),

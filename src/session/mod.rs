@@ -12,6 +12,7 @@ mod learned;
 mod ledger;
 mod mechanism;
 mod probe;
+mod prolong;
 mod refresh;
 mod restart;
 mod retire;
@@ -107,6 +108,8 @@ pub struct Session {
     pub injector: Injector,
     /// What the logout may need.
     material: Material,
+    /// When its login or its last refresh gave it, or an answer changed it.
+    began: Moment,
     /// When it ends, as far as is known.
     expires: Option<Moment>,
     /// What it shares with its other versions.

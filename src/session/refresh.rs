@@ -61,7 +61,9 @@ async fn renew(inner: &Arc<Inner>, session: &Arc<Session>) {
 fn begin(inner: &Arc<Inner>, session: &Arc<Session>) -> Result<Option<Flight>, Unavailable> {
     let (key, tenure) = (session.key, &session.tenure);
     let begin = || flight::begin(inner, key, Trigger::Refresh);
-    if !inner.standing(&key).slots.are_taken() {
+    let (upstream, _) = inner.upstream_and_account(&key);
+    // A session that is prolonged needs no room beside itself.
+    if !upstream.recipe.refresh.is_empty() || !inner.standing(&key).slots.are_taken() {
         return inner.store.renew(key, tenure, begin);
     }
     let begun = inner.store.begin_anew(key, tenure, begin)?;

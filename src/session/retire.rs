@@ -143,6 +143,10 @@ pub(super) async fn stop(inner: &Arc<Inner>, within: Duration) -> LogoutReport {
     let deadline = inner.clock.now() + within;
     inner.stopping.cancel();
     inner.tasks.close();
+    for session in inner.lapsed.take_all(|_| true) {
+        let task = inner.clone();
+        inner.tasks.spawn_on(async move { close(&task, &session).await }, &inner.control);
+    }
     for session in inner.store.take_all() {
         let is_shared = session.key.scope == Scope::Shared;
         if inner.keeps_sessions() && is_shared && session.tenure.record.is_some() {
@@ -162,6 +166,17 @@ pub(super) async fn stop(inner: &Arc<Inner>, within: Duration) -> LogoutReport {
         () = inner.clock.sleep_until(deadline) => {}
     }
     inner.logouts_at_stop.report()
+}
+
+/// Logs a session out that nobody has used, in a task of its own. What became of versions of it
+/// before does not count: it has tokens of its own.
+pub(super) fn close_anew(inner: &Arc<Inner>, session: Arc<Session>) {
+    let task = Arc::clone(inner);
+    let closing = async move {
+        session.tenure.release_logout();
+        close(&task, &session).await;
+    };
+    inner.tasks.spawn_on(closing, &inner.control);
 }
 
 /// Logs one session out and, while Doorward stops, counts what came of it. Returns whether the

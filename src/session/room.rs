@@ -24,6 +24,11 @@ pub(super) async fn make(inner: &Arc<Inner>, key: &SessionKey) -> Option<Slot> {
     loop {
         let first_use = slots.first_use();
         if slots.are_taken() {
+            let is_meant = |other: &SessionKey| Arc::ptr_eq(inner.standing(other), standing);
+            for lapsed in inner.lapsed.take_all(is_meant) {
+                lapsed.tenure.end();
+                retire::bury(inner, lapsed, retire::Evidence::Verdict);
+            }
             let_go(inner, |other| other != key && Arc::ptr_eq(inner.standing(other), standing));
         }
         tokio::select! {

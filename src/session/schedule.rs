@@ -1,7 +1,7 @@
 //! The appointments of all sessions, kept by one task: a hundred thousand sessions cost a hundred
 //! thousand entries of an ordered map, not as many timers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -13,9 +13,16 @@ use crate::clock::{Clock, Moment};
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     /// Generations name tenures, and tell appointments at one moment apart.
-    appointments: Mutex<BTreeMap<(Moment, Generation), SessionKey>>,
+    appointments: Mutex<Appointments>,
     /// There is an earlier appointment than before.
     earlier: Notify,
+}
+
+/// One appointment a tenure: a newer one takes the place of the one before.
+#[derive(Debug, Default)]
+struct Appointments {
+    in_order: BTreeMap<(Moment, Generation), SessionKey>,
+    of: HashMap<Generation, Moment>,
 }
 
 impl Schedule {
@@ -24,8 +31,14 @@ impl Schedule {
     pub(super) fn put(&self, at: Moment, key: SessionKey, generation: Generation) {
         let is_first = {
             let mut appointments = self.lock();
-            appointments.insert((at, generation), key);
-            appointments.first_key_value().is_some_and(|(first, _)| *first == (at, generation))
+            if let Some(before) = appointments.of.insert(generation, at) {
+                appointments.in_order.remove(&(before, generation));
+            }
+            appointments.in_order.insert((at, generation), key);
+            appointments
+                .in_order
+                .first_key_value()
+                .is_some_and(|(first, _)| *first == (at, generation))
         };
         if is_first {
             self.earlier.notify_one();
@@ -36,10 +49,12 @@ impl Schedule {
     /// still there.
     pub(super) async fn next(&self, clock: &Clock) -> (SessionKey, Generation) {
         loop {
-            let first = self.lock().first_key_value().map(|((at, _), _)| *at);
+            let first = self.lock().in_order.first_key_value().map(|((at, _), _)| *at);
             match first {
                 Some(at) if at <= clock.now() => {
-                    if let Some(((_, generation), key)) = self.lock().pop_first() {
+                    let mut appointments = self.lock();
+                    if let Some(((_, generation), key)) = appointments.in_order.pop_first() {
+                        appointments.of.remove(&generation);
                         return (key, generation);
                     }
                 }
@@ -53,7 +68,7 @@ impl Schedule {
     }
 
     /// Nothing panics under the lock: a poisoned map is whole.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Moment, Generation), SessionKey>> {
+    fn lock(&self) -> MutexGuard<'_, Appointments> {
         self.appointments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

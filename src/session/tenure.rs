@@ -33,6 +33,8 @@ pub(super) struct Tenure {
     alive: AtomicU64,
     /// A renewal is under way, or was given up.
     renewal_claimed: AtomicBool,
+    /// Its refresh steps were sent: what they use may be good for once.
+    refresh_claimed: AtomicBool,
     /// A change of it waits to be recorded.
     recording_claimed: AtomicBool,
     slot: Mutex<Option<Slot>>,
@@ -58,6 +60,7 @@ impl Tenure {
             ever_used: AtomicBool::new(false),
             alive: AtomicU64::new(milliseconds(opened)),
             renewal_claimed: AtomicBool::new(false),
+            refresh_claimed: AtomicBool::new(false),
             recording_claimed: AtomicBool::new(false),
             slot: Mutex::new(slot),
             cut: CancellationToken::new(),
@@ -99,6 +102,22 @@ impl Tenure {
         !self.renewal_claimed.swap(true, Ordering::Relaxed)
     }
 
+    /// Claims the one sending of its refresh steps. False when they were sent already.
+    pub(super) fn claim_refresh(&self) -> bool {
+        !self.refresh_claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether its refresh steps were sent, and gave nothing since.
+    pub(super) fn is_refresh_claimed(&self) -> bool {
+        self.refresh_claimed.load(Ordering::Relaxed)
+    }
+
+    /// It was refreshed and goes on: the next refresh and the next renewal may be claimed.
+    pub(super) fn was_refreshed(&self) {
+        self.renewal_claimed.store(false, Ordering::Relaxed);
+        self.refresh_claimed.store(false, Ordering::Relaxed);
+    }
+
     /// Whether the renewal is under way or was given up.
     pub(super) fn is_renewal_claimed(&self) -> bool {
         self.renewal_claimed.load(Ordering::Relaxed)
@@ -107,6 +126,11 @@ impl Tenure {
     /// Claims the one logout that a session gets. False when it is claimed already.
     pub(super) fn claim_logout(&self) -> bool {
         !self.logout_claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Lets a version with tokens of its own be logged out, too.
+    pub(super) fn release_logout(&self) {
+        self.logout_claimed.store(false, Ordering::Relaxed);
     }
 
     /// Claims the recording of what it has become. False when somebody is about to do that already.

@@ -100,11 +100,12 @@ fn plan(inner: &Inner, session: &Session) -> Plan {
     let rules = &upstream.recipe.session;
     let tenure = &session.tenure;
     let jitter = Jitter::of(tenure.first);
+    let began = session.began;
     let learned = || Some(tenure.opened + inner.standing(&session.key).learned_life()?);
     let end = session.expires.or_else(learned);
     let renews = end
         .filter(|_| !tenure.is_renewal_claimed())
-        .and_then(|end| renewal(tenure.opened, end, rules.refresh_ahead, jitter));
+        .and_then(|end| renewal(began, end, rules.refresh_ahead, jitter));
     Plan {
         ends: session.expires,
         stops: tenure.used() + inner.limits.session_idle,

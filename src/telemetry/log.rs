@@ -48,6 +48,17 @@ impl Reader for Log {
             Event::Logout { about: About { upstream, account, generation }, confirmed: false } => {
                 warn!(%upstream, %account, generation, "logout was not confirmed");
             }
+            Event::Refreshed { about: About { upstream, account, generation }, outcome, took } => {
+                let took_ms = took.as_millis() as u64;
+                match outcome {
+                    Ok(next) => {
+                        info!(%upstream, %account, generation, next, took_ms, "session refreshed");
+                    }
+                    Err(cause) => {
+                        warn!(%upstream, %account, generation, cause, took_ms, "refresh failed");
+                    }
+                }
+            }
             Event::LetGo { about: About { upstream, account, generation }, why } => {
                 info!(%upstream, %account, generation, why = why.as_str(), "session let go");
             }

@@ -47,6 +47,15 @@ pub enum Event {
         /// Whether the upstream confirmed it.
         confirmed: bool,
     },
+    /// A session was to be prolonged by its recipe's refresh steps.
+    Refreshed {
+        /// The version that was to be prolonged.
+        about: About,
+        /// The generation of the next one, or why there is none.
+        outcome: Result<u64, &'static str>,
+        /// How long it took.
+        took: Duration,
+    },
     /// A living session is logged out.
     LetGo {
         /// Which session.

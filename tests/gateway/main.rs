@@ -24,6 +24,7 @@ mod lock_out;
 mod login_answers;
 mod messages;
 mod nothing_leaks;
+mod prolonged;
 mod protocols;
 mod recordings;
 mod refresh;

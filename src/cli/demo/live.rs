@@ -74,6 +74,13 @@ impl Live {
                     format!("session {}: the server did not confirm its logout", about.generation);
                 (Some(&about.upstream), self.ink(Colour::Yellow, &what))
             }
+            Event::Refreshed { about, outcome, .. } => {
+                let what = match outcome {
+                    Ok(next) => format!("session {} refreshed: {next}", about.generation),
+                    Err(why) => format!("session {} was not refreshed: {why}", about.generation),
+                };
+                (Some(&about.upstream), what)
+            }
             Event::LetGo { about, why } => {
                 let what = format!("session {} let go ({})", about.generation, why.as_str());
                 (Some(&about.upstream), what)

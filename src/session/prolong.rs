@@ -1,0 +1,127 @@
+//! Prolongs a session by its recipe's refresh steps, in place of a login: for sessions whose tokens
+//! are short-lived and come with one for the next.
+//!
+//! A refresh token is often good for one use. So what a session has is sent at most once,
+//! whatever came of it, and what the upstream gave is durable before it is used. When a
+//! refresh is refused, or its answer is lost, a login follows.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::broker::Inner;
+use super::ledger::Stage;
+use super::{Exchange, Generation, Session, SessionKey, flight, retire};
+use crate::login::{Attempt, Material, Next};
+use crate::telemetry::Event;
+
+/// Sessions that were found dead and can be prolonged, until somebody needs them. At most one a
+/// key, and never more than there may be sessions.
+#[derive(Debug, Default)]
+pub(super) struct Lapsed(Mutex<HashMap<SessionKey, Arc<Session>>>);
+
+impl Lapsed {
+    /// Keeps a dead session for the next flight of its key. Gives it back when it cannot be
+    /// prolonged.
+    pub(super) fn put(&self, inner: &Inner, session: Arc<Session>) -> Option<Arc<Session>> {
+        let (upstream, _) = inner.upstream_and_account(&session.key);
+        let is_used_up = session.tenure.is_refresh_claimed();
+        if upstream.recipe.refresh.is_empty() || is_used_up || inner.stopping.is_cancelled() {
+            return Some(session);
+        }
+        let mut lapsed = self.lock();
+        if lapsed.len() >= inner.limits.sessions_max {
+            return Some(session);
+        }
+        lapsed.insert(session.key, session)
+    }
+
+    /// Takes out what is kept for `key`.
+    fn take(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.lock().remove(key)
+    }
+
+    /// Takes out all that `is_meant` is true of.
+    pub(super) fn take_all(&self, is_meant: impl Fn(&SessionKey) -> bool) -> Vec<Arc<Session>> {
+        self.lock().extract_if(|key, _| is_meant(key)).map(|(_, session)| session).collect()
+    }
+
+    /// Nothing panics under the lock: a poisoned map is whole.
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Arc<Session>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next version of the session that a flight renews or follows; nothing when a login has to be
+/// made. Not cancel safe: a refresh token may be used up.
+pub(super) async fn instead_of_login(
+    inner: &Arc<Inner>,
+    key: &SessionKey,
+    generation: Generation,
+) -> Option<Arc<Session>> {
+    let (upstream, _) = inner.upstream_and_account(key);
+    if upstream.recipe.refresh.is_empty() {
+        return None;
+    }
+    let (session, was_dead) = match inner.store.session(key) {
+        Some(session) => (session, false),
+        None => (inner.lapsed.take(key)?, true),
+    };
+    let next = match session.tenure.claim_refresh() {
+        true => prolong(inner, &session, generation).await,
+        false => None,
+    };
+    if next.is_none() && was_dead {
+        session.tenure.end();
+        retire::bury(inner, session, retire::Evidence::Verdict);
+    }
+    next
+}
+
+async fn prolong(
+    inner: &Arc<Inner>,
+    session: &Arc<Session>,
+    generation: Generation,
+) -> Option<Arc<Session>> {
+    let started = inner.clock.now();
+    let result = tokio::select! {
+        result = steps(inner, session) => result,
+        () = inner.clock.sleep(inner.limits.login_timeout) => Err("the answer never came"),
+    };
+    let next = result.and_then(|material| {
+        let tenure = Arc::clone(&session.tenure);
+        flight::session(inner, session.key, generation, material, tenure)
+            .map_err(|_| "a value cannot be sent")
+    });
+    let took = inner.clock.now().saturating_since(started);
+    let outcome = next.as_ref().map(|next| next.generation.0).map_err(|why| *why);
+    inner.reporter.report(Event::Refreshed { about: inner.about(session), outcome, took });
+    let next = next.ok()?;
+    let (record, material) = (session.tenure.record, Some(&next.material));
+    if inner.record_stage(&session.key, record, Stage::Open, material).await.is_err() {
+        // What is not durable is not used; a login is held back for the same reason.
+        retire::close(inner, &next).await;
+        return None;
+    }
+    session.tenure.was_refreshed();
+    Some(next)
+}
+
+async fn steps(inner: &Inner, session: &Session) -> Result<Material, &'static str> {
+    let (upstream, _) = inner.upstream_and_account(&session.key);
+    let (recipe, base_path) = (Arc::clone(&upstream.recipe), &upstream.origin.base_path);
+    let mut attempt = Attempt::refresh(recipe, &session.material, base_path);
+    let mut next = attempt.start(inner.clock.wall());
+    loop {
+        match next {
+            Next::Send(request) => {
+                let exchange = Exchange { request, session: None };
+                let answer = inner.transport.exchange(session.key.upstream, exchange).await;
+                let answer = answer.map_err(|_| "the answer was lost")?;
+                next = attempt.answer(&answer, inner.clock.wall());
+            }
+            Next::Done(material) => return Ok(material),
+            Next::Refused(_) => return Err("refused"),
+            Next::Wait { .. } => return Err("a refresh sends no one-time codes"),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Sessions with short-lived tokens are prolonged by their refresh token, each of which is good for
+//! one use.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doorward::emulator::Vendor;
+use doorward::telemetry::Event;
+use tempfile::TempDir;
+
+use crate::harness::{Scene, until, within, write};
+use crate::puppet::{Puppet, Reply};
+
+const RECIPE: &str = r#"
+name = "pairs"
+title = "Access tokens that live 300 s, with refresh tokens"
+
+[account]
+username = { kind = "login_name" }
+password = { kind = "secret" }
+
+[[login.steps]]
+name = "log in"
+method = "POST"
+path = "/login"
+json = { user = "{{username}}", password = "{{password}}" }
+take.access = { json = "/access" }
+take.refresh = { json = "/refresh" }
+take.life = { json = "/expires_in" }
+
+[[login.refusals]]
+when = { status = [400, 401] }
+class = "bad_secret"
+
+[[refresh.steps]]
+name = "refresh"
+method = "POST"
+path = "/refresh"
+form = { refresh = "{{refresh}}" }
+take.access = { json = "/access" }
+take.refresh = { json = "/refresh" }
+take.life = { json = "/expires_in" }
+
+[session]
+expires = { value = "life", unit = "seconds" }
+refresh_ahead = "30s"
+
+[[inject]]
+header = "Authorization"
+value = "Bearer {{access}}"
+
+[[verdict]]
+when = { status = [401] }
+then = "expired"
+
+[[logout.steps]]
+name = "log out"
+method = "POST"
+path = "/logout"
+form = { refresh = "{{refresh}}" }
+"#;
+
+/// A server of token pairs.
+#[derive(Debug, Default)]
+struct Server {
+    /// The number of the pair that is good now; nothing: none is.
+    pair: Option<u32>,
+    pairs: u32,
+    logins: u32,
+    refreshes: u32,
+    /// Refresh tokens that came after they were used up.
+    used_twice: u32,
+    logouts: u32,
+    /// Refreshes are refused.
+    refuses: bool,
+    /// The access token of the pair with this number is dead; its refresh token is good.
+    revoked: Option<u32>,
+}
+
+const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
+
+impl Server {
+    fn give(&mut self) -> Reply {
+        self.pairs += 1;
+        self.pair = Some(self.pairs);
+        let number = self.pairs;
+        Reply::json(&format!(
+            r#"{{"access":"{}","refresh":"{}","expires_in":300}}"#,
+            access(number),
+            refresh(number)
+        ))
+    }
+
+    fn answer(&mut self, request: &str) -> Reply {
+        let is_current = |text: fn(u32) -> String| {
+            self.pair.is_some_and(|number| request.contains(&text(number)))
+        };
+        if request.starts_with("POST /login") {
+            self.logins += 1;
+            return self.give();
+        }
+        if request.starts_with("POST /refresh") {
+            let good = is_current(refresh) && !self.refuses;
+            self.used_twice += u32::from(!is_current(refresh));
+            self.refreshes += 1;
+            return if good { self.give() } else { Reply::keep(UNAUTHORIZED) };
+        }
+        if request.starts_with("POST /logout") {
+            self.logouts += u32::from(is_current(refresh));
+            self.pair = self.pair.filter(|number| !request.contains(&refresh(*number)));
+            return Reply::json("{}");
+        }
+        match is_current(access) && self.revoked != self.pair {
+            true => Reply::json("{}"),
+            false => Reply::keep(UNAUTHORIZED),
+        }
+    }
+}
+
+fn access(number: u32) -> String {
+    format!("access-{number:020}-token")
+}
+
+fn refresh(number: u32) -> String {
+    format!("refresh-{number:020}-token")
+}
+
+async fn scene() -> (Scene, Arc<Mutex<Server>>, TempDir, Puppet) {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = write(folder.path(), "pairs.toml", RECIPE);
+    let server = Arc::<Mutex<Server>>::default();
+    let puppet = Puppet::start({
+        let server = Arc::clone(&server);
+        move |request| server.lock().unwrap().answer(request)
+    })
+    .await;
+    let mut setup = puppet.setup(Vendor::Contentstack);
+    setup.recipe = format!("recipe_file = {recipe:?}");
+    (setup.start().await, server, folder, puppet)
+}
+
+async fn read(scene: &Scene) -> u16 {
+    scene.call("GET", "/x").send().await.status.as_u16()
+}
+
+/// Fails when a renewal ahead is a login, or when a refresh token is sent twice.
+#[tokio::test]
+async fn a_session_is_prolonged_ahead_of_its_end_with_no_login() {
+    let (scene, server, _folder, _puppet) = scene().await;
+    assert_eq!(read(&scene).await, 200);
+    for prolonged in 1..=5 {
+        scene.clock.advance(Duration::from_secs(275));
+        until("it is prolonged", || server.lock().unwrap().refreshes == prolonged).await;
+        until("the next version is used", || server.lock().unwrap().pair == Some(prolonged + 1))
+            .await;
+        assert_eq!(read(&scene).await, 200);
+    }
+    {
+        let server = server.lock().unwrap();
+        assert_eq!((server.logins, server.used_twice, server.logouts), (1, 0, 0), "{server:?}");
+    }
+    let ended = scene.stop().await;
+    assert_eq!(server.lock().unwrap().logouts, 1, "the last version, once");
+    let failed = |event: &&Event| matches!(event, Event::Refreshed { outcome: Err(_), .. });
+    assert_eq!(ended.events.iter().filter(failed).count(), 0);
+}
+
+/// Fails when a session that was found dead is logged in anew, or is prolonged more than once.
+#[tokio::test]
+async fn a_dead_access_token_costs_one_refresh_and_no_client_an_error() {
+    let (scene, server, _folder, _puppet) = scene().await;
+    assert_eq!(read(&scene).await, 200);
+    for round in 1..=3 {
+        // The access token dies early; its refresh token is good.
+        scene.clock.advance(Duration::from_secs(100));
+        {
+            let mut server = server.lock().unwrap();
+            server.revoked = server.pair;
+        }
+        let calls: Vec<_> = (0..50).map(|_| scene.call("GET", "/x").spawn()).collect();
+        for call in calls {
+            assert_eq!(within(call).await.unwrap().status, 200);
+        }
+        let server = server.lock().unwrap();
+        assert_eq!((server.logins, server.refreshes, server.used_twice), (1, round, 0));
+    }
+    scene.stop().await;
+}
+
+/// Fails when a refused refresh ends in an error, or is tried again with the same token.
+#[tokio::test]
+async fn a_refused_refresh_falls_back_to_one_login() {
+    let (scene, server, _folder, _puppet) = scene().await;
+    assert_eq!(read(&scene).await, 200);
+    server.lock().unwrap().refuses = true;
+    scene.clock.advance(Duration::from_secs(301));
+    assert_eq!(read(&scene).await, 200);
+    {
+        let server = server.lock().unwrap();
+        assert_eq!((server.logins, server.refreshes), (2, 1), "{server:?}");
+    }
+    scene.stop().await;
+}
