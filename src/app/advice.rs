@@ -260,7 +260,7 @@ fn held_back(why: &Unavailable) -> String {
             cause.as_str()
         ),
         Unavailable::Refused(_) => "nothing was sent: the upstream has refused this secret \
-             before; change the secret, or clear the account's quarantine"
+             before; change the secret, or clear its quarantine by `doorward clear UPSTREAM`"
             .to_owned(),
         other => format!("nothing was sent: {other}"),
     }

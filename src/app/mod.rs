@@ -5,6 +5,7 @@
 
 mod advice;
 mod build;
+mod clear;
 mod core;
 mod secrets;
 mod state;
@@ -24,10 +25,11 @@ use crate::diagnosis::Faults;
 use crate::server::{self, Address, Stop};
 use crate::session::{LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
-use crate::telemetry::{Reader, reports};
+use crate::telemetry::{Event, Reader, reports};
 use crate::upstream;
 pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
+pub use clear::{ClearError, clear};
 pub use state::NOT_KEPT;
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 
@@ -125,7 +127,11 @@ impl App {
         let (credentials, _) = loaded.read_credentials().map_err(StartError::Faults)?;
         let (reporter, reports) = reports();
         let clock = surroundings.clock;
-        let (kept, without) = (state::open(loaded, &clock, &reporter)?, surroundings.without);
+        let (kept, notices) = state::open(loaded, &clock)?;
+        for notice in notices {
+            reporter.report(Event::StateNotice(notice.to_string()));
+        }
+        let without = surroundings.without;
         let built = build::rooms(settings, &credentials, &clock, &reporter, without, kept)?;
         let keeping = secrets::Parts {
             accounts: build::kept(settings, &credentials, &built.shared.broker)?,

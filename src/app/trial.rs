@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::advice::{About, Advice};
-use super::{BuildError, build};
+use super::{BuildError, StartError, build, state};
 use crate::clock::Clock;
 use crate::diagnosis::{Faults, suggestion};
 use crate::recipe::Recipe;
+use crate::session::counted::{Counted, NotCounted};
 use crate::session::trial::{Progress, Trial, TrialReport};
 use crate::session::{Transport, UpstreamId};
 use crate::settings::{self, Loaded};
+use crate::state::Unwritable;
 use crate::upstream::{Pool, tls};
 
 /// Why nothing was tried.
@@ -21,6 +23,13 @@ pub enum TrialError {
     /// A room cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The state cannot be opened, most often because a gateway has it: its budget holds for trials,
+    /// too.
+    #[error("the attempt cannot be counted; stop the gateway, or try with another `state.path`")]
+    State(#[source] Box<StartError>),
+    /// The attempt cannot be recorded.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
     /// No such upstream.
     #[error("no upstream is called `{name}`{}", did_you_mean(.meant.as_deref()))]
     UnknownUpstream {
@@ -47,6 +56,15 @@ pub enum TrialError {
         /// Its accounts.
         accounts: Vec<String>,
     },
+}
+
+impl From<StartError> for TrialError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Faults(faults) => Self::Faults(faults),
+            other => Self::State(Box::new(other)),
+        }
+    }
 }
 
 fn did_you_mean(meant: Option<&str>) -> String {
@@ -103,10 +121,7 @@ pub async fn try_out(
 ) -> Result<Tried, TrialError> {
     tls::install_crypto_provider();
     let settings = &loaded.settings;
-    let written = settings.upstream(upstream).ok_or_else(|| TrialError::UnknownUpstream {
-        name: upstream.to_owned(),
-        meant: suggestion(upstream, settings.upstreams.iter().map(|known| known.name.as_str())),
-    })?;
+    let written = known(settings, upstream)?;
     let account = choose(written, account)?;
     // With this account alone: the others' secrets may not be there yet.
     let written = &settings::Upstream { accounts: vec![account.clone()], ..written.clone() };
@@ -114,19 +129,31 @@ pub async fn try_out(
     let built = build::upstream(written, &credentials)?;
     let pool = Pool::new(Arc::clone(&built.origin));
     let transport = Transport::new(vec![pool], settings.limits.login_answer_bytes_max);
-    let trial = Trial {
-        upstream: &built,
-        id: UpstreamId(0),
-        account: 0,
-        transport: &transport,
-        clock: &Clock::system(),
-        timeout: settings.timeouts.login,
-    };
+    let clock = Clock::system();
     let recipe = Arc::clone(&built.recipe);
     let about = About { upstream: written, account, recipe: &recipe };
     let (upstream, url) = (written.name.as_str(), about.url());
     watcher.begins(&Subject { upstream, account: &account.name, url: &url, recipe: &recipe });
-    let report = trial.run(&mut |progress| watcher.sees(progress)).await;
+    let distance = settings.timeouts.login_distance;
+    let (kept, _) = state::open(loaded, &clock)?;
+    let report = match Counted::begin(kept, &built, distance, &clock).await {
+        Ok(counted) => {
+            let trial = Trial {
+                upstream: &built,
+                id: UpstreamId(0),
+                account: 0,
+                transport: &transport,
+                clock: &clock,
+                codes_used: counted.codes_used(),
+                timeout: settings.timeouts.login,
+            };
+            let report = trial.run(&mut |progress| watcher.sees(progress)).await;
+            counted.end(report.failure, report.code_used).await?;
+            report
+        }
+        Err(NotCounted::Unavailable(unavailable)) => TrialReport::held_back(unavailable),
+        Err(NotCounted::Unwritable(unwritable)) => return Err(unwritable.into()),
+    };
     let advice = about.advice(&report);
     Ok(Tried {
         upstream: written.name.clone(),
@@ -138,7 +165,18 @@ pub async fn try_out(
     })
 }
 
-fn choose<'a>(
+/// The upstream of this name.
+pub(super) fn known<'a>(
+    settings: &'a settings::Settings,
+    upstream: &str,
+) -> Result<&'a settings::Upstream, TrialError> {
+    settings.upstream(upstream).ok_or_else(|| TrialError::UnknownUpstream {
+        name: upstream.to_owned(),
+        meant: suggestion(upstream, settings.upstreams.iter().map(|known| known.name.as_str())),
+    })
+}
+
+pub(super) fn choose<'a>(
     upstream: &'a settings::Upstream,
     account: Option<&str>,
 ) -> Result<&'a settings::Account, TrialError> {

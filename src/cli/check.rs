@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{ConfigFiles, Exit};
+use crate::app::NOT_KEPT;
 use crate::diagnosis::{Fault, Faults, Paint};
 use crate::secret::Environment;
 use crate::settings::{Recipes, Settings};
@@ -25,6 +26,15 @@ struct Outcome {
     ok: bool,
     faults: Vec<Told>,
     warnings: Vec<String>,
+    /// What an operator may want to know, and need not act on.
+    notes: Vec<&'static str>,
+}
+
+/// A configuration that is good.
+struct Judged {
+    summary: String,
+    warnings: Vec<String>,
+    notes: Vec<&'static str>,
 }
 
 /// One fault, for machines.
@@ -57,11 +67,14 @@ impl Check {
             return print_json(judged, out);
         }
         match judged {
-            Ok((summary, warnings)) => {
+            Ok(Judged { summary, warnings, notes }) => {
                 for warning in warnings {
                     writeln!(errors, "warning: {warning}")?;
                 }
                 writeln!(out, "{summary}")?;
+                for note in notes {
+                    writeln!(out, "note: {note}")?;
+                }
                 Ok(Exit::Ok)
             }
             Err(faults) => {
@@ -71,27 +84,25 @@ impl Check {
         }
     }
 
-    fn judge(
-        &self,
-        environment: Environment,
-        recipes: &Recipes<'_>,
-    ) -> Result<(String, Vec<String>), Faults> {
+    fn judge(&self, environment: Environment, recipes: &Recipes<'_>) -> Result<Judged, Faults> {
         let loaded = Settings::load(&self.config.sources(environment), recipes)?;
         let (credentials, exposed) = loaded.read_credentials()?;
-        let summary = summary(&loaded.settings, credentials.len());
-        Ok((summary, [loaded.warnings, exposed].concat()))
+        let state_key = loaded.read_state_key()?;
+        let secrets = credentials.len() + usize::from(state_key.is_some());
+        let summary = summary(&loaded.settings, secrets);
+        let notes = loaded.settings.state.is_none().then_some(NOT_KEPT).into_iter().collect();
+        Ok(Judged { summary, warnings: [loaded.warnings, exposed].concat(), notes })
     }
 }
 
-fn print_json(
-    judged: Result<(String, Vec<String>), Faults>,
-    out: &mut impl Write,
-) -> io::Result<Exit> {
+fn print_json(judged: Result<Judged, Faults>, out: &mut impl Write) -> io::Result<Exit> {
     let (outcome, exit) = match judged {
-        Ok((_, warnings)) => (Outcome { ok: true, faults: Vec::new(), warnings }, Exit::Ok),
+        Ok(Judged { warnings, notes, .. }) => {
+            (Outcome { ok: true, faults: Vec::new(), warnings, notes }, Exit::Ok)
+        }
         Err(faults) => {
             let faults = faults.sorted().into_iter().map(told).collect();
-            (Outcome { ok: false, faults, warnings: Vec::new() }, Exit::Config)
+            (Outcome { ok: false, faults, warnings: Vec::new(), notes: Vec::new() }, Exit::Config)
         }
     };
     writeln!(out, "{}", serde_json::to_string(&outcome)?)?;
@@ -178,12 +189,19 @@ upstream = "cms"
         assert_eq!((exit, errors.as_str()), (Exit::Ok, ""));
         assert_eq!(
             out,
-            "the configuration is good: 1 listener, 0 clients, 1 route, 1 upstream, 1 account, 1 secret\n"
+            format!(
+                "the configuration is good: 1 listener, 0 clients, 1 route, 1 upstream, 1 account, \
+                 1 secret\nnote: {NOT_KEPT}\n"
+            )
         );
         let (exit, out, _) = check(path, true, "hunter2");
         assert_eq!(
-            (exit, out.as_str()),
-            (Exit::Ok, "{\"ok\":true,\"faults\":[],\"warnings\":[]}\n")
+            (exit, out.trim_end()),
+            (
+                Exit::Ok,
+                format!(r#"{{"ok":true,"faults":[],"warnings":[],"notes":["{NOT_KEPT}"]}}"#)
+                    .as_str()
+            )
         );
     }
 

@@ -2,6 +2,7 @@
 //! only `main` knows the terminal.
 
 pub mod check;
+pub mod clear;
 #[cfg(feature = "emulator")]
 pub mod demo;
 #[cfg(feature = "emulator")]

@@ -132,6 +132,11 @@ impl Guard {
         }
     }
 
+    /// The same account after an operator has cleared it. Codes that were sent stay sent.
+    pub(super) fn cleared(self, now: Moment) -> Self {
+        Self { code_used: self.code_used, ..Self::new(self.budget, now) }
+    }
+
     /// An account of which something may have been forgotten: one attempt, and a whole budget only
     /// when that succeeds or the window has passed.
     pub fn cautious(budget: Budget, now: Moment) -> Self {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::broker::Inner;
 use super::snapshot::{milliseconds, read, shown};
-use super::{ClientNumber, Mechanism, Scope, Session, SessionKey, Upstream};
+use super::{Account, ClientNumber, Mechanism, Scope, Session, SessionKey, Upstream};
 use crate::login::{Jar, Material};
 use crate::recipe::template::Values;
 use crate::secret::{Fingerprint, SecretText};
@@ -187,6 +187,42 @@ pub(super) fn origin_of(upstream: &Upstream) -> String {
     format!("{scheme}://{}:{}{}", origin.host, origin.port, origin.base_path)
 }
 
+/// A record as it is written.
+pub(super) fn entry(
+    upstream: &Upstream,
+    account: &Account,
+    fingerprint: Fingerprint,
+    scope: Scope,
+    record: Record,
+    stage: Stage,
+    material: Option<&Material>,
+) -> Content {
+    let fields = &upstream.recipe.fields;
+    let values = material.iter().flat_map(|material| material.values.iter());
+    let values = values.filter(|(name, _)| !fields.contains_key(*name));
+    let cookies = material.iter().flat_map(|material| material.cookies.parts());
+    let entry = Entry {
+        stage,
+        upstream: upstream.name.to_string(),
+        origin: origin_of(upstream),
+        recipe: recipe_print(upstream),
+        account: account.name.to_string(),
+        login_name: account.login_name.clone(),
+        fingerprint: shown(fingerprint),
+        scope: scope_name(scope).to_owned(),
+        begun: milliseconds(record.begun),
+        expires: material.and_then(|material| material.expires).map(milliseconds),
+        longest: material.and_then(|material| material.longest).map(milliseconds),
+        values: values.map(|(name, value)| (name.to_owned(), value.expose().to_owned())).collect(),
+        cookies: cookies
+            .map(|(name, value, path)| {
+                (name.to_owned(), value.expose().to_owned(), path.to_owned())
+            })
+            .collect(),
+    };
+    entry.written()
+}
+
 /// The record of one login and the session that it gives.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
@@ -226,7 +262,7 @@ impl Inner {
             return Ok(None);
         }
         let record = Record { key: RecordKey::unique(), begun: self.clock.wall() };
-        let content = self.entry(key, record, Stage::Begun, None).written();
+        let content = self.entry(key, record, Stage::Begun, None);
         let change = Change::Put(Table::Sessions, record.key, content);
         self.allowed(self.record(key, vec![change]).await, key)?;
         Ok(Some(record))
@@ -244,7 +280,7 @@ impl Inner {
         material: Option<&Material>,
     ) -> Result<(), Unwritable> {
         let Some(record) = record else { return Ok(()) };
-        let content = self.entry(key, record, stage, material).written();
+        let content = self.entry(key, record, stage, material);
         let change = Change::Replace(Table::Sessions, record.key, content);
         self.allowed(self.record(key, vec![change]).await, key)
     }
@@ -300,33 +336,9 @@ impl Inner {
         record: Record,
         stage: Stage,
         material: Option<&Material>,
-    ) -> Entry {
+    ) -> Content {
         let (upstream, account) = self.upstream_and_account(key);
-        let fields = &upstream.recipe.fields;
-        let values = material.iter().flat_map(|material| material.values.iter());
-        let values = values.filter(|(name, _)| !fields.contains_key(*name));
-        let cookies = material.iter().flat_map(|material| material.cookies.parts());
-        Entry {
-            stage,
-            upstream: upstream.name.to_string(),
-            origin: origin_of(upstream),
-            recipe: recipe_print(upstream),
-            account: account.name.to_string(),
-            login_name: account.login_name.clone(),
-            fingerprint: shown(key.fingerprint),
-            scope: scope_name(key.scope).to_owned(),
-            begun: milliseconds(record.begun),
-            expires: material.and_then(|material| material.expires).map(milliseconds),
-            longest: material.and_then(|material| material.longest).map(milliseconds),
-            values: values
-                .map(|(name, value)| (name.to_owned(), value.expose().to_owned()))
-                .collect(),
-            cookies: cookies
-                .map(|(name, value, path)| {
-                    (name.to_owned(), value.expose().to_owned(), path.to_owned())
-                })
-                .collect(),
-        }
+        entry(upstream, account, key.fingerprint, key.scope, record, stage, material)
     }
 
     /// Whether Doorward is stopping and leaves sessions open.

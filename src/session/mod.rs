@@ -3,6 +3,7 @@
 
 pub mod account;
 mod broker;
+pub mod counted;
 mod credentials;
 mod displacement;
 mod flight;

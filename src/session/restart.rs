@@ -20,7 +20,7 @@ use super::{
     upkeep,
 };
 use crate::clock::Clock;
-use crate::state::{Content, RecordKey, Table};
+use crate::state::{Content, RecordKey, Store, Table};
 use crate::telemetry::Event;
 
 /// Questions and logouts at a time for what an earlier run has left.
@@ -92,6 +92,11 @@ impl Restore {
             guard.was_interrupted(now, Jitter::of(Generation(number as u64)));
         }
         guard
+    }
+
+    /// Where it is written.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.ledger.store.as_ref()
     }
 
     pub(super) fn into_parts(self) -> (Ledger, Vec<(RecordKey, Entry)>) {

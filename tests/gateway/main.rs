@@ -32,6 +32,7 @@ mod replay;
 mod replay_expect;
 mod replay_once;
 mod restart;
+mod restart_commands;
 mod replay_spill;
 mod rolled_values;
 mod rotation;

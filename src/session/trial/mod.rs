@@ -18,6 +18,7 @@ use crate::recipe::condition::{Condition, Truth};
 use crate::recipe::template::{Template, Values};
 use crate::recipe::{Step, StepBody};
 use crate::recording::{Exchanged, Phase};
+use crate::secret::TotpStep;
 use crate::upstream::SendError;
 pub use report::{
     CarriedReport, CookieReport, EndReport, Ending, Incomplete, Notice, RuleReport, Sending,
@@ -37,6 +38,8 @@ pub struct Trial<'a> {
     pub transport: &'a Transport,
     /// The clock.
     pub clock: &'a Clock,
+    /// The last time step whose one-time code was sent, where that is known.
+    pub codes_used: Option<TotpStep>,
     /// How long the steps of a login, a probe and a logout may take, each.
     pub timeout: Duration,
 }
@@ -59,7 +62,8 @@ impl Trial<'_> {
     /// Logs in, probes, logs out. A session that was given is logged out whatever the probe says.
     /// Not cancel safe: a session may be left open.
     pub async fn run(&self, watch: Watch<'_>) -> TrialReport {
-        let run = Run { trial: self, watch, steps: Vec::new(), exchanged: Vec::new() };
+        let run =
+            Run { trial: self, watch, steps: Vec::new(), exchanged: Vec::new(), code_used: None };
         run.run().await
     }
 }
@@ -69,6 +73,7 @@ struct Run<'a, 'w> {
     watch: Watch<'w>,
     steps: Vec<StepReport>,
     exchanged: Vec<Exchanged>,
+    code_used: Option<TotpStep>,
 }
 
 impl Run<'_, '_> {
@@ -125,6 +130,7 @@ impl Run<'_, '_> {
             left_open: false,
             ending,
             failure: None,
+            code_used: self.code_used,
             exchanged: self.exchanged,
         }
     }
@@ -137,7 +143,8 @@ impl Run<'_, '_> {
         };
         let base_path = &trial.upstream.origin.base_path;
         let values = account.credentials().values.clone();
-        let mut attempt = Attempt::new(Arc::clone(recipe), values, base_path);
+        let mut attempt = Attempt::new(Arc::clone(recipe), values, base_path)
+            .with_codes_used_until(trial.codes_used);
         let mut next = attempt.start(trial.clock.wall());
         let mut retry_after = None;
         loop {
@@ -150,6 +157,7 @@ impl Run<'_, '_> {
                     next = attempt.resume(trial.clock.wall());
                 }
                 Next::Send(request) => {
+                    self.code_used = attempt.code_used().or(self.code_used);
                     let index = attempt.step_index();
                     let Some(step) = recipe.login.get(index) else {
                         return Err(ExchangeError::Target.into());

@@ -11,7 +11,7 @@ use crate::recipe::condition::Truth;
 use crate::recipe::explain::{Finding, is_plain_name};
 use crate::recipe::{Cookies, InjectInto, InjectMethods, Recipe, RefusalClass, Step, VerdictIs};
 use crate::recording::{Exchanged, Phase};
-use crate::secret::{Fingerprint, SecretText};
+use crate::secret::{Fingerprint, SecretText, TotpStep};
 use crate::session::account::Failure;
 use crate::session::{ExchangeError, Unavailable};
 
@@ -202,8 +202,27 @@ pub struct TrialReport {
     pub ending: Ending,
     /// What the account's guard is told of a login that gave no session.
     pub failure: Option<Failure>,
+    /// The time step of the last one-time code that was sent.
+    pub code_used: Option<TotpStep>,
     /// What was sent and answered, for a recording. It holds secrets.
     pub exchanged: Vec<Exchanged>,
+}
+
+impl TrialReport {
+    /// Of a trial that the account's guard does not admit.
+    pub fn held_back(why: Unavailable) -> Self {
+        Self {
+            steps: Vec::new(),
+            end: None,
+            carried: Vec::new(),
+            notice: Notice::NotAsked("there was no session"),
+            left_open: false,
+            ending: Ending::HeldBack(why),
+            failure: None,
+            code_used: None,
+            exchanged: Vec::new(),
+        }
+    }
 }
 
 impl ValueReport {

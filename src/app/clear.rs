@@ -1,0 +1,52 @@
+//! Clears the budget and the quarantine of accounts, where no gateway holds the state.
+
+use super::trial::{choose, known};
+use super::{StartError, TrialError, build, state};
+use crate::clock::Clock;
+use crate::session::counted::{self, Cleared};
+use crate::settings::{self, Loaded};
+use crate::state::Unwritable;
+use crate::upstream::tls;
+
+/// Why nothing was cleared.
+#[derive(Debug, thiserror::Error)]
+pub enum ClearError {
+    /// No such upstream or account, or a secret that cannot be read.
+    #[error(transparent)]
+    Account(#[from] TrialError),
+    /// The state cannot be opened, most often because a gateway has it.
+    #[error(transparent)]
+    State(#[from] StartError),
+    /// No state is kept: a restart clears everything.
+    #[error("no `[state]` is configured: budgets are kept in memory, and a restart clears them")]
+    NotKept,
+    /// It could not be written.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
+}
+
+/// Gives accounts of an upstream a whole budget and lifts their quarantine: one, or all.
+///
+/// # Errors
+/// See [`ClearError`].
+pub async fn clear(
+    loaded: &Loaded,
+    upstream: &str,
+    account: Option<&str>,
+) -> Result<Vec<Cleared>, ClearError> {
+    tls::install_crypto_provider();
+    if loaded.settings.state.is_none() {
+        return Err(ClearError::NotKept);
+    }
+    let written = known(&loaded.settings, upstream)?;
+    let accounts = match account {
+        Some(name) => vec![choose(written, Some(name))?.clone()],
+        None => written.accounts.clone(),
+    };
+    let written = settings::Upstream { accounts, ..written.clone() };
+    let credentials = loaded.read_credentials_of(&written).map_err(TrialError::Faults)?;
+    let built = build::upstream(&written, &credentials).map_err(TrialError::Build)?;
+    let clock = Clock::system();
+    let (kept, _) = state::open(loaded, &clock)?;
+    Ok(counted::clear(kept, &built, &clock).await?)
+}
