@@ -256,6 +256,8 @@ impl Raw {
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         within(self.stream.write_all(bytes.as_ref())).await.unwrap();
+        // TLS keeps back what the socket did not take at once.
+        within(self.stream.flush()).await.unwrap();
     }
 
     /// Reads until `text` is there; returns all that was read so far.
