@@ -169,7 +169,7 @@ impl Guard {
     }
 
     /// Spends one attempt where a login may begin now. `distance` later the next one may. Each
-    /// admitted login has to end by [`Guard::succeeded`] or [`Guard::failed`].
+    /// admitted login has to end by [`Guard::succeeded`] or `Guard::failed`.
     pub fn admit(
         &mut self,
         fingerprint: Fingerprint,

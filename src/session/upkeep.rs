@@ -49,6 +49,8 @@ pub(super) async fn run(inner: Arc<Inner>) {
             () = stopping.cancelled() => return,
         };
         attend(&inner, key, tenure);
+        // Many may be due at once, and logins run on the same threads.
+        tokio::task::coop::consume_budget().await;
     }
 }
 
