@@ -2,14 +2,19 @@
 //!
 //! `store` is what every request does first: it asks the broker for a session that is there.
 //! `storm` is the worst moment: a thousand requests report the same dead session at once and all
-//! want a new one, which costs one login.
+//! want a new one, which costs one login. `waiters` holds ten thousand tasks at one login and tells
+//! how long after its answer they run. `crowd` asks for sessions among a hundred thousand.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
+#![allow(clippy::print_stdout, reason = "quantiles and memory are no figures of criterion's")]
 
 mod stage;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -19,8 +24,8 @@ use doorward::recipe::Recipe;
 use doorward::recipe::template::Values;
 use doorward::secret::{Fingerprint, SecretText};
 use doorward::session::{
-    Account, AccountId, Broker, Credentials, Kept, Limits, Parts, Scope, Session, SessionKey,
-    Transport, UpstreamId,
+    Account, AccountId, Broker, ClientNumber, Credentials, Kept, Limits, Parts, Scope, Session,
+    SessionKey, Transport, UpstreamId,
 };
 use doorward::telemetry::{Trigger, reports};
 use doorward::upstream::{Http2, Origin, Pool};
@@ -37,6 +42,15 @@ const THREADS: [usize; 3] = [1, 2, 8];
 
 /// Tasks that report the same dead session.
 const STORM: usize = 1000;
+
+/// Tasks that wait for one login.
+const WAITERS: usize = 10_000;
+
+/// Logins that [`WAITERS`] tasks wait for, one after the other, each at a key of its own.
+const WAITER_ROUNDS: u16 = 20;
+
+/// Clients of each account, every one with a session of its own: 100 032 sessions.
+const CLIENTS: u16 = 1563;
 
 /// The longest answer to a login, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024;
@@ -124,6 +138,110 @@ async fn report_all(broker: &Broker, clock: &Clock, dead: &Arc<Session>) -> Arc<
     first
 }
 
+fn waiters(_: &mut Criterion) {
+    let site = Upstream::start();
+    let control = Runtime::new().unwrap();
+    let (broker, clock) = control.block_on(async { broker(&site) });
+    // As a core does it: one thread runs all who wait.
+    let core = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for round in 0..WAITER_ROUNDS {
+        let key = key(&broker, round);
+        let before = resident_kib();
+        let (mut woken, grown) = core.block_on(wait_together(&site, &broker, &clock, key, before));
+        woken.sort_unstable();
+        let at = |percent: usize| woken.get((woken.len() - 1) * percent / 100).unwrap();
+        println!(
+            "waiters/{WAITERS}: first {:?}, p50 {:?}, p99 {:?}, last {:?}; {grown} KiB more resident",
+            at(0),
+            at(50),
+            at(99),
+            at(100),
+        );
+    }
+    assert_eq!(site.logins(), u64::from(WAITER_ROUNDS), "one login a round");
+}
+
+/// How long after the release of the login's answer each of [`WAITERS`] tasks ran, and how many KiB
+/// more than `before` were resident while all of them waited.
+async fn wait_together(
+    site: &Upstream,
+    broker: &Broker,
+    clock: &Clock,
+    key: SessionKey,
+    before: u64,
+) -> (Vec<Duration>, u64) {
+    let logins = site.logins();
+    site.hold_logins(true);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..WAITERS {
+        let (broker, clock, waiting) = (broker.clone(), clock.clone(), Arc::clone(&waiting));
+        tasks.spawn(async move {
+            let mut asking = pin!(session(&broker, &clock, key));
+            let first = std::future::poll_fn(|context| Poll::Ready(asking.as_mut().poll(context)));
+            assert!(first.await.is_pending(), "the login is held");
+            waiting.fetch_add(1, Ordering::Relaxed);
+            asking.await.unwrap();
+            Instant::now()
+        });
+    }
+    while waiting.load(Ordering::Relaxed) < WAITERS || site.logins() == logins {
+        tokio::task::yield_now().await;
+    }
+    let grown = resident_kib().saturating_sub(before);
+    let released = Instant::now();
+    site.hold_logins(false);
+    let woken = tasks.join_all().await;
+    (woken.into_iter().map(|at| at.duration_since(released)).collect(), grown)
+}
+
+fn crowd(criterion: &mut Criterion) {
+    let site = Upstream::start();
+    let runtime = Runtime::new().unwrap();
+    let (broker, clock) = runtime.block_on(async { broker(&site) });
+    let before = resident_kib();
+    let keys = runtime.block_on(open_all(&broker, &clock));
+    let grown = resident_kib().saturating_sub(before);
+    println!("crowd: {} sessions, {grown} KiB more resident", keys.len());
+    let logins = site.logins();
+    let mut group = criterion.benchmark_group("crowd");
+    for threads in [1, 2] {
+        group.throughput(Throughput::Elements(threads as u64));
+        group.bench_function(format!("{}_keys/{threads}_threads", keys.len()), |bencher| {
+            bencher.iter_custom(|rounds| ask(&broker, &clock, &keys, threads, rounds));
+        });
+    }
+    group.finish();
+    assert_eq!(site.logins(), logins, "every session was there before");
+}
+
+/// Opens a session for every client of every account: one after the other for each account, as its
+/// lock-out guard asks.
+async fn open_all(broker: &Broker, clock: &Clock) -> Vec<SessionKey> {
+    let mut tasks = JoinSet::new();
+    for account in 0..ACCOUNTS {
+        let (broker, clock) = (broker.clone(), clock.clone());
+        tasks.spawn(async move {
+            let mut keys = Vec::new();
+            for client in 0..CLIENTS {
+                let scope = Scope::Client(ClientNumber(client));
+                let key = broker.key(UpstreamId(0), AccountId(account), scope);
+                session(&broker, &clock, key).await.unwrap();
+                keys.push(key);
+            }
+            keys
+        });
+    }
+    tasks.join_all().await.concat()
+}
+
+/// Resident memory of this process, upstream and clients included, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 async fn session(
     broker: &Broker,
     clock: &Clock,
@@ -201,5 +319,5 @@ fn account(number: u16) -> Account {
     Account::new(&login_name.clone(), login_name, Credentials { values, fingerprint })
 }
 
-criterion_group!(benches, store, storm);
+criterion_group!(benches, store, storm, waiters, crowd);
 criterion_main!(benches);

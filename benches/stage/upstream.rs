@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Bytes of every answer's body.
 pub const BODY_BYTES: usize = 1024;
@@ -30,6 +31,7 @@ pub const TOKEN_PREFIX: &str = "session-of-the-benches-";
 pub struct Upstream {
     address: SocketAddr,
     logins: Arc<AtomicU64>,
+    held: watch::Sender<bool>,
 }
 
 impl Upstream {
@@ -40,11 +42,12 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let logins = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&logins);
+        let (held, holding) = watch::channel(false);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(serve(listener, counter));
+            runtime.unwrap().block_on(serve(listener, counter, holding));
         });
-        Self { address, logins }
+        Self { address, logins, held }
     }
 
     /// Where it listens.
@@ -56,18 +59,27 @@ impl Upstream {
     pub fn logins(&self) -> u64 {
         self.logins.load(Ordering::Relaxed)
     }
+
+    /// Answers no login, or all that wait and those to come.
+    pub fn hold_logins(&self, held: bool) {
+        self.held.send_replace(held);
+    }
 }
 
-async fn serve(listener: std::net::TcpListener, logins: Arc<AtomicU64>) {
+async fn serve(
+    listener: std::net::TcpListener,
+    logins: Arc<AtomicU64>,
+    holding: watch::Receiver<bool>,
+) {
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let logins = Arc::clone(&logins);
+        let (logins, holding) = (Arc::clone(&logins), holding.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let logins = Arc::clone(&logins);
-                async move { Ok::<_, Infallible>(answer(&logins, request).await) }
+                let (logins, holding) = (Arc::clone(&logins), holding.clone());
+                async move { Ok::<_, Infallible>(answer(&logins, holding, request).await) }
             });
             let connection = Builder::new(TokioExecutor::new());
             // A gateway that stops closes its connections; nobody here has to know.
@@ -76,10 +88,15 @@ async fn serve(listener: std::net::TcpListener, logins: Arc<AtomicU64>) {
     }
 }
 
-async fn answer(logins: &AtomicU64, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    logins: &AtomicU64,
+    mut holding: watch::Receiver<bool>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/session") => {
             let number = logins.fetch_add(1, Ordering::Relaxed);
+            holding.wait_for(|held| !held).await.unwrap();
             plain(StatusCode::OK, format!(r#"{{"token":"{TOKEN_PREFIX}{number:08}"}}"#))
         }
         (&Method::DELETE, "/session") => plain(StatusCode::NO_CONTENT, String::new()),
