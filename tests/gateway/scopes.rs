@@ -5,7 +5,7 @@ use doorward::emulator::{User, Vendor};
 use doorward::telemetry::{Event, LetGo};
 
 use crate::client::Call;
-use crate::harness::{Scene, Setup, until, write};
+use crate::harness::{Scene, Setup, until, within, write};
 use crate::vendors::read;
 
 fn key(name: &str) -> ClientKey {
@@ -65,6 +65,12 @@ async fn at_the_cap_of_an_account_the_least_used_session_makes_room() {
             assert!(scene.control().counters().live_sessions <= 2);
             scene.clock.advance(std::time::Duration::from_secs(1));
         }
+    }
+    // All at once, and more logins than the budget has attempts: each gets its turn.
+    let calls: Vec<_> = keys.iter().map(|key| read_as(&scene, key).spawn()).collect();
+    for call in calls {
+        let answer = within(call).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
     let ended = scene.stop().await;
     let let_go = |event: &&Event| matches!(event, Event::LetGo { why: LetGo::Room, .. });
