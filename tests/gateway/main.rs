@@ -15,6 +15,7 @@ mod puppet;
 mod vendors;
 
 mod access;
+mod defects;
 mod doctor;
 mod hostile;
 mod hostile_upstream;
@@ -41,6 +42,7 @@ mod settings;
 mod single_login;
 mod stop;
 mod streams;
+mod three_gateways;
 mod totp;
 mod upgrades;
 mod verdicts;

@@ -30,7 +30,8 @@ async fn crash(scene: &mut Scene) {
     scene.start_again();
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Copies the files of a folder that has no folders in it.
+pub fn copy_folder(from: &Path, to: &Path) {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

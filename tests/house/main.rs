@@ -4,6 +4,7 @@
 // What is outside `#[test]` functions here is still only tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod defects;
 mod documents;
 mod rooms;
 mod sources;
