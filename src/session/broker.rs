@@ -407,7 +407,7 @@ impl Inner {
         };
         self.reporter.report(Event::Expired(self.about(session)));
         let now = self.clock.now();
-        if let Some(pause) = self.standing(&session.key).died(&ended.tenure, now) {
+        if let Some(pause) = self.standing(&session.key).died(&ended, now) {
             self.reporter.report(Event::Displaced { about: self.about(session), pause });
         }
         let Some(ended) = self.lapsed.put(self, ended) else { return };

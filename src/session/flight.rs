@@ -20,6 +20,7 @@ use super::{
     Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, gate, prolong,
     retire, room, upkeep,
 };
+use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
 use crate::login::{Attempt, Because, Material, Next, Refusal};
 use crate::recipe::{FieldKind, Recipe, RefusalClass};
@@ -153,6 +154,12 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
         landing.land(Ok(Arc::clone(&session)));
         upkeep::begin(inner, &session);
         return;
+    }
+    // Where there is room for no other, the session that is renewed ends first.
+    if inner.standing(&key).slots.are_taken()
+        && let Some(renewed) = inner.store.end_renewed(key, landing.generation)
+    {
+        retire::retire(inner, renewed);
     }
     let slot = tokio::select! {
         slot = room::make(inner, &key) => slot,
@@ -402,13 +409,25 @@ pub(super) fn seconds(headers: &HeaderMap) -> Option<Duration> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// A session, or a version of one, of what a login or a later answer gave.
+/// A session of what a login or a refresh gave now.
 pub(super) fn session(
     inner: &Inner,
     key: SessionKey,
     generation: Generation,
     material: Material,
     tenure: Arc<Tenure>,
+) -> Result<Arc<Session>, Unusable> {
+    version(inner, key, generation, material, tenure, inner.clock.now())
+}
+
+/// The same, of a session whose life began at `began`.
+pub(super) fn version(
+    inner: &Inner,
+    key: SessionKey,
+    generation: Generation,
+    material: Material,
+    tenure: Arc<Tenure>,
+    began: Moment,
 ) -> Result<Arc<Session>, Unusable> {
     let (upstream, _) = inner.upstream_and_account(&key);
     let wall = inner.clock.wall();
@@ -420,7 +439,7 @@ pub(super) fn session(
         generation,
         injector,
         material,
-        began: inner.clock.now(),
+        began,
         expires: life.map(|life| inner.clock.now() + life),
         tenure,
         probed: Mutex::default(),

@@ -109,7 +109,7 @@ pub struct Session {
     pub injector: Injector,
     /// What the logout may need.
     material: Material,
-    /// When its login or its last refresh gave it, or an answer changed it.
+    /// When its life began: with its login, its last refresh, or an answer that moved its end.
     began: Moment,
     /// When it ends, as far as is known.
     expires: Option<Moment>,

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::broker::Inner;
 use super::ledger::Stage;
-use super::{Exchange, Generation, Session, SessionKey, flight, retire};
+use super::{Evidence, Exchange, Generation, Session, SessionKey, flight, retire};
+use crate::clock::Moment;
 use crate::login::{Attempt, Material, Next};
 use crate::telemetry::Event;
 
@@ -20,11 +21,12 @@ use crate::telemetry::Event;
 pub(super) struct Lapsed(Mutex<HashMap<SessionKey, Arc<Session>>>);
 
 impl Lapsed {
-    /// Keeps a dead session for the next flight of its key. Gives it back when it cannot be
-    /// prolonged.
+    /// Keeps a dead session for the next flight of its key, for as long as it would be kept without
+    /// use. Gives back what cannot be prolonged.
     pub(super) fn put(&self, inner: &Inner, session: Arc<Session>) -> Option<Arc<Session>> {
         let (upstream, _) = inner.upstream_and_account(&session.key);
-        let is_used_up = session.tenure.is_refresh_claimed();
+        let tenure = &session.tenure;
+        let is_used_up = tenure.is_refresh_claimed();
         if upstream.recipe.refresh.is_empty() || is_used_up || inner.stopping.is_cancelled() {
             return Some(session);
         }
@@ -32,12 +34,21 @@ impl Lapsed {
         if lapsed.len() >= inner.limits.sessions_max {
             return Some(session);
         }
+        inner.schedule.put(unused_at(inner, &session), session.key, tenure.first);
         lapsed.insert(session.key, session)
     }
 
-    /// Takes out what is kept for `key`.
-    fn take(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.lock().remove(key)
+    /// Takes out what is kept for `key`, if `is_meant` is true of it.
+    fn take_if(
+        &self,
+        key: &SessionKey,
+        is_meant: impl Fn(&Session) -> bool,
+    ) -> Option<Arc<Session>> {
+        let mut lapsed = self.lock();
+        if !lapsed.get(key).is_some_and(|session| is_meant(session)) {
+            return None;
+        }
+        lapsed.remove(key)
     }
 
     /// Takes out all that `is_meant` is true of.
@@ -49,6 +60,27 @@ impl Lapsed {
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Arc<Session>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When a lapsed session has been unused for too long.
+fn unused_at(inner: &Inner, session: &Session) -> Moment {
+    session.tenure.used() + inner.limits.session_idle
+}
+
+/// Ends the lapsed session that had an appointment now, because nobody has needed it for long.
+pub(super) fn end_unused(inner: &Arc<Inner>, key: &SessionKey, tenure: Generation) {
+    let now = inner.clock.now();
+    let is_unused =
+        |session: &Session| session.tenure.first == tenure && unused_at(inner, session) <= now;
+    if let Some(session) = inner.lapsed.take_if(key, is_unused) {
+        end_lapsed(inner, session);
+    }
+}
+
+/// Ends a lapsed session. Its refresh token may be good: it is given back by the logout.
+pub(super) fn end_lapsed(inner: &Arc<Inner>, session: Arc<Session>) {
+    session.tenure.end();
+    retire::bury(inner, session, Evidence::Verdict);
 }
 
 /// The next version of the session that a flight renews or follows; nothing when a login has to be
@@ -64,15 +96,14 @@ pub(super) async fn instead_of_login(
     }
     let (session, was_dead) = match inner.store.session(key) {
         Some(session) => (session, false),
-        None => (inner.lapsed.take(key)?, true),
+        None => (inner.lapsed.take_if(key, |_| true)?, true),
     };
     let next = match session.tenure.claim_refresh() {
         true => prolong(inner, &session, generation).await,
         false => None,
     };
     if next.is_none() && was_dead {
-        session.tenure.end();
-        retire::bury(inner, session, retire::Evidence::Verdict);
+        end_lapsed(inner, session);
     }
     next
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::broker::Inner;
-use super::store::Flight;
-use super::{Session, Unavailable, flight, retire};
+use super::{Session, Unavailable, flight};
 use crate::telemetry::Trigger;
 
 /// After a renewal that failed the next one waits at least this long.
@@ -26,21 +25,16 @@ pub(super) fn spawn(inner: &Arc<Inner>, session: &Arc<Session>) {
 
 async fn renew(inner: &Arc<Inner>, session: &Arc<Session>) {
     loop {
-        let failed = match begin(inner, session) {
+        let begin = || flight::begin(inner, session.key, Trigger::Refresh);
+        let outcome = match inner.store.renew(session.key, &session.tenure, begin) {
             // Not the current session any more, or somebody else renews it.
             Ok(None) => return,
-            Ok(Some(mut flight)) => match flight.outcome.wait_for(Option::is_some).await {
-                Ok(outcome) => match outcome.as_ref() {
-                    Some(Err(unavailable)) => unavailable.clone(),
-                    _ => {
-                        let now = inner.clock.now();
-                        inner.standing(&session.key).outlived(&session.tenure, now);
-                        return;
-                    }
-                },
-                Err(_) => return,
-            },
-            Err(unavailable) => unavailable,
+            Ok(Some(flight)) => flight::landed(flight).await,
+            Err(unavailable) => Err(unavailable),
+        };
+        let Err(failed) = outcome else {
+            let now = inner.clock.now();
+            return inner.standing(&session.key).outlived(session, now);
         };
         let pause = match failed {
             Unavailable::HeldBack { retry_after, .. } => retry_after,
@@ -54,21 +48,4 @@ async fn renew(inner: &Arc<Inner>, session: &Arc<Session>) {
         }
         inner.clock.sleep_until(at).await;
     }
-}
-
-/// Begins the renewal beside the living session, or, where the upstream has room for no other, in
-/// its place: then it ends first, and who comes meanwhile waits.
-fn begin(inner: &Arc<Inner>, session: &Arc<Session>) -> Result<Option<Flight>, Unavailable> {
-    let (key, tenure) = (session.key, &session.tenure);
-    let begin = || flight::begin(inner, key, Trigger::Refresh);
-    let (upstream, _) = inner.upstream_and_account(&key);
-    // A session that is prolonged needs no room beside itself.
-    if !upstream.recipe.refresh.is_empty() || !inner.standing(&key).slots.are_taken() {
-        return inner.store.renew(key, tenure, begin);
-    }
-    let begun = inner.store.begin_anew(key, tenure, begin)?;
-    Ok(begun.map(|(ended, flight)| {
-        retire::retire(inner, ended);
-        flight
-    }))
 }

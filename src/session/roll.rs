@@ -25,7 +25,12 @@ pub(super) fn roll(
     let material = login::roll(&upstream.recipe, &session.material, headers, path, wall)?;
     let (generation, tenure) = (inner.next_generation(), Arc::clone(&session.tenure));
     // What cannot be sent changes nothing: the version before is still good.
-    let next = flight::session(inner, session.key, generation, material, tenure).ok()?;
+    // A new end is that of a new life; otherwise the end is as far away as it was.
+    let began = match material.expires == session.material.expires {
+        true => session.began,
+        false => inner.clock.now(),
+    };
+    let next = flight::version(inner, session.key, generation, material, tenure, began).ok()?;
     if inner.store.roll(session, &next) {
         ledger::record_soon(inner, &next);
         if next.expires < session.expires {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::broker::Inner;
 use super::slots::Slot;
-use super::{Session, SessionKey, retire};
+use super::{Session, SessionKey, prolong, retire};
 use crate::telemetry::{Event, LetGo};
 
 /// A session that nobody has used yet is left to whom it was opened for, for so long.
@@ -26,8 +26,7 @@ pub(super) async fn make(inner: &Arc<Inner>, key: &SessionKey) -> Option<Slot> {
         if slots.are_taken() {
             let is_meant = |other: &SessionKey| Arc::ptr_eq(inner.standing(other), standing);
             for lapsed in inner.lapsed.take_all(is_meant) {
-                lapsed.tenure.end();
-                retire::bury(inner, lapsed, retire::Evidence::Verdict);
+                prolong::end_lapsed(inner, lapsed);
             }
             let_go(inner, |other| other != key && Arc::ptr_eq(inner.standing(other), standing));
         }

@@ -212,7 +212,7 @@ impl Turn {
         let left = self.inner.store.take_all_of(self.upstream, self.account, old);
         let retired = left.into_iter().map(|session| {
             let now = self.inner.clock.now();
-            self.inner.standing(&session.key).outlived(&session.tenure, now);
+            self.inner.standing(&session.key).outlived(&session, now);
             retire::retire(&self.inner, session)
         });
         retired.collect()

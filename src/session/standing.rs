@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::Session;
 use super::displacement::Displacement;
 use super::learned::Learned;
 use super::slots::Slots;
-use super::tenure::Tenure;
 use crate::clock::Moment;
 
 /// The standing of one login name at one upstream.
@@ -30,15 +30,15 @@ impl Standing {
 
     /// A session was found dead, and nothing that Doorward did ended it. Returns for how long the
     /// account is held back from now on, because somebody else seems to end its sessions.
-    pub(super) fn died(&self, tenure: &Tenure, now: Moment) -> Option<Duration> {
-        let (opened, alive) = (tenure.opened, tenure.alive());
-        lock(&self.learned).died(alive.saturating_since(opened), now.saturating_since(alive));
-        lock(&self.displacement).died(now.saturating_since(opened), now)
+    pub(super) fn died(&self, session: &Session, now: Moment) -> Option<Duration> {
+        let (began, alive) = (session.began, session.tenure.alive());
+        lock(&self.learned).died(alive.saturating_since(began), now.saturating_since(alive));
+        lock(&self.displacement).died(now.saturating_since(session.tenure.opened), now)
     }
 
     /// A session was replaced while it was alive.
-    pub(super) fn outlived(&self, tenure: &Tenure, now: Moment) {
-        lock(&self.learned).outlived(now.saturating_since(tenure.opened));
+    pub(super) fn outlived(&self, session: &Session, now: Moment) {
+        lock(&self.learned).outlived(now.saturating_since(session.began));
     }
 
     /// For how long no login may be tried, because somebody else ends the account's sessions.

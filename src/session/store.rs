@@ -109,24 +109,21 @@ impl Store {
         Ok(Some(flight))
     }
 
-    /// Replaces a living session by a login that begins when it has ended: at an upstream with room
-    /// for no other. Those who come meanwhile wait for the login. Nothing when it is not the current
-    /// one or is being renewed already.
-    pub(super) fn begin_anew(
+    /// Takes out the session that the flight of `generation` renews; who needs one waits for the
+    /// flight from now on.
+    pub(super) fn end_renewed(
         &self,
         key: SessionKey,
-        tenure: &Tenure,
-        begin: impl FnOnce() -> Result<Flight, Unavailable>,
-    ) -> Result<Option<(Arc<Session>, Flight)>, Unavailable> {
-        let Entry::Occupied(mut entry) = self.0.entry(key) else { return Ok(None) };
-        let State::Live(session) = entry.get() else { return Ok(None) };
-        if session.tenure.first != tenure.first {
-            return Ok(None);
+        generation: Generation,
+    ) -> Option<Arc<Session>> {
+        let mut entry = self.0.get_mut(&key)?;
+        let State::Renewing(session, flight) = entry.value() else { return None };
+        if flight.generation != generation {
+            return None;
         }
-        let session = Arc::clone(session);
-        let flight = begin()?;
-        entry.insert(State::LoggingIn(flight.clone()));
-        Ok(Some((session, flight)))
+        let (session, flight) = (Arc::clone(session), flight.clone());
+        *entry.value_mut() = State::LoggingIn(flight);
+        Some(session)
     }
 
     /// Replaces a version of a session by its next one, if it is the current one.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::broker::Inner;
 use super::jitter::Jitter;
 use super::probe::{self, Aliveness};
-use super::{Doubt, Evidence, Generation, Session, SessionKey, refresh, retire};
+use super::{Doubt, Evidence, Generation, Session, SessionKey, prolong, refresh, retire};
 use crate::clock::Moment;
 use crate::recipe::SessionRules;
 use crate::telemetry::{Event, LetGo};
@@ -57,13 +57,13 @@ pub(super) async fn run(inner: Arc<Inner>) {
 /// Does what is due, and makes the next appointment where the session goes on.
 fn attend(inner: &Arc<Inner>, key: SessionKey, tenure: Generation) {
     let current = inner.store.session(&key).filter(|current| current.tenure.first == tenure);
-    let Some(session) = current else { return };
+    let Some(session) = current else { return prolong::end_unused(inner, &key, tenure) };
     let (now, plan) = (inner.clock.now(), plan(inner, &session));
     if plan.ends.is_some_and(|ends| ends <= now) {
         inner.end_at_known_time(&session);
         return;
     }
-    if plan.stops <= now && session.tenure.users.is_empty() {
+    if plan.stops <= now {
         if let Some(unused) = inner.store.take(key, &session.tenure) {
             let (about, why) = (inner.about(&unused), LetGo::Unused);
             inner.reporter.report(Event::LetGo { about, why });
@@ -103,16 +103,18 @@ fn plan(inner: &Inner, session: &Session) -> Plan {
     let tenure = &session.tenure;
     let jitter = Jitter::of(tenure.first);
     let began = session.began;
-    let learned = || Some(tenure.opened + inner.standing(&session.key).learned_life()?);
+    let learned = || Some(began + inner.standing(&session.key).learned_life()?);
+    // A request that is under way uses it, however long it takes.
+    let used = if tenure.users.is_empty() { tenure.used() } else { inner.clock.now() };
     let end = session.expires.or_else(learned);
     let renews = end
         .filter(|_| !tenure.is_renewal_claimed())
         .and_then(|end| renewal(began, end, rules.refresh_ahead, jitter));
     Plan {
         ends: session.expires,
-        stops: tenure.used() + inner.limits.session_idle,
+        stops: used + inner.limits.session_idle,
         renews,
-        asks: keep_alive(rules, tenure.used(), tenure.alive(), jitter),
+        asks: keep_alive(rules, used, tenure.alive(), jitter),
     }
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use doorward::emulator::Vendor;
 use doorward::telemetry::{Event, LetGo};
-
 use serde_json::json;
+use tempfile::TempDir;
 
-use crate::harness::{Scene, Setup, until, within};
+use crate::harness::{Scene, Setup, until, within, write as write_file};
 use crate::vendors::{read, read_line, write, write_line};
 
 fn seconds(seconds: u64) -> Duration {
@@ -106,5 +106,121 @@ async fn a_late_401_of_a_rotated_cookie_is_replayed_on_the_next_one_without_a_lo
     let counters = scene.control().counters();
     assert_eq!((counters.logins, counters.requests_with_dead_credential), (1, 20));
     assert_eq!((counters.writes, counters.duplicate_writes), (20, 0));
+    scene.stop().await;
+}
+
+/// A scene by the vendor's recipe with lines of its `[session]` table put in place of others.
+async fn with_session(vendor: Vendor, before: &str, after: &str, tables: &str) -> (Scene, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, text) =
+        doorward::recipe::BUILT_IN.iter().find(|(name, _)| *name == vendor.to_string()).unwrap();
+    assert!(text.contains(before), "{before}");
+    let path = write_file(folder.path(), "recipe.toml", &text.replace(before, after));
+    let mut setup = Setup::of(vendor).tables(tables);
+    setup.recipe = format!("recipe_file = {path:?}");
+    setup.upstream.push_str("\nresponse_timeout = \"24h\"");
+    (setup.start().await, folder)
+}
+
+/// How often the probe was sent.
+fn probes(scene: &Scene) -> usize {
+    let is_probe =
+        |record: &&doorward::emulator::RequestRecord| record.target.contains("/isactive");
+    scene.control().requests().iter().filter(is_probe).count()
+}
+
+/// Fails when a version of a session is taken for a new session, whose end is as far away as ever.
+#[tokio::test]
+async fn a_session_that_rolls_with_every_answer_is_renewed_ahead_of_its_end() {
+    let (scene, _folder) =
+        with_session(Vendor::ThoughtSpot, "idle = \"3h\"", "max_age = \"1h\"", "").await;
+    scene.control().switch("rotate_every", json!(1)).unwrap();
+    for _ in 0..59 {
+        assert_eq!(read(&scene).send().await.status, 200);
+        scene.clock.advance(seconds(60));
+    }
+    until("it is renewed ahead", || scene.control().counters().logins == 2).await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    scene.stop().await;
+}
+
+/// Fails when nobody asks after an unused session, or when that never ends.
+#[tokio::test]
+async fn an_unused_session_is_kept_alive_by_the_probe_for_as_long_as_the_recipe_says() {
+    let (scene, _folder) = with_session(
+        Vendor::ThoughtSpot,
+        "idle = \"3h\"",
+        "idle = \"3h\"\nkeep_alive = \"20h\"",
+        "[timeouts]\nsession_idle = \"24h\"\n",
+    )
+    .await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    for asked in 1..=8 {
+        // At three quarters of the idle time, less a tenth of it at most.
+        scene.clock.advance(seconds(135 * 60));
+        until("it is asked after", || probes(&scene) >= asked).await;
+    }
+    assert_eq!(read(&scene).send().await.status, 200);
+    let counters = scene.control().counters();
+    assert_eq!((counters.logins, counters.requests_with_dead_credential), (1, 0));
+
+    // Nobody comes any more: after a day it is left to die.
+    for _ in 0..30 {
+        scene.clock.advance(seconds(3600));
+        tokio::task::yield_now().await;
+    }
+    let asked = probes(&scene);
+    assert!(asked <= 8 + 12, "{asked}");
+    scene.clock.advance(seconds(6 * 3600));
+    assert_eq!(read(&scene).send().await.status, 200);
+    assert_eq!(probes(&scene), asked, "it was asked after once more");
+    assert_eq!(scene.control().counters().logins, 2);
+    scene.stop().await;
+}
+
+/// Fails when a session counts as unused while a long answer carries it.
+#[tokio::test]
+async fn a_session_that_only_a_long_answer_carries_is_kept_alive() {
+    let (scene, _folder) = with_session(
+        Vendor::ThoughtSpot,
+        "idle = \"3h\"",
+        "idle = \"3h\"\nkeep_alive = \"4h\"",
+        "[timeouts]\nsession_idle = \"5h\"\nrequest = \"24h\"\n",
+    )
+    .await;
+    let hold = scene.control().hold(read_line(Vendor::ThoughtSpot));
+    let long = read(&scene).spawn();
+    within(hold.arrived(1)).await;
+    for asked in 1..=5 {
+        scene.clock.advance(seconds(135 * 60));
+        until("it is asked after", || probes(&scene) >= asked).await;
+    }
+    hold.release();
+    assert_eq!(within(long).await.unwrap().status, 200);
+    assert_eq!(read(&scene).send().await.status, 200);
+    let counters = scene.control().counters();
+    assert_eq!((counters.logins, counters.requests_with_dead_credential), (1, 0));
+    scene.stop().await;
+}
+
+/// Fails when two deaths at one age teach nothing.
+#[tokio::test]
+async fn a_life_that_no_vendor_tells_is_learned_and_renewed_ahead_of() {
+    let scene = Scene::of(Vendor::Contentstack).await;
+    let an_hour_of_reads = async |scene: &Scene| {
+        for _ in 0..60 {
+            assert_eq!(read(scene).send().await.status, 200);
+            scene.clock.advance(seconds(60));
+        }
+    };
+    for _ in 0..2 {
+        an_hour_of_reads(&scene).await;
+        assert_eq!(scene.control().expire_sessions(), 1);
+    }
+    // The third is renewed ahead: nobody meets a dead session.
+    an_hour_of_reads(&scene).await;
+    let counters = scene.control().counters();
+    assert_eq!(counters.logins, 4);
+    assert_eq!(counters.requests_with_dead_credential, 2 * 2, "each death: a request, a logout");
     scene.stop().await;
 }

@@ -75,6 +75,8 @@ struct Server {
     refuses: bool,
     /// The access token of the pair with this number is dead; its refresh token is good.
     revoked: Option<u32>,
+    /// How long an access token lives, in seconds; nothing: 300.
+    life: Option<u32>,
 }
 
 const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
@@ -83,9 +85,9 @@ impl Server {
     fn give(&mut self) -> Reply {
         self.pairs += 1;
         self.pair = Some(self.pairs);
-        let number = self.pairs;
+        let (number, life) = (self.pairs, self.life.unwrap_or(300));
         Reply::json(&format!(
-            r#"{{"access":"{}","refresh":"{}","expires_in":300}}"#,
+            r#"{{"access":"{}","refresh":"{}","expires_in":{life}}}"#,
             access(number),
             refresh(number)
         ))
@@ -126,15 +128,22 @@ fn refresh(number: u32) -> String {
 }
 
 async fn scene() -> (Scene, Arc<Mutex<Server>>, TempDir, Puppet) {
+    scene_with("", Server::default()).await
+}
+
+/// A scene with these lines in the recipe's table `[session]`.
+async fn scene_with(session: &str, server: Server) -> (Scene, Arc<Mutex<Server>>, TempDir, Puppet) {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = write(folder.path(), "pairs.toml", RECIPE);
-    let server = Arc::<Mutex<Server>>::default();
+    let recipe = RECIPE.replace("[session]\n", &format!("[session]\n{session}\n"));
+    let recipe = write(folder.path(), "pairs.toml", &recipe);
+    let server = Arc::new(Mutex::new(server));
     let puppet = Puppet::start({
         let server = Arc::clone(&server);
         move |request| server.lock().unwrap().answer(request)
     })
     .await;
     let mut setup = puppet.setup(Vendor::Contentstack);
+    setup.tables = "[timeouts]\nsession_idle = \"1h\"\n".to_owned();
     setup.recipe = format!("recipe_file = {recipe:?}");
     (setup.start().await, server, folder, puppet)
 }
@@ -198,6 +207,42 @@ async fn a_refused_refresh_falls_back_to_one_login() {
     {
         let server = server.lock().unwrap();
         assert_eq!((server.logins, server.refreshes), (2, 1), "{server:?}");
+    }
+    scene.stop().await;
+}
+
+/// Fails when a dead session that could be prolonged waits for ever for somebody who needs it.
+#[tokio::test]
+async fn a_session_that_nobody_prolongs_is_logged_out_in_the_end() {
+    // Too short a life to be prolonged ahead.
+    let server = Server { life: Some(5), ..Server::default() };
+    let (scene, server, _folder, _puppet) = scene_with("", server).await;
+    assert_eq!(read(&scene).await, 200);
+    scene.clock.advance(Duration::from_secs(6));
+    assert_eq!(read(&scene).await, 200);
+    assert_eq!(server.lock().unwrap().refreshes, 1);
+    scene.clock.advance(Duration::from_secs(6));
+    until("its refresh token is given back", || {
+        scene.clock.advance(Duration::from_secs(60));
+        server.lock().unwrap().logouts == 1
+    })
+    .await;
+    assert_eq!(server.lock().unwrap().logins, 1);
+    scene.stop().await;
+}
+
+/// Fails when a login that follows a refused refresh waits for the room that its own session takes.
+#[tokio::test]
+async fn where_one_session_is_all_a_refused_refresh_makes_room_for_the_login() {
+    let (scene, server, _folder, _puppet) = scene_with("sessions_max = 1", Server::default()).await;
+    assert_eq!(read(&scene).await, 200);
+    server.lock().unwrap().refuses = true;
+    scene.clock.advance(Duration::from_secs(275));
+    until("it is logged in anew", || server.lock().unwrap().logins == 2).await;
+    assert_eq!(read(&scene).await, 200);
+    {
+        let server = server.lock().unwrap();
+        assert_eq!((server.refreshes, server.logouts), (1, 1), "{server:?}");
     }
     scene.stop().await;
 }
