@@ -33,12 +33,8 @@ impl Clear {
         out: &mut impl Write,
         errors: &mut impl Write,
     ) -> io::Result<Exit> {
-        let loaded = match app::load(&self.config.sources(environment)) {
-            Ok(loaded) => loaded,
-            Err(faults) => {
-                write!(errors, "{}", faults.report(paint))?;
-                return Ok(Exit::Config);
-            }
+        let Some(loaded) = self.config.load(environment, paint, errors)? else {
+            return Ok(Exit::Config);
         };
         let control = Builder::new_current_thread().enable_all().build()?;
         let cleared = app::clear(&loaded, &self.upstream, self.account.as_deref());

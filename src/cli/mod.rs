@@ -16,11 +16,14 @@ pub mod schema;
 mod signals;
 pub mod trial;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::app;
+use crate::diagnosis::Paint;
 use crate::secret::Environment;
-use crate::settings::Sources;
+use crate::settings::{Loaded, Sources};
 
 /// How a command ended. The numbers above 2 are those of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,26 @@ impl ConfigFiles {
     /// These files with the variables of `environment` on top.
     pub fn sources(&self, environment: Environment) -> Sources {
         Sources { files: self.files.clone(), environment }
+    }
+
+    /// The configuration; nothing where it cannot be used, and then its faults are printed to
+    /// `errors`.
+    ///
+    /// # Errors
+    /// What `errors` refuses.
+    pub fn load(
+        &self,
+        environment: Environment,
+        paint: Paint,
+        errors: &mut impl Write,
+    ) -> io::Result<Option<Loaded>> {
+        match app::load(&self.sources(environment)) {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(faults) => {
+                write!(errors, "{}", faults.report(paint))?;
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -161,8 +161,9 @@ mod tests {
             let (_, shown, _) = printed(Command::Show { name: (*name).to_owned() });
             assert_eq!(shown, *text);
         }
-        let (exit, _, errors) = printed(Command::Show { name: "mfile".to_owned() });
+        let (known, _) = recipe::BUILT_IN[0];
+        let (exit, _, errors) = printed(Command::Show { name: known[1..].to_owned() });
         assert_eq!(exit, Exit::Usage);
-        assert!(errors.contains("did you mean `mfiles`"), "{errors}");
+        assert!(errors.contains(&format!("did you mean `{known}`")), "{errors}");
     }
 }

@@ -32,12 +32,8 @@ impl Run {
         out: &mut impl Write,
         errors: &mut impl Write,
     ) -> io::Result<Exit> {
-        let loaded = match app::load(&self.config.sources(environment)) {
-            Ok(loaded) => loaded,
-            Err(faults) => {
-                write!(errors, "{}", faults.report(paint))?;
-                return Ok(Exit::Config);
-            }
+        let Some(loaded) = self.config.load(environment, paint, errors)? else {
+            return Ok(Exit::Config);
         };
         if loaded.settings.state.is_none() {
             writeln!(errors, "note: {}", app::NOT_KEPT)?;

@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn below_a_base_path_cookies_go_to_the_paths_that_the_upstream_sees() {
-        let mut jar = Jar::new("/m-files");
-        let headers = ["node=1; Path=/m-files", "all=2; Path=/", "login=3"]
+        let mut jar = Jar::new("/site");
+        let headers = ["node=1; Path=/site", "all=2; Path=/", "login=3"]
             .map(|field| (header::SET_COOKIE, HeaderValue::from_static(field)));
         jar.store(&headers.into_iter().collect(), "/REST/server/tokens");
         let header = |path| jar.header(path).map(|value| value.to_str().unwrap().to_owned());

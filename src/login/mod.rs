@@ -365,29 +365,6 @@ mod tests {
 
     use super::*;
 
-    /// What a built-in recipe makes of a login whose answers are these; those before the last must
-    /// be good.
-    fn refused(recipe: &str, answers: &[(u16, &str)]) -> Option<RefusalClass> {
-        let recipe =
-            Recipe::load(&crate::recipe::built_in(recipe).unwrap(), &BTreeMap::new()).unwrap();
-        let mut attempt = Attempt::new(Arc::new(recipe), Values::default(), "");
-        let mut next = attempt.start(SystemTime::UNIX_EPOCH);
-        for (status, body) in answers {
-            assert!(matches!(next, Next::Send(_)));
-            let json = ("application/json").parse().unwrap();
-            let answer = StepAnswer {
-                status: StatusCode::from_u16(*status).unwrap(),
-                headers: HeaderMap::from_iter([(header::CONTENT_TYPE, json)]),
-                body: Body::new(body.as_bytes().to_vec()),
-            };
-            next = attempt.answer(&answer, SystemTime::UNIX_EPOCH);
-        }
-        match next {
-            Next::Refused(refusal) => refusal.class,
-            _ => panic!("not refused"),
-        }
-    }
-
     #[test]
     fn an_end_that_has_passed_already_is_no_end() {
         const RECIPE: &str = r#"
@@ -443,28 +420,5 @@ mod tests {
         for canary in ["canary-1", "canary-2", "canary-3", "99, 97, 110"] {
             assert!(!shown.contains(canary), "{shown}");
         }
-    }
-
-    #[test]
-    fn an_outage_is_not_taken_for_a_locked_account() {
-        let outage = r#"{"error_message":"The service is temporarily unavailable."}"#;
-        for status in [500, 503] {
-            let class = refused("contentstack", &[(status, outage)]);
-            assert_eq!(class, Some(RefusalClass::UpstreamBroken), "{status}");
-        }
-        assert_eq!(refused("contentstack", &[(429, outage)]), Some(RefusalClass::Throttled));
-        let locked = r#"{"error_code":104,"error_message":"Your account is temporarily locked."}"#;
-        assert_eq!(refused("contentstack", &[(422, locked)]), Some(RefusalClass::Locked));
-    }
-
-    #[test]
-    fn the_wrong_node_of_a_cluster_is_not_taken_for_a_wrong_password() {
-        let refusal = |message: &str| {
-            let body = format!(r#"{{"IsLoggedToApplication":false,"Message":"{message}"}}"#);
-            refused("mfiles", &[(200, r#"{"Value":"token"}"#), (403, &body)])
-        };
-        let wrong_node = refusal("Error occurred while decoding OAEP padding.");
-        assert_eq!(wrong_node, Some(RefusalClass::UpstreamBroken));
-        assert_eq!(refusal("Login to application failed"), Some(RefusalClass::BadSecret));
     }
 }

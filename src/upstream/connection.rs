@@ -128,13 +128,13 @@ where
         // Requests are small and answered one by one: waiting for more to send only adds latency.
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
         let (Some(tls), Some(config)) = (&origin.tls, config) else {
-            return Ok(Stream::Plain(stream));
+            return Ok(Stream::plain(stream));
         };
         let stream = TlsConnector::from(Arc::clone(config))
             .connect(tls.server_name.clone(), stream)
             .await
             .map_err(ConnectError::Tls)?;
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok(Stream::encrypted(stream))
     }
 
     async fn handshake(stream: Stream, http2: bool) -> Result<Self, hyper::Error> {

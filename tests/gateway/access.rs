@@ -15,14 +15,6 @@ fn key(name: &str) -> ClientKey {
     ClientKey::generate(name.parse().unwrap()).unwrap()
 }
 
-fn with_keys(mut setup: Setup, keys: &[(&str, &ClientKey)]) -> Setup {
-    setup.listener = "access = \"keys\"".to_owned();
-    for (name, key) in keys {
-        setup.tables.push_str(&format!("[clients.{name}]\nkeys = [\"{}\"]\n", key.digest()));
-    }
-    setup
-}
-
 fn basic(password: &str) -> String {
     format!("Basic {}", BASE64.encode(format!("anybody:{password}").as_bytes()))
 }
@@ -59,7 +51,7 @@ async fn a_key_opens_the_door_from_every_place_and_never_travels_on() {
             _ => Reply::json("{}"),
         })
         .await;
-        let scene = with_keys(puppet.setup(vendor), &[("alice", &alice)]).start().await;
+        let scene = puppet.setup(vendor).keys(&[("alice", &alice)]).start().await;
         let mut places = places(alice.expose());
         places.push((vendors_own, alice.expose().to_owned()));
         for (name, value) in &places {
@@ -81,7 +73,7 @@ async fn a_key_opens_the_door_from_every_place_and_never_travels_on() {
 async fn keys_that_are_missing_damaged_foreign_or_conflicting_are_told_and_nothing_is_sent() {
     let (alice, bob, stranger) = (key("alice"), key("bob"), key("alice"));
     let setup = Setup::of(Vendor::Contentstack);
-    let scene = with_keys(setup, &[("alice", &alice), ("bob", &bob)]).start().await;
+    let scene = setup.keys(&[("alice", &alice), ("bob", &bob)]).start().await;
     let good = alice.expose();
     let cut = &good[..good.len() - 1];
     let denied = async |fields: &[(&str, &str)], target: &str| -> Answer {
@@ -131,7 +123,7 @@ async fn keys_that_are_missing_damaged_foreign_or_conflicting_are_told_and_nothi
 #[tokio::test]
 async fn every_request_on_a_connection_shows_its_own_key() {
     let alice = key("alice");
-    let scene = with_keys(Setup::of(Vendor::Contentstack), &[("alice", &alice)]).start().await;
+    let scene = Setup::of(Vendor::Contentstack).keys(&[("alice", &alice)]).start().await;
     let mut raw = Raw::connect(scene.door(), scene.record()).await;
     let head = |more: &str| {
         let api_key = contentstack::API_KEY;
@@ -148,7 +140,7 @@ async fn every_request_on_a_connection_shows_its_own_key() {
 /// Fails when a body is asked for before its sender is known.
 #[tokio::test]
 async fn without_a_key_no_100_continue_is_sent() {
-    let scene = with_keys(Setup::of(Vendor::Contentstack), &[("a", &key("a"))]).start().await;
+    let scene = Setup::of(Vendor::Contentstack).keys(&[("a", &key("a"))]).start().await;
     let mut raw = Raw::connect(scene.door(), scene.record()).await;
     raw.write(
         "POST /v3/x HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\
@@ -163,7 +155,7 @@ async fn without_a_key_no_100_continue_is_sent() {
 /// Fails when a preflight passes without a key.
 #[tokio::test]
 async fn a_preflight_without_a_key_is_refused_here() {
-    let scene = with_keys(Setup::of(Vendor::Contentstack), &[("a", &key("a"))]).start().await;
+    let scene = Setup::of(Vendor::Contentstack).keys(&[("a", &key("a"))]).start().await;
     let preflight = scene.call("OPTIONS", "/v3/content_types").header("origin", "https://x.test");
     assert_eq!(preflight.send().await.status, 401);
     assert_eq!(scene.control().counters().requests, 0);
@@ -238,7 +230,7 @@ fn a_listener_that_others_reach_and_that_asks_for_no_key_is_refused() {
 /// Fails when a client that has no key can make Doorward log in.
 #[tokio::test]
 async fn nobody_without_a_key_makes_doorward_log_in() {
-    let scene: Scene = with_keys(Setup::of(Vendor::ThoughtSpot), &[("a", &key("a"))]).start().await;
+    let scene: Scene = Setup::of(Vendor::ThoughtSpot).keys(&[("a", &key("a"))]).start().await;
     for _ in 0..10 {
         assert_eq!(read(&scene).send().await.status, 401);
     }

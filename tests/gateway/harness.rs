@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use doorward::access::key::ClientKey;
 use doorward::app::{self, App, StartError, Surroundings};
 use doorward::clock::Clock;
 use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
@@ -18,7 +19,7 @@ use doorward::telemetry::{Event, Reader};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{Call, Door, Record};
+use crate::client::{Call, Door, Raw, Record};
 use crate::leaks::leaks;
 
 /// No step of a test takes longer; one that does is hung.
@@ -98,6 +99,15 @@ impl Setup {
 
     pub fn user(mut self, user: User) -> Self {
         self.user = user;
+        self
+    }
+
+    /// The listener asks for keys, and these clients have some.
+    pub fn keys(mut self, keys: &[(&str, &ClientKey)]) -> Self {
+        self.listener = "access = \"keys\"".to_owned();
+        for (name, key) in keys {
+            self.tables.push_str(&format!("[clients.{name}]\nkeys = [\"{}\"]\n", key.digest()));
+        }
         self
     }
 
@@ -334,6 +344,16 @@ impl Reader for Notes {
 /// Waits no longer than a hung test may.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(STEP_TIME_MAX, future).await.expect("a step of this test hangs")
+}
+
+/// Waits until nobody is let in any more.
+pub async fn refused(door: &Door) {
+    let refused = async {
+        while Raw::try_connect(door).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(refused).await;
 }
 
 /// Waits until `holds` is true of the world; something that is under way makes it so.

@@ -12,14 +12,6 @@ fn key(name: &str) -> ClientKey {
     ClientKey::generate(name.parse().unwrap()).unwrap()
 }
 
-fn with_keys(mut setup: Setup, keys: &[(&str, &ClientKey)]) -> Setup {
-    setup.listener = "access = \"keys\"".to_owned();
-    for (name, key) in keys {
-        setup.tables.push_str(&format!("[clients.{name}]\nkeys = [\"{}\"]\n", key.digest()));
-    }
-    setup
-}
-
 fn read_as(scene: &Scene, key: &ClientKey) -> Call {
     read(scene).header("doorward-key", key.expose())
 }
@@ -30,7 +22,7 @@ async fn each_client_has_a_session_of_its_own_where_the_route_says_so() {
     let (alice, bob) = (key("alice"), key("bob"));
     let mut setup = Setup::of(Vendor::Contentstack);
     setup.route = "session = \"per-client\"".to_owned();
-    let scene = with_keys(setup, &[("alice", &alice), ("bob", &bob)]).start().await;
+    let scene = setup.keys(&[("alice", &alice), ("bob", &bob)]).start().await;
     for _ in 0..5 {
         assert_eq!(read_as(&scene, &alice).send().await.status, 200);
         assert_eq!(read_as(&scene, &bob).send().await.status, 200);
@@ -58,7 +50,7 @@ async fn at_the_cap_of_an_account_the_least_used_session_makes_room() {
     setup.recipe = format!("recipe_file = {path:?}");
     setup.route = "session = \"per-client\"".to_owned();
     let clients: Vec<_> = names.iter().copied().zip(&keys).collect();
-    let scene = with_keys(setup, &clients).start().await;
+    let scene = setup.keys(&clients).start().await;
     for round in 0..3 {
         for key in &keys {
             assert_eq!(read_as(&scene, key).send().await.status, 200, "round {round}");
@@ -85,7 +77,7 @@ async fn the_number_of_all_sessions_is_bounded() {
     let mut setup = Setup::of(Vendor::ThoughtSpot).tables("[limits]\nsessions_max = 2\n");
     setup.route = "session = \"per-client\"".to_owned();
     let clients: Vec<_> = names.iter().copied().zip(&keys).collect();
-    let scene = with_keys(setup, &clients).start().await;
+    let scene = setup.keys(&clients).start().await;
     for key in keys.iter().chain(&keys) {
         assert_eq!(read_as(&scene, key).send().await.status, 200);
         until("there are two at most", || scene.control().counters().live_sessions <= 2).await;

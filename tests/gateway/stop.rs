@@ -6,7 +6,7 @@ use doorward::emulator::Vendor;
 use doorward::session::Mechanism;
 
 use crate::client::Raw;
-use crate::harness::{Scene, Setup, until, within};
+use crate::harness::{Scene, Setup, refused, until, within};
 use crate::vendors::{login_line, logout_line, read, read_line};
 
 /// Fails when sessions are not logged out at stop, or are before the last request has ended.
@@ -19,12 +19,7 @@ async fn running_requests_end_and_then_every_session_is_logged_out() {
         within(hold.arrived(10)).await;
         let door = scene.door().clone();
         let stopping = tokio::spawn(scene.take_app().stop());
-        let refused = async {
-            while Raw::try_connect(&door).await.is_ok() {
-                tokio::task::yield_now().await;
-            }
-        };
-        within(refused).await;
+        refused(&door).await;
         assert_eq!(scene.control().counters().live_sessions, 1, "{vendor}: logged out too early");
         hold.release();
         for call in running {
@@ -169,10 +164,5 @@ async fn a_gateway_that_is_dropped_accepts_nothing_more() {
     let mut scene = Scene::of(Vendor::Contentstack).await;
     let door = scene.door().clone();
     drop(scene.take_app());
-    let refused = async {
-        while Raw::try_connect(&door).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    within(refused).await;
+    refused(&door).await;
 }

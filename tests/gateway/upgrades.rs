@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::Raw;
-use crate::harness::{Ended, Scene, Setup, until, within};
+use crate::harness::{Ended, Scene, Setup, refused, until, within};
 use crate::puppet::{Puppet, Reply, TOKEN};
 
 /// What Contentstack says of a dead token.
@@ -371,12 +371,7 @@ async fn a_tunnel_goes_on_while_the_gateway_stops_and_is_cut_after_the_drain_tim
     let (mut client, mut upstream) = tunnel(&scene, &puppet).await;
     let door = scene.door().clone();
     let stopping = tokio::spawn(scene.take_app().stop());
-    let refused = async {
-        while Raw::try_connect(&door).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    within(refused).await;
+    refused(&door).await;
     client.write("still").await;
     hear(&mut upstream, "still").await;
     assert_eq!(logouts(&puppet), 0);

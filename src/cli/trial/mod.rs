@@ -58,12 +58,8 @@ impl Try {
         out: &mut impl Write,
         errors: &mut impl Write,
     ) -> io::Result<Exit> {
-        let loaded = match app::load(&self.config.sources(environment)) {
-            Ok(loaded) => loaded,
-            Err(faults) => {
-                write!(errors, "{}", faults.report(screen.errors))?;
-                return Ok(Exit::Config);
-            }
+        let Some(loaded) = self.config.load(environment, screen.errors, errors)? else {
+            return Ok(Exit::Config);
         };
         if let Some(folder) = &self.record
             && let Err(error) = record::prepare(folder)
