@@ -3,7 +3,8 @@
 //! `store` is what every request does first: it asks the broker for a session that is there.
 //! `storm` is the worst moment: a thousand requests report the same dead session at once and all
 //! want a new one, which costs one login. `waiters` holds ten thousand tasks at one login and tells
-//! how long after its answer they run. `crowd` asks for sessions among a hundred thousand.
+//! how long after its answer they run. `crowd` asks for sessions among a hundred thousand, and
+//! `appointments` lets all of them be looked after at one moment.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
 #![allow(clippy::print_stdout, reason = "quantiles and memory are no figures of criterion's")]
@@ -52,6 +53,12 @@ const WAITER_ROUNDS: u16 = 20;
 /// Clients of each account, every one with a session of its own: 100 032 sessions.
 const CLIENTS: u16 = 1563;
 
+/// How often all sessions are looked after.
+const APPOINTMENT_ROUNDS: usize = 5;
+
+/// A session that nobody has used for so long is logged out.
+const SESSION_IDLE: Duration = Duration::from_secs(8 * 3600);
+
 /// The longest answer to a login, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024;
 
@@ -61,7 +68,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn store(criterion: &mut Criterion) {
     let site = Upstream::start();
     let runtime = Runtime::new().unwrap();
-    let (broker, clock) = runtime.block_on(async { broker(&site) });
+    let clock = Clock::system();
+    let broker = runtime.block_on(async { broker(&site, &clock) });
     let keys: Vec<SessionKey> = (0..ACCOUNTS).map(|account| key(&broker, account)).collect();
     for key in &keys {
         runtime.block_on(session(&broker, &clock, *key)).unwrap();
@@ -107,7 +115,8 @@ fn ask(
 fn storm(criterion: &mut Criterion) {
     let site = Upstream::start();
     let runtime = Runtime::new().unwrap();
-    let (broker, clock) = runtime.block_on(async { broker(&site) });
+    let clock = Clock::system();
+    let broker = runtime.block_on(async { broker(&site, &clock) });
     let key = key(&broker, 0);
     let mut dead = runtime.block_on(session(&broker, &clock, key)).unwrap();
     let mut group = criterion.benchmark_group("storm");
@@ -141,7 +150,8 @@ async fn report_all(broker: &Broker, clock: &Clock, dead: &Arc<Session>) -> Arc<
 fn waiters(_: &mut Criterion) {
     let site = Upstream::start();
     let control = Runtime::new().unwrap();
-    let (broker, clock) = control.block_on(async { broker(&site) });
+    let clock = Clock::system();
+    let broker = control.block_on(async { broker(&site, &clock) });
     // As a core does it: one thread runs all who wait.
     let core = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for round in 0..WAITER_ROUNDS {
@@ -198,7 +208,8 @@ async fn wait_together(
 fn crowd(criterion: &mut Criterion) {
     let site = Upstream::start();
     let runtime = Runtime::new().unwrap();
-    let (broker, clock) = runtime.block_on(async { broker(&site) });
+    let clock = Clock::system();
+    let broker = runtime.block_on(async { broker(&site, &clock) });
     let before = resident_kib();
     let keys = runtime.block_on(open_all(&broker, &clock));
     let grown = resident_kib().saturating_sub(before);
@@ -213,6 +224,41 @@ fn crowd(criterion: &mut Criterion) {
     }
     group.finish();
     assert_eq!(site.logins(), logins, "every session was there before");
+}
+
+/// Each round all sessions are due, all but one were used meanwhile and get another appointment. The
+/// one that was not is the last in their order: its logout tells that all were looked after.
+fn appointments(_: &mut Criterion) {
+    let site = Upstream::start();
+    let runtime = Runtime::new().unwrap();
+    let clock = Clock::manual(std::time::SystemTime::now());
+    let broker = runtime.block_on(async { broker(&site, &clock) });
+    let keys = runtime.block_on(open_all(&broker, &clock));
+    let mut sessions: Vec<_> = runtime.block_on(async {
+        let mut sessions = Vec::new();
+        for key in &keys {
+            sessions.push(session(&broker, &clock, *key).await.unwrap());
+        }
+        sessions
+    });
+    sessions.sort_by_key(|session| session.generation);
+    clock.advance(SESSION_IDLE / 2);
+    for round in 1..=APPOINTMENT_ROUNDS {
+        let unused = sessions.pop().unwrap();
+        for session in &sessions {
+            broker.was_used(session);
+        }
+        drop(unused);
+        let due = Instant::now();
+        clock.advance(SESSION_IDLE / 2);
+        while site.logouts() < round as u64 {
+            std::thread::yield_now();
+        }
+        let took = due.elapsed();
+        let each = took / u32::try_from(sessions.len()).unwrap();
+        println!("appointments: {} kept in {took:?}, {each:?} each", sessions.len());
+    }
+    assert_eq!(site.logouts(), APPOINTMENT_ROUNDS as u64, "all others are kept");
 }
 
 /// Opens a session for every client of every account: one after the other for each account, as its
@@ -256,11 +302,10 @@ fn key(broker: &Broker, account: u16) -> SessionKey {
 }
 
 /// A broker with [`ACCOUNTS`] accounts at one upstream; nobody reads its events.
-fn broker(site: &Upstream) -> (Broker, Clock) {
-    let clock = Clock::system();
+fn broker(site: &Upstream, clock: &Clock) -> Broker {
     let (reporter, _) = reports();
     let origin = Arc::new(origin(site));
-    let broker = Broker::new(Parts {
+    Broker::new(Parts {
         upstreams: vec![doorward::session::Upstream {
             name: Arc::from("bench"),
             recipe: Arc::new(recipe()),
@@ -277,14 +322,13 @@ fn broker(site: &Upstream) -> (Broker, Clock) {
             login_distance: Duration::ZERO,
             logout_timeout: PATIENCE,
             drain_timeout: PATIENCE,
-            session_idle: Duration::from_secs(8 * 3600),
+            session_idle: SESSION_IDLE,
             sessions_max: 1_000_000,
         },
         control: tokio::runtime::Handle::current(),
         without: None,
         kept: Kept::default(),
-    });
-    (broker, clock)
+    })
 }
 
 fn origin(site: &Upstream) -> Origin {
@@ -319,5 +363,5 @@ fn account(number: u16) -> Account {
     Account::new(&login_name.clone(), login_name, Credentials { values, fingerprint })
 }
 
-criterion_group!(benches, store, storm, waiters, crowd);
+criterion_group!(benches, store, storm, waiters, crowd, appointments);
 criterion_main!(benches);

@@ -30,8 +30,15 @@ pub const TOKEN_PREFIX: &str = "session-of-the-benches-";
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
-    logins: Arc<AtomicU64>,
+    seen: Arc<Seen>,
     held: watch::Sender<bool>,
+}
+
+/// What an upstream has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    logins: AtomicU64,
+    logouts: AtomicU64,
 }
 
 impl Upstream {
@@ -40,14 +47,14 @@ impl Upstream {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let logins = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&logins);
+        let seen = Arc::<Seen>::default();
+        let counters = Arc::clone(&seen);
         let (held, holding) = watch::channel(false);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(serve(listener, counter, holding));
+            runtime.unwrap().block_on(serve(listener, counters, holding));
         });
-        Self { address, logins, held }
+        Self { address, seen, held }
     }
 
     /// Where it listens.
@@ -57,7 +64,12 @@ impl Upstream {
 
     /// How many logins it has seen.
     pub fn logins(&self) -> u64 {
-        self.logins.load(Ordering::Relaxed)
+        self.seen.logins.load(Ordering::Relaxed)
+    }
+
+    /// How many logouts it has seen.
+    pub fn logouts(&self) -> u64 {
+        self.seen.logouts.load(Ordering::Relaxed)
     }
 
     /// Answers no login, or all that wait and those to come.
@@ -66,20 +78,16 @@ impl Upstream {
     }
 }
 
-async fn serve(
-    listener: std::net::TcpListener,
-    logins: Arc<AtomicU64>,
-    holding: watch::Receiver<bool>,
-) {
+async fn serve(listener: std::net::TcpListener, seen: Arc<Seen>, holding: watch::Receiver<bool>) {
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (logins, holding) = (Arc::clone(&logins), holding.clone());
+        let (seen, holding) = (Arc::clone(&seen), holding.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let (logins, holding) = (Arc::clone(&logins), holding.clone());
-                async move { Ok::<_, Infallible>(answer(&logins, holding, request).await) }
+                let (seen, holding) = (Arc::clone(&seen), holding.clone());
+                async move { Ok::<_, Infallible>(answer(&seen, holding, request).await) }
             });
             let connection = Builder::new(TokioExecutor::new());
             // A gateway that stops closes its connections; nobody here has to know.
@@ -89,17 +97,20 @@ async fn serve(
 }
 
 async fn answer(
-    logins: &AtomicU64,
+    seen: &Seen,
     mut holding: watch::Receiver<bool>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/session") => {
-            let number = logins.fetch_add(1, Ordering::Relaxed);
+            let number = seen.logins.fetch_add(1, Ordering::Relaxed);
             holding.wait_for(|held| !held).await.unwrap();
             plain(StatusCode::OK, format!(r#"{{"token":"{TOKEN_PREFIX}{number:08}"}}"#))
         }
-        (&Method::DELETE, "/session") => plain(StatusCode::NO_CONTENT, String::new()),
+        (&Method::DELETE, "/session") => {
+            seen.logouts.fetch_add(1, Ordering::Relaxed);
+            plain(StatusCode::NO_CONTENT, String::new())
+        }
         _ if !carries_a_session(request.headers()) => {
             plain(StatusCode::UNAUTHORIZED, "no session".to_owned())
         }
