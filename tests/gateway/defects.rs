@@ -12,7 +12,7 @@
 //! | 4. A replay carries the session that was refused | `defects::a_replay_carries_another_session_or_is_not_made`, `replay_once::late_answers_to_an_older_session_are_replayed_on_the_current_one_without_a_login` | the new session for the second sending |
 //! | 5. A missing permission is taken for an expiry | `defects::a_refused_write_is_the_clients_answer_and_is_sent_once`, `verdicts::a_forbidden_object_of_m_files_is_the_clients_answer` | the recipe's vetoes |
 //! | 6. Without a session requests go on as they are | `defects::after_a_failed_login_nothing_is_sent_without_a_session` | the early return without a session |
-//! | 7. A download that began by replay is cut | `streams::a_large_slow_download_that_began_by_replay_completes` | the answer's body outside the request's time, the hold on its session |
+//! | 7. A download that began by replay is cut | `streams::a_large_slow_download_that_began_by_replay_completes`, `refresh::the_old_session_is_logged_out_after_its_last_request` | the answer's body outside the request's time, the hold on its session |
 //! | 8. A slow login is begun again | `single_login::a_login_that_takes_20_s_is_one_login` | the shared flight |
 //! | 9. One upstream's login holds up the others | `single_login::a_login_that_hangs_at_one_upstream_leaves_the_others_untouched` | the control side's own runtime |
 //! | 10. Accounts, or an edited secret, share a session | `hostile::two_accounts_at_one_upstream_never_share_a_session`, `restart::a_session_of_another_secret_is_closed_at_the_start` | the account and the fingerprint in `SessionKey` |

@@ -238,6 +238,10 @@ async fn a_login_whose_answer_is_lost_is_not_repeated_before_its_pause() {
         assert_eq!(answer.status, 503);
         assert_eq!(answer.problem(), "login_held_back");
     }
+    // Those who come now find the pause, and wait for nothing.
+    for _ in 0..10 {
+        assert_eq!(read(&scene).send().await.problem(), "login_held_back");
+    }
     let sent = scene.control().requests();
     assert_eq!(sent.iter().filter(|record| record.target.contains("session/login")).count(), 1);
     scene.clock.advance(Duration::from_secs(2));

@@ -335,9 +335,8 @@ async fn a_session_that_a_login_gives_again_is_not_logged_out() {
     assert_eq!(logouts, 1, "{:?}", puppet.requests());
 }
 
-/// Defect 7 of other gateways: the second sending, or its session, has a bound that the answer's
-/// body falls under. Fails when the body of an answer counts in the request's time, or a session is
-/// logged out before the body's end.
+/// Defect 7 of other gateways: the second sending has a bound that the answer's body falls under.
+/// Fails when the body of an answer counts in the request's time.
 #[tokio::test]
 async fn a_large_slow_download_that_began_by_replay_completes() {
     let bytes: usize = 3 << 20;
