@@ -373,8 +373,12 @@ impl Guard {
         self.proven = None;
     }
 
+    /// Never shortens a pause that there is.
     fn hold_back(&mut self, cause: HoldCause, pause: Duration, now: Moment) {
-        self.state = State::HeldBack { until: now + pause, cause };
+        let until = now + pause;
+        if !matches!(&self.state, State::HeldBack { until: longer, .. } if *longer > until) {
+            self.state = State::HeldBack { until, cause };
+        }
     }
 
     fn refusal(&self, class: Option<RefusalClass>, now: Moment) -> Unavailable {

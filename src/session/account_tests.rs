@@ -397,3 +397,20 @@ proptest! {
         }
     }
 }
+
+/// Fails when the pause that an upstream asked for gives way to a shorter one.
+#[test]
+fn a_long_pause_is_not_shortened_by_another_cause() {
+    let (now, secret) = (Moment::default(), secret("s"));
+    let mut guard = Guard::new(BUDGET, now);
+    let throttled = Failure::Refused {
+        class: Some(RefusalClass::Throttled),
+        retry_after: Some(Duration::from_secs(3600)),
+    };
+    admit(&mut guard, secret, now).unwrap();
+    guard.failed(throttled, secret, now, Jitter::NONE);
+    guard.hold(HoldCause::StateUnwritable, now, Jitter::NONE);
+    let later = guard.check(secret, now + Duration::from_secs(60));
+    let Err(Unavailable::HeldBack { retry_after, cause }) = later else { panic!("{later:?}") };
+    assert_eq!((retry_after, cause), (Duration::from_secs(3540), HoldCause::Throttled));
+}

@@ -18,6 +18,7 @@ use super::restart::{self, Kept};
 use super::schedule::Schedule;
 use super::standing::Standing;
 use super::store::{Expiry, Joined, Store};
+use super::tenure::Refresh;
 use super::{
     Account, AccountId, Aliveness, Doubt, Evidence, Generation, Held, LogoutReport, Mechanism,
     Scope, Session, SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe,
@@ -320,6 +321,18 @@ impl Inner {
         Generation(self.generations.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Whether a flight of `key` can begin with a refresh, as far as can be told without a look into
+    /// the store.
+    pub(super) fn can_refresh(&self, key: &SessionKey, trigger: Trigger) -> bool {
+        let (upstream, _) = self.upstream_and_account(key);
+        !upstream.recipe.refresh.is_empty()
+            && (trigger == Trigger::Refresh || self.lapsed.holds(key))
+    }
+
+    fn newest_generation(&self) -> Generation {
+        Generation(self.generations.load(Ordering::Relaxed))
+    }
+
     pub(super) fn about(&self, session: &Session) -> About {
         let (upstream, account) = self.upstream_and_account(&session.key);
         About {
@@ -407,7 +420,12 @@ impl Inner {
         };
         self.reporter.report(Event::Expired(self.about(session)));
         let now = self.clock.now();
-        if let Some(pause) = self.standing(&session.key).died(&ended, now) {
+        // Our own refresh ends what it replaces.
+        let is_ours = ended.tenure.refresh() == Refresh::UnderWay;
+        if !is_ours
+            && let Some(pause) =
+                self.standing(&session.key).died(&ended, self.newest_generation(), now)
+        {
             self.reporter.report(Event::Displaced { about: self.about(session), pause });
         }
         let Some(ended) = self.lapsed.put(self, ended) else { return };

@@ -1,8 +1,8 @@
 //! One login, in a task of its own on the control side: no client can cancel it, all who need its
 //! session wait for the same outcome, and its requests are never blindly repeated.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
@@ -13,12 +13,13 @@ use super::broker::Inner;
 use super::credentials::Credentials;
 use super::jitter::Jitter;
 use super::ledger::{Record, Stage};
+use super::prolong::Refreshing;
 use super::slots::Slot;
 use super::store::{Expiry, Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
-    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, gate, prolong,
-    retire, room, upkeep,
+    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, gate, retire,
+    room, upkeep,
 };
 use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
@@ -50,15 +51,13 @@ pub(super) fn begin_after(
     if inner.stopping.is_cancelled() {
         return Err(Unavailable::Stopping);
     }
-    let now = inner.clock.now();
-    if let Some(retry_after) = inner.standing(&key).displaced(now) {
-        return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::Displaced });
-    }
     let vault = &inner.account(key.upstream, key.account).vault;
     // Where the secret has changed since the key was made, whoever asks makes another key.
     let credentials = vault.of(key.fingerprint).ok_or(Unavailable::Timeout)?;
-    if inner.without != Some(Mechanism::LockOutGuard) {
-        inner.with_guard(&key, |guard| guard.check(key.fingerprint, now))?;
+    match may_log_in(inner, &key) {
+        // A refresh costs no attempt: pauses are for logins. A refused secret ends all of it.
+        Err(Unavailable::HeldBack { .. }) if inner.can_refresh(&key, trigger) => {}
+        checked => checked?,
     }
     let generation = inner.next_generation();
     let (sender, outcome) = watch::channel(None);
@@ -73,6 +72,18 @@ pub(super) fn begin_after(
     };
     inner.tasks.spawn_on(flight, &inner.control);
     Ok(Flight { generation, outcome })
+}
+
+/// Whether a login could be sent now.
+fn may_log_in(inner: &Inner, key: &SessionKey) -> Result<(), Unavailable> {
+    let now = inner.clock.now();
+    if let Some(retry_after) = inner.standing(key).displaced(now) {
+        return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::Displaced });
+    }
+    match inner.without {
+        Some(Mechanism::LockOutGuard) => Ok(()),
+        _ => inner.with_guard(key, |guard| guard.check(key.fingerprint, now)),
+    }
 }
 
 /// How a login ends. Cancel safe: the login goes on.
@@ -150,10 +161,16 @@ impl Drop for Landing {
 async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
     let inner = &landing.inner;
     let (key, jitter) = (landing.key, Jitter::of(landing.generation));
-    if let Some(session) = prolong::instead_of_login(inner, &key, landing.generation).await {
-        landing.land(Ok(Arc::clone(&session)));
-        upkeep::begin(inner, &session);
-        return;
+    if let Some(refreshing) = Refreshing::claim(inner, &key) {
+        if let Some(session) = refreshing.run(inner, landing.generation).await {
+            landing.land(Ok(Arc::clone(&session)));
+            refreshing.landed(inner, landing.generation);
+            upkeep::begin(inner, &session);
+            return;
+        }
+        if let Err(unavailable) = may_log_in(inner, &key) {
+            return landing.land(Err(unavailable));
+        }
     }
     // Where there is room for no other, the session that is renewed ends first.
     if inner.standing(&key).slots.are_taken()
@@ -162,11 +179,13 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
         retire::retire(inner, renewed);
     }
     let slot = tokio::select! {
+        biased;
+        () = inner.stopping.cancelled() => return landing.land(Err(Unavailable::Stopping)),
         slot = room::make(inner, &key) => slot,
         () = inner.clock.sleep(inner.limits.login_timeout) => {
-            let (cause, now) = (HoldCause::SessionsFull, inner.clock.now());
-            landing.land(Err(inner.gate(&key).with(|guard| guard.hold(cause, now, jitter))));
-            return;
+            // Other sessions of the account have their room: nobody else is held back.
+            let (retry_after, cause) = (room::FIRST_USE_WITHIN, HoldCause::SessionsFull);
+            return landing.land(Err(Unavailable::HeldBack { retry_after, cause }));
         }
     };
     if inner.without != Some(Mechanism::LockOutGuard)
@@ -212,7 +231,7 @@ async fn keep(landing: &Landing, session: Arc<Session>) -> Result<Arc<Session>, 
     let (inner, key) = (&landing.inner, landing.key);
     landing.end(|guard| guard.succeeded(key.fingerprint));
     inner.account(key.upstream, key.account).vault.proved(key.fingerprint);
-    let (record, material) = (session.tenure.record, Some(&session.material));
+    let (record, material) = (session.tenure.record, Some(&*session.material));
     if inner.record_stage(&key, record, Stage::Open, material).await.is_ok() {
         return Ok(session);
     }
@@ -417,7 +436,9 @@ pub(super) fn session(
     material: Material,
     tenure: Arc<Tenure>,
 ) -> Result<Arc<Session>, Unusable> {
-    version(inner, key, generation, material, tenure, inner.clock.now())
+    let session = version(inner, key, generation, material, tenure, inner.clock.now())?;
+    session.tenure.goes_on_as(&session);
+    Ok(session)
 }
 
 /// The same, of a session whose life began at `began`.
@@ -437,14 +458,12 @@ pub(super) fn version(
     Ok(Arc::new(Session {
         key,
         generation,
-        injector,
-        material,
+        injector: Arc::new(injector),
+        material: Arc::new(material),
         began,
         expires: life.map(|life| inner.clock.now() + life),
         tenure,
-        probed: Mutex::default(),
         guarded,
-        contradicted: OnceLock::new(),
     }))
 }
 

@@ -49,8 +49,10 @@ impl Gate {
 pub(super) async fn pass(inner: &Inner, key: &SessionKey) -> Result<(), Unavailable> {
     let distance = inner.limits.login_distance;
     tokio::select! {
-        passed = wait(inner, key, distance) => passed,
+        // First: room that the stop makes is for nobody.
+        biased;
         () = inner.stopping.cancelled() => Err(Unavailable::Stopping),
+        passed = wait(inner, key, distance) => passed,
         () = inner.clock.sleep(TURN_WAIT_MAX) => Err(Unavailable::HeldBack {
             retry_after: distance.max(Duration::from_secs(1)),
             cause: HoldCause::LoginsQueued,

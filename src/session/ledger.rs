@@ -297,7 +297,7 @@ impl Inner {
     /// changes nothing.
     pub(super) async fn record_change(&self, session: &Session) {
         let record = session.tenure.record;
-        let material = Some(&session.material);
+        let material = Some(&*session.material);
         _ = self.record_stage(&session.key, record, Stage::Open, material).await;
     }
 

@@ -31,7 +31,7 @@ pub mod trial;
 mod upkeep;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -106,22 +106,17 @@ pub struct Session {
     /// Which of its key's sessions it is.
     pub generation: Generation,
     /// What it puts into requests.
-    pub injector: Injector,
+    pub injector: Arc<Injector>,
     /// What the logout may need.
-    material: Material,
+    material: Arc<Material>,
     /// When its life began: with its login, its last refresh, or an answer that moved its end.
     began: Moment,
     /// When it ends, as far as is known.
     expires: Option<Moment>,
     /// What it shares with its other versions.
     tenure: Arc<Tenure>,
-    /// What the probe last said.
-    probed: Mutex<probe::Probed>,
     /// Values that must not leave.
     guarded: Vec<SecretText>,
-    /// When it was called dead by the answer to its very first request: the upstream may say so of
-    /// any session.
-    contradicted: OnceLock<Moment>,
 }
 
 /// Proof that a request carries a session: the session is not logged out while one lives.
@@ -166,12 +161,12 @@ impl Session {
     /// Notes that a request that was sent again on this session was answered as if it were dead,
     /// too.
     pub fn contradict(&self, now: Moment) {
-        self.contradicted.get_or_init(|| now);
+        self.tenure.contradicted.get_or_init(|| now);
     }
 
     /// Whether a verdict about this session has to be confirmed by the probe.
     pub fn is_contradicted(&self) -> bool {
-        self.contradicted.get().is_some()
+        self.tenure.contradicted.get().is_some()
     }
 }
 

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 
 use super::broker::Inner;
-use super::{Exchange, Session};
+use super::{Exchange, Generation, Session, roll};
 use crate::clock::Moment;
 use crate::login::render;
 use crate::recipe::condition::Truth;
@@ -53,7 +53,8 @@ pub enum Aliveness {
 pub(super) enum Probed {
     #[default]
     Nothing,
-    Asking(watch::Receiver<Option<Aliveness>>),
+    /// About a version: what it says of one says nothing of the next.
+    Asking(Generation, watch::Receiver<Option<Aliveness>>),
     AliveAt(Moment),
 }
 
@@ -76,7 +77,7 @@ pub(super) async fn probe(inner: &Arc<Inner>, session: &Arc<Session>, doubt: Dou
 /// Nobody can be asked: the verdict counts again after a while, lest a dead session is kept for
 /// ever.
 fn without_probe(inner: &Inner, session: &Session) -> Aliveness {
-    match session.contradicted.get() {
+    match session.tenure.contradicted.get() {
         Some(at) if inner.clock.now().saturating_since(*at) >= CONTRADICTION_KEPT => {
             Aliveness::Dead
         }
@@ -94,20 +95,28 @@ fn join(
         Probed::AliveAt(at) if inner.clock.now().saturating_since(*at) < doubt.alive_kept() => {
             return Ok(Aliveness::Alive);
         }
-        Probed::Asking(answer) => return Err(answer.clone()),
-        Probed::Nothing | Probed::AliveAt(_) => {}
+        Probed::Asking(about, answer) if *about == session.generation => {
+            return Err(answer.clone());
+        }
+        Probed::Nothing | Probed::Asking(..) | Probed::AliveAt(_) => {}
     }
     let (sender, receiver) = watch::channel(None);
-    *probed = Probed::Asking(receiver.clone());
+    *probed = Probed::Asking(session.generation, receiver.clone());
     let (inner, session) = (Arc::clone(inner), Arc::clone(session));
     let control = inner.control.clone();
     inner.tasks.clone().spawn_on(
         async move {
             let known = ask(&inner, &session).await;
-            *lock(&session) = match known {
-                Aliveness::Alive => Probed::AliveAt(inner.clock.now()),
-                Aliveness::Dead | Aliveness::Unknown => Probed::Nothing,
-            };
+            let mut probed = lock(&session);
+            match (known, &*probed) {
+                (Aliveness::Alive, _) => *probed = Probed::AliveAt(inner.clock.now()),
+                (_, Probed::Asking(about, _)) if *about == session.generation => {
+                    *probed = Probed::Nothing;
+                }
+                // A newer version is being asked about, or is alive.
+                _ => {}
+            }
+            drop(probed);
             sender.send_replace(Some(known));
         },
         &control,
@@ -115,7 +124,7 @@ fn join(
     Err(receiver)
 }
 
-async fn ask(inner: &Arc<Inner>, session: &Session) -> Aliveness {
+async fn ask(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {
     let (upstream, _) = inner.upstream_and_account(&session.key);
     let Some(probe) = &upstream.recipe.probe else { return Aliveness::Unknown };
     let Ok(request) = render::request(&probe.step, &session.material.values, inner.clock.wall())
@@ -131,7 +140,12 @@ async fn ask(inner: &Arc<Inner>, session: &Session) -> Aliveness {
     let alive = probe.step.expect.judge(&answer.seen_by(&probe.step)) == Truth::Yes;
     inner.reporter.report(Event::Probe { about: inner.about(session), alive });
     match alive {
-        true => Aliveness::Alive,
+        true => {
+            // This answer can change the session as any other.
+            let path = probe.step.path.literal().unwrap_or("/");
+            roll::roll(inner, session, &answer.headers, path);
+            Aliveness::Alive
+        }
         // A server that is out of order or too busy has said nothing about the session.
         false if answer.status.is_server_error() => Aliveness::Unknown,
         false if answer.status == StatusCode::TOO_MANY_REQUESTS => Aliveness::Unknown,
@@ -151,5 +165,5 @@ impl Doubt {
 
 /// Held for one read or write; a poisoned value is as good as another.
 fn lock(session: &Session) -> MutexGuard<'_, Probed> {
-    session.probed.lock().unwrap_or_else(PoisonError::into_inner)
+    session.tenure.probed.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::broker::Inner;
 use super::ledger::Stage;
+use super::tenure::Refresh;
 use super::{Evidence, Exchange, Generation, Session, SessionKey, flight, retire};
 use crate::clock::Moment;
 use crate::login::{Attempt, Material, Next};
@@ -22,20 +23,25 @@ pub(super) struct Lapsed(Mutex<HashMap<SessionKey, Arc<Session>>>);
 
 impl Lapsed {
     /// Keeps a dead session for the next flight of its key, for as long as it would be kept without
-    /// use. Gives back what cannot be prolonged.
+    /// use, or for the flight that is refreshing it. Gives back what cannot be prolonged.
     pub(super) fn put(&self, inner: &Inner, session: Arc<Session>) -> Option<Arc<Session>> {
         let (upstream, _) = inner.upstream_and_account(&session.key);
         let tenure = &session.tenure;
-        let is_used_up = tenure.is_refresh_claimed();
-        if upstream.recipe.refresh.is_empty() || is_used_up || inner.stopping.is_cancelled() {
+        if upstream.recipe.refresh.is_empty() || tenure.refresh() == Refresh::Spent {
             return Some(session);
         }
         let mut lapsed = self.lock();
-        if lapsed.len() >= inner.limits.sessions_max {
+        // Asked under the lock: what is put later is not found by the stop.
+        if lapsed.len() >= inner.limits.sessions_max || inner.stopping.is_cancelled() {
             return Some(session);
         }
         inner.schedule.put(unused_at(inner, &session), session.key, tenure.first);
         lapsed.insert(session.key, session)
+    }
+
+    /// Whether something is kept for `key`.
+    pub(super) fn holds(&self, key: &SessionKey) -> bool {
+        self.lock().contains_key(key)
     }
 
     /// Takes out what is kept for `key`, if `is_meant` is true of it.
@@ -51,9 +57,13 @@ impl Lapsed {
         lapsed.remove(key)
     }
 
-    /// Takes out all that `is_meant` is true of.
+    /// Takes out all that `is_meant` is true of, but for what is being refreshed: that is left to
+    /// whoever does.
     pub(super) fn take_all(&self, is_meant: impl Fn(&SessionKey) -> bool) -> Vec<Arc<Session>> {
-        self.lock().extract_if(|key, _| is_meant(key)).map(|(_, session)| session).collect()
+        let is_taken = |key: &SessionKey, session: &mut Arc<Session>| {
+            is_meant(key) && session.tenure.refresh() != Refresh::UnderWay
+        };
+        self.lock().extract_if(is_taken).map(|(_, session)| session).collect()
     }
 
     /// Nothing panics under the lock: a poisoned map is whole.
@@ -83,29 +93,62 @@ pub(super) fn end_lapsed(inner: &Arc<Inner>, session: Arc<Session>) {
     retire::bury(inner, session, Evidence::Verdict);
 }
 
-/// The next version of the session that a flight renews or follows; nothing when a login has to be
-/// made. Not cancel safe: a refresh token may be used up.
-pub(super) async fn instead_of_login(
-    inner: &Arc<Inner>,
-    key: &SessionKey,
-    generation: Generation,
-) -> Option<Arc<Session>> {
-    let (upstream, _) = inner.upstream_and_account(key);
-    if upstream.recipe.refresh.is_empty() {
-        return None;
+/// A session that a flight refreshes: the one that it renews, or one that was found dead.
+pub(super) struct Refreshing {
+    session: Arc<Session>,
+    was_dead: bool,
+}
+
+impl Refreshing {
+    /// Claims what a flight of `key` can refresh; nothing when a login has to be made.
+    pub(super) fn claim(inner: &Arc<Inner>, key: &SessionKey) -> Option<Self> {
+        let (upstream, _) = inner.upstream_and_account(key);
+        if upstream.recipe.refresh.is_empty() {
+            return None;
+        }
+        let (session, was_dead) = match inner.store.session(key) {
+            Some(session) => (session, false),
+            None => (inner.lapsed.take_if(key, |_| true)?, true),
+        };
+        if session.tenure.claim_refresh() {
+            return Some(Self { session, was_dead });
+        }
+        if was_dead {
+            end_lapsed(inner, session);
+        }
+        None
     }
-    let (session, was_dead) = match inner.store.session(key) {
-        Some(session) => (session, false),
-        None => (inner.lapsed.take_if(key, |_| true)?, true),
-    };
-    let next = match session.tenure.claim_refresh() {
-        true => prolong(inner, &session, generation).await,
-        false => None,
-    };
-    if next.is_none() && was_dead {
-        end_lapsed(inner, session);
+
+    /// Sends the refresh steps. The next version of the session, or nothing: then a login follows,
+    /// and the session is ended if it was found dead. Not cancel safe: a refresh token is used up.
+    pub(super) async fn run(
+        &self,
+        inner: &Arc<Inner>,
+        generation: Generation,
+    ) -> Option<Arc<Session>> {
+        let next = prolong(inner, &self.session, generation).await;
+        if next.is_none() {
+            self.session.tenure.was_not_refreshed();
+            if self.was_dead || self.take_lapsed(inner, generation).is_some() {
+                end_lapsed(inner, Arc::clone(&self.session));
+            }
+        }
+        next
     }
-    next
+
+    /// The next version has landed: it may be refreshed in its turn, and what was found dead
+    /// meanwhile is no more than the version before it.
+    pub(super) fn landed(&self, inner: &Inner, generation: Generation) {
+        self.session.tenure.was_refreshed();
+        self.take_lapsed(inner, generation);
+    }
+
+    /// Takes out a version before `generation` of this session.
+    fn take_lapsed(&self, inner: &Inner, generation: Generation) -> Option<Arc<Session>> {
+        inner.lapsed.take_if(&self.session.key, |lapsed| {
+            lapsed.tenure.first == self.session.tenure.first && lapsed.generation < generation
+        })
+    }
 }
 
 async fn prolong(
@@ -127,13 +170,12 @@ async fn prolong(
     let outcome = next.as_ref().map(|next| next.generation.0).map_err(|why| *why);
     inner.reporter.report(Event::Refreshed { about: inner.about(session), outcome, took });
     let next = next.ok()?;
-    let (record, material) = (session.tenure.record, Some(&next.material));
+    let (record, material) = (session.tenure.record, Some(&*next.material));
     if inner.record_stage(&session.key, record, Stage::Open, material).await.is_err() {
         // What is not durable is not used; a login is held back for the same reason.
         retire::close(inner, &next).await;
         return None;
     }
-    session.tenure.was_refreshed();
     Some(next)
 }
 

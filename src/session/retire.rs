@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::broker::Inner;
 use super::ledger::Stage;
+use super::tenure::Newest;
 use super::{Exchange, Mechanism, Scope, Session, SessionKey, Streams};
 use crate::forward::verdict::{self, Verdict};
 use crate::login::render;
@@ -127,7 +128,8 @@ pub(super) fn bury(inner: &Arc<Inner>, session: Arc<Session>, evidence: Evidence
         session.tenure.users.close();
         let (key, record) = (&session.key, session.tenure.record);
         // No start uses it again.
-        _ = task.record_stage(key, record, Stage::Closing, Some(&session.material)).await;
+        let newest = session.tenure.newest(&session);
+        _ = task.record_stage(key, record, Stage::Closing, Some(&newest.material)).await;
         let rest = task.clock.sleep(task.limits.drain_timeout);
         tokio::select! {
             _ = async { tokio::join!(session.tenure.users.wait(), rest) } => {}
@@ -214,9 +216,10 @@ async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
     let (key, record) = (&session.key, session.tenure.record);
     // From here on no start uses it again. Where this cannot be written the logout is sent all the
     // same: a start asks after a session before it uses it.
-    _ = inner.record_stage(key, record, Stage::Closing, Some(&session.material)).await;
+    let newest = session.tenure.newest(session);
+    _ = inner.record_stage(key, record, Stage::Closing, Some(&newest.material)).await;
     let confirmed = tokio::select! {
-        confirmed = steps(inner, session) => confirmed,
+        confirmed = steps(inner, session, &newest) => confirmed,
         () = inner.clock.sleep(inner.limits.logout_timeout) => false,
     };
     session.tenure.end();
@@ -237,18 +240,18 @@ fn is_given_again(inner: &Inner, session: &Session) -> bool {
     // A changed secret makes another key.
     let key = SessionKey { fingerprint: account.credentials().fingerprint, ..session.key };
     inner.store.session(&key).is_some_and(|current| {
-        current.generation != session.generation && current.injector == session.injector
+        current.tenure.first != session.tenure.first
+            && current.injector == session.tenure.newest(session).injector
     })
 }
 
-async fn steps(inner: &Inner, session: &Session) -> bool {
+async fn steps(inner: &Inner, session: &Session, newest: &Newest) -> bool {
     let (upstream, _) = inner.upstream_and_account(&session.key);
     for step in &upstream.recipe.logout {
-        let Ok(request) = render::request(step, &session.material.values, inner.clock.wall())
-        else {
+        let Ok(request) = render::request(step, &newest.material.values, inner.clock.wall()) else {
             return false;
         };
-        let exchange = Exchange { request, session: Some(&session.injector) };
+        let exchange = Exchange { request, session: Some(&newest.injector) };
         let Ok(answer) = inner.transport.exchange(session.key.upstream, exchange).await else {
             return false;
         };

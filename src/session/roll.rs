@@ -24,14 +24,15 @@ pub(super) fn roll(
     let wall = inner.clock.wall();
     let material = login::roll(&upstream.recipe, &session.material, headers, path, wall)?;
     let (generation, tenure) = (inner.next_generation(), Arc::clone(&session.tenure));
-    // What cannot be sent changes nothing: the version before is still good.
     // A new end is that of a new life; otherwise the end is as far away as it was.
     let began = match material.expires == session.material.expires {
         true => session.began,
         false => inner.clock.now(),
     };
+    // What cannot be sent changes nothing: the version before is still good.
     let next = flight::version(inner, session.key, generation, material, tenure, began).ok()?;
-    if inner.store.roll(session, &next) {
+    // One that was replaced meanwhile has a logout before it, with the newest cookies.
+    if session.tenure.rolls(session, &next) && inner.store.roll(session, &next) {
         ledger::record_soon(inner, &next);
         if next.expires < session.expires {
             upkeep::begin(inner, &next);

@@ -10,7 +10,7 @@ use super::{Session, SessionKey, prolong, retire};
 use crate::telemetry::{Event, LetGo};
 
 /// A session that nobody has used yet is left to whom it was opened for, for so long.
-const FIRST_USE_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const FIRST_USE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Waits until there is room for a session of `key`. Where there is none, the session that was used
 /// the longest ago is logged out first. Cancel safe.

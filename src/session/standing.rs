@@ -3,10 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Session;
 use super::displacement::Displacement;
 use super::learned::Learned;
 use super::slots::Slots;
+use super::{Generation, Session};
 use crate::clock::Moment;
 
 /// The standing of one login name at one upstream.
@@ -14,6 +14,9 @@ use crate::clock::Moment;
 pub(super) struct Standing {
     /// Room for its sessions.
     pub(super) slots: Slots,
+    /// The newest generation at the last death that counted. What was opened before and dies later
+    /// died of the same cause: one restart of an upstream ends the sessions of all clients.
+    died_until: Mutex<Generation>,
     displacement: Mutex<Displacement>,
     learned: Mutex<Learned>,
 }
@@ -23,14 +26,28 @@ impl Standing {
     pub(super) fn new(sessions_max: Option<u32>) -> Self {
         Self {
             slots: Slots::new(sessions_max),
+            died_until: Mutex::new(Generation(0)),
             displacement: Mutex::default(),
             learned: Mutex::default(),
         }
     }
 
-    /// A session was found dead, and nothing that Doorward did ended it. Returns for how long the
-    /// account is held back from now on, because somebody else seems to end its sessions.
-    pub(super) fn died(&self, session: &Session, now: Moment) -> Option<Duration> {
+    /// A session was found dead, and nothing that Doorward did ended it; `newest` is the newest
+    /// generation of all. Returns for how long the account is held back from now on, because
+    /// somebody else seems to end its sessions.
+    pub(super) fn died(
+        &self,
+        session: &Session,
+        newest: Generation,
+        now: Moment,
+    ) -> Option<Duration> {
+        {
+            let mut died_until = lock(&self.died_until);
+            if session.tenure.first <= *died_until {
+                return None;
+            }
+            *died_until = newest;
+        }
         let (began, alive) = (session.began, session.tenure.alive());
         lock(&self.learned).died(alive.saturating_since(began), now.saturating_since(alive));
         lock(&self.displacement).died(now.saturating_since(session.tenure.opened), now)

@@ -2,16 +2,19 @@
 //! its next version, and is the same session to the upstream.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Generation;
 use super::ledger::Record;
+use super::probe::Probed;
 use super::slots::Slot;
+use super::{Generation, Session};
 use crate::clock::Moment;
+use crate::forward::inject::Injector;
+use crate::login::Material;
 
 /// One session's time at its upstream.
 #[derive(Debug)]
@@ -33,14 +36,51 @@ pub(super) struct Tenure {
     alive: AtomicU64,
     /// A renewal is under way, or was given up.
     renewal_claimed: AtomicBool,
-    /// Its refresh steps were sent: what they use may be good for once.
-    refresh_claimed: AtomicBool,
+    /// What has become of its refresh token.
+    refresh: Mutex<Refresh>,
+    /// What is to be logged out: the newest of its versions, whether requests use that or not.
+    newest: Mutex<Option<Newest>>,
+    /// What the probe last said.
+    pub(super) probed: Mutex<Probed>,
+    /// When it was called dead by the answer to its very first request: the upstream may say so of
+    /// any session.
+    pub(super) contradicted: OnceLock<Moment>,
     /// A change of it waits to be recorded.
     recording_claimed: AtomicBool,
     slot: Mutex<Option<Slot>>,
     /// Its streams are to end.
     pub(super) cut: CancellationToken,
     logout_claimed: AtomicBool,
+}
+
+/// What has become of a session's refresh token, which may be good for one use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Refresh {
+    /// It was not sent.
+    #[default]
+    Unsent,
+    /// It was sent, and whoever did waits for what comes of it.
+    UnderWay,
+    /// It was sent, and gave nothing.
+    Spent,
+}
+
+/// A version of a session, as far as its logout needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Newest {
+    generation: Generation,
+    pub(super) material: Arc<Material>,
+    pub(super) injector: Arc<Injector>,
+}
+
+impl Newest {
+    fn of(session: &Session) -> Self {
+        Self {
+            generation: session.generation,
+            material: Arc::clone(&session.material),
+            injector: Arc::clone(&session.injector),
+        }
+    }
 }
 
 impl Tenure {
@@ -60,7 +100,10 @@ impl Tenure {
             ever_used: AtomicBool::new(false),
             alive: AtomicU64::new(milliseconds(opened)),
             renewal_claimed: AtomicBool::new(false),
-            refresh_claimed: AtomicBool::new(false),
+            refresh: Mutex::default(),
+            newest: Mutex::default(),
+            probed: Mutex::default(),
+            contradicted: OnceLock::new(),
             recording_claimed: AtomicBool::new(false),
             slot: Mutex::new(slot),
             cut: CancellationToken::new(),
@@ -102,20 +145,50 @@ impl Tenure {
         !self.renewal_claimed.swap(true, Ordering::Relaxed)
     }
 
-    /// Claims the one sending of its refresh steps. False when they were sent already.
+    /// Claims the sending of its refresh steps. False when they were sent already.
     pub(super) fn claim_refresh(&self) -> bool {
-        !self.refresh_claimed.swap(true, Ordering::Relaxed)
+        let mut refresh = lock(&self.refresh);
+        let is_claimed = *refresh == Refresh::Unsent;
+        if is_claimed {
+            *refresh = Refresh::UnderWay;
+        }
+        is_claimed
     }
 
-    /// Whether its refresh steps were sent, and gave nothing since.
-    pub(super) fn is_refresh_claimed(&self) -> bool {
-        self.refresh_claimed.load(Ordering::Relaxed)
+    /// What has become of its refresh token.
+    pub(super) fn refresh(&self) -> Refresh {
+        *lock(&self.refresh)
+    }
+
+    /// Its refresh gave nothing.
+    pub(super) fn was_not_refreshed(&self) {
+        *lock(&self.refresh) = Refresh::Spent;
     }
 
     /// It was refreshed and goes on: the next refresh and the next renewal may be claimed.
     pub(super) fn was_refreshed(&self) {
         self.renewal_claimed.store(false, Ordering::Relaxed);
-        self.refresh_claimed.store(false, Ordering::Relaxed);
+        *lock(&self.refresh) = Refresh::Unsent;
+    }
+
+    /// A login or a refresh gave this version.
+    pub(super) fn goes_on_as(&self, session: &Session) {
+        *lock(&self.newest) = Some(Newest::of(session));
+    }
+
+    /// An answer made `next` of `before`. False when another answer was faster.
+    pub(super) fn rolls(&self, before: &Session, next: &Session) -> bool {
+        let mut newest = lock(&self.newest);
+        let is_first = newest.as_ref().is_none_or(|newest| newest.generation == before.generation);
+        if is_first {
+            *newest = Some(Newest::of(next));
+        }
+        is_first
+    }
+
+    /// The newest version of `session`.
+    pub(super) fn newest(&self, session: &Session) -> Newest {
+        lock(&self.newest).clone().unwrap_or_else(|| Newest::of(session))
     }
 
     /// Whether the renewal is under way or was given up.
@@ -150,7 +223,7 @@ impl Tenure {
 
     /// Takes its room over to a session that continues it.
     pub(super) fn take_slot(&self) -> Option<Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.slot).take()
     }
 }
 
@@ -160,4 +233,9 @@ fn milliseconds(moment: Moment) -> u64 {
 
 fn moment(milliseconds: u64) -> Moment {
     Moment::default() + Duration::from_millis(milliseconds)
+}
+
+/// Held for one read or write; nothing panics under it.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }

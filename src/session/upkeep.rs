@@ -63,12 +63,13 @@ fn attend(inner: &Arc<Inner>, key: SessionKey, tenure: Generation) {
         inner.end_at_known_time(&session);
         return;
     }
-    if plan.stops <= now {
-        if let Some(unused) = inner.store.take(key, &session.tenure) {
-            let (about, why) = (inner.about(&unused), LetGo::Unused);
-            inner.reporter.report(Event::LetGo { about, why });
-            retire::retire(inner, unused);
-        }
+    // One that is being renewed is not taken: it is looked at again when that has ended.
+    if plan.stops <= now
+        && let Some(unused) = inner.store.take(key, &session.tenure)
+    {
+        let (about, why) = (inner.about(&unused), LetGo::Unused);
+        inner.reporter.report(Event::LetGo { about, why });
+        retire::retire(inner, unused);
         return;
     }
     if plan.renews.is_some_and(|renews| renews <= now) && session.tenure.claim_renewal() {

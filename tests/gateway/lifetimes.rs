@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use doorward::access::key::ClientKey;
 use doorward::emulator::Vendor;
 use doorward::telemetry::{Event, LetGo};
 use serde_json::json;
@@ -110,7 +111,12 @@ async fn a_late_401_of_a_rotated_cookie_is_replayed_on_the_next_one_without_a_lo
 }
 
 /// A scene by the vendor's recipe with lines of its `[session]` table put in place of others.
-async fn with_session(vendor: Vendor, before: &str, after: &str, tables: &str) -> (Scene, TempDir) {
+pub async fn with_session(
+    vendor: Vendor,
+    before: &str,
+    after: &str,
+    tables: &str,
+) -> (Scene, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (_, text) =
         doorward::recipe::BUILT_IN.iter().find(|(name, _)| *name == vendor.to_string()).unwrap();
@@ -122,11 +128,10 @@ async fn with_session(vendor: Vendor, before: &str, after: &str, tables: &str) -
     (setup.start().await, folder)
 }
 
-/// How often the probe was sent.
-fn probes(scene: &Scene) -> usize {
-    let is_probe =
-        |record: &&doorward::emulator::RequestRecord| record.target.contains("/isactive");
-    scene.control().requests().iter().filter(is_probe).count()
+/// How often the probe has found the session alive.
+pub fn probes(scene: &Scene) -> usize {
+    let alive = |event: &&Event| matches!(event, Event::Probe { alive: true, .. });
+    scene.events().iter().filter(alive).count()
 }
 
 /// Fails when a version of a session is taken for a new session, whose end is as far away as ever.
@@ -158,7 +163,7 @@ async fn an_unused_session_is_kept_alive_by_the_probe_for_as_long_as_the_recipe_
     for asked in 1..=8 {
         // At three quarters of the idle time, less a tenth of it at most.
         scene.clock.advance(seconds(135 * 60));
-        until("it is asked after", || probes(&scene) >= asked).await;
+        until("it is found alive", || probes(&scene) >= asked).await;
     }
     assert_eq!(read(&scene).send().await.status, 200);
     let counters = scene.control().counters();
@@ -193,7 +198,7 @@ async fn a_session_that_only_a_long_answer_carries_is_kept_alive() {
     within(hold.arrived(1)).await;
     for asked in 1..=5 {
         scene.clock.advance(seconds(135 * 60));
-        until("it is asked after", || probes(&scene) >= asked).await;
+        until("it is found alive", || probes(&scene) >= asked).await;
     }
     hold.release();
     assert_eq!(within(long).await.unwrap().status, 200);
@@ -223,4 +228,26 @@ async fn a_life_that_no_vendor_tells_is_learned_and_renewed_ahead_of() {
     assert_eq!(counters.logins, 4);
     assert_eq!(counters.requests_with_dead_credential, 2 * 2, "each death: a request, a logout");
     scene.stop().await;
+}
+
+/// Fails when each of the sessions that one restart of the upstream ends counts as a death.
+#[tokio::test]
+async fn sessions_that_die_together_are_not_taken_for_a_fight() {
+    let names: Vec<_> = (0..10).map(|number| format!("c{number}")).collect();
+    let keys: Vec<_> =
+        names.iter().map(|name| ClientKey::generate(name.parse().unwrap()).unwrap()).collect();
+    let mut setup = Setup::of(Vendor::ThoughtSpot);
+    setup.route = "session = \"per-client\"".to_owned();
+    let clients: Vec<_> = names.iter().map(String::as_str).zip(&keys).collect();
+    let scene = setup.keys(&clients).start().await;
+    for _ in 0..2 {
+        for key in &keys {
+            let answer = read(&scene).header("doorward-key", key.expose()).send().await;
+            assert_eq!(answer.status, 200);
+        }
+        assert_eq!(scene.control().expire_sessions(), keys.len());
+    }
+    let ended = scene.stop().await;
+    let displaced = |event: &&Event| matches!(event, Event::Displaced { .. });
+    assert_eq!(ended.events.iter().filter(displaced).count(), 0);
 }

@@ -36,6 +36,7 @@ mod restart;
 mod restart_commands;
 mod replay_spill;
 mod rolled_values;
+mod rolling;
 mod rotation;
 mod scopes;
 mod settings;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use doorward::emulator::Vendor;
 use doorward::telemetry::Event;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Scene, until, within, write};
 use crate::puppet::{Puppet, Reply};
@@ -45,6 +46,11 @@ take.life = { json = "/expires_in" }
 expires = { value = "life", unit = "seconds" }
 refresh_ahead = "30s"
 
+[probe]
+method = "GET"
+path = "/x"
+alive = { status = [200] }
+
 [[inject]]
 header = "Authorization"
 value = "Bearer {{access}}"
@@ -75,6 +81,9 @@ struct Server {
     refuses: bool,
     /// The access token of the pair with this number is dead; its refresh token is good.
     revoked: Option<u32>,
+    /// Answers to refreshes are the test's to give; the pair is another one at once.
+    hands_over: bool,
+    logout_calls: u32,
     /// How long an access token lives, in seconds; nothing: 300.
     life: Option<u32>,
 }
@@ -85,12 +94,7 @@ impl Server {
     fn give(&mut self) -> Reply {
         self.pairs += 1;
         self.pair = Some(self.pairs);
-        let (number, life) = (self.pairs, self.life.unwrap_or(300));
-        Reply::json(&format!(
-            r#"{{"access":"{}","refresh":"{}","expires_in":{life}}}"#,
-            access(number),
-            refresh(number)
-        ))
+        Reply::json(&pair(self.pairs, self.life.unwrap_or(300)))
     }
 
     fn answer(&mut self, request: &str) -> Reply {
@@ -105,9 +109,17 @@ impl Server {
             let good = is_current(refresh) && !self.refuses;
             self.used_twice += u32::from(!is_current(refresh));
             self.refreshes += 1;
-            return if good { self.give() } else { Reply::keep(UNAUTHORIZED) };
+            return match good {
+                true if self.hands_over => {
+                    self.give();
+                    Reply::hand_over(Vec::new())
+                }
+                true => self.give(),
+                false => Reply::keep(UNAUTHORIZED),
+            };
         }
         if request.starts_with("POST /logout") {
+            self.logout_calls += 1;
             self.logouts += u32::from(is_current(refresh));
             self.pair = self.pair.filter(|number| !request.contains(&refresh(*number)));
             return Reply::json("{}");
@@ -119,6 +131,21 @@ impl Server {
     }
 }
 
+/// What a login or a refresh is answered.
+fn pair(number: u32, life: u32) -> String {
+    let (access, refresh) = (access(number), refresh(number));
+    format!(r#"{{"access":"{access}","refresh":"{refresh}","expires_in":{life}}}"#)
+}
+
+/// The same, with its head.
+fn whole_pair(number: u32) -> String {
+    let body = pair(number, 300);
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
 fn access(number: u32) -> String {
     format!("access-{number:020}-token")
 }
@@ -127,12 +154,25 @@ fn refresh(number: u32) -> String {
     format!("refresh-{number:020}-token")
 }
 
-async fn scene() -> (Scene, Arc<Mutex<Server>>, TempDir, Puppet) {
+async fn scene() -> Stage {
     scene_with("", Server::default()).await
 }
 
 /// A scene with these lines in the recipe's table `[session]`.
-async fn scene_with(session: &str, server: Server) -> (Scene, Arc<Mutex<Server>>, TempDir, Puppet) {
+async fn scene_with(session: &str, server: Server) -> Stage {
+    scene_of(session, "", server).await
+}
+
+/// A scene that keeps its sessions at stop.
+async fn scene_with_state(server: Server) -> Stage {
+    const STATE: &str =
+        "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\nat_stop = \"keep\"\n";
+    scene_of("", STATE, server).await
+}
+
+type Stage = (Scene, Arc<Mutex<Server>>, TempDir, Puppet);
+
+async fn scene_of(session: &str, tables: &str, server: Server) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let recipe = RECIPE.replace("[session]\n", &format!("[session]\n{session}\n"));
     let recipe = write(folder.path(), "pairs.toml", &recipe);
@@ -143,7 +183,7 @@ async fn scene_with(session: &str, server: Server) -> (Scene, Arc<Mutex<Server>>
     })
     .await;
     let mut setup = puppet.setup(Vendor::Contentstack);
-    setup.tables = "[timeouts]\nsession_idle = \"1h\"\n".to_owned();
+    setup.tables = format!("[timeouts]\nsession_idle = \"1h\"\n{tables}");
     setup.recipe = format!("recipe_file = {recipe:?}");
     (setup.start().await, server, folder, puppet)
 }
@@ -245,4 +285,55 @@ async fn where_one_session_is_all_a_refused_refresh_makes_room_for_the_login() {
         assert_eq!((server.refreshes, server.logouts), (1, 1), "{server:?}");
     }
     scene.stop().await;
+}
+
+/// Fails when a word about the version before ends the session that its refresh prolongs: then the
+/// living session would be logged out, and nobody at the stop.
+#[tokio::test]
+async fn a_401_while_the_refresh_is_under_way_leaves_the_session_to_the_refresh() {
+    let server = Server { hands_over: true, ..Server::default() };
+    let (scene, server, _folder, puppet) = scene_with("", server).await;
+    assert_eq!(read(&scene).await, 200);
+    scene.clock.advance(Duration::from_secs(275));
+    let mut refreshing = puppet.handed_over().await;
+    let early = scene.call("GET", "/x").spawn();
+    until("the version before is found dead", || {
+        scene.events().iter().any(|event| matches!(event, Event::Expired(_)))
+    })
+    .await;
+    refreshing.write_all(whole_pair(2).as_bytes()).await.unwrap();
+    drop(refreshing);
+    assert_eq!(within(early).await.unwrap().status, 200);
+    // Longer than the drain time.
+    scene.clock.advance(Duration::from_secs(60));
+    assert_eq!(read(&scene).await, 200);
+    scene.stop().await;
+    let server = server.lock().unwrap();
+    assert_eq!((server.logins, server.refreshes), (1, 1), "{server:?}");
+    assert_eq!((server.logout_calls, server.logouts), (1, 1), "{server:?}");
+}
+
+/// Fails when the known end of the version before takes the session out of the ledger while its
+/// refresh is under way.
+#[tokio::test]
+async fn a_session_that_is_refreshed_at_its_end_stays_in_the_ledger() {
+    let server = Server { hands_over: true, ..Server::default() };
+    let (mut scene, server, _folder, puppet) = scene_with_state(server).await;
+    assert_eq!(read(&scene).await, 200);
+    scene.clock.advance(Duration::from_secs(295));
+    let mut refreshing = puppet.handed_over().await;
+    scene.clock.advance(Duration::from_secs(10));
+    let late = scene.call("GET", "/x").spawn();
+    until("its known end has come", || {
+        scene.events().iter().any(|event| matches!(event, Event::Expired(_)))
+    })
+    .await;
+    refreshing.write_all(whole_pair(2).as_bytes()).await.unwrap();
+    drop(refreshing);
+    assert_eq!(within(late).await.unwrap().status, 200);
+    within(scene.take_app().stop()).await;
+    scene.start_again();
+    assert_eq!(read(&scene).await, 200);
+    let server = server.lock().unwrap();
+    assert_eq!((server.logins, server.logout_calls), (1, 0), "{server:?}");
 }

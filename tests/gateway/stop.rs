@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use doorward::emulator::Vendor;
+use doorward::access::key::ClientKey;
+use doorward::emulator::{User, Vendor};
 use doorward::session::Mechanism;
 
 use crate::client::Raw;
-use crate::harness::{Scene, Setup, refused, until, within};
+use crate::harness::{Scene, Setup, refused, until, within, write};
 use crate::vendors::{login_line, logout_line, read, read_line};
 
 /// Fails when sessions are not logged out at stop, or are before the last request has ended.
@@ -165,4 +166,50 @@ async fn a_gateway_that_is_dropped_accepts_nothing_more() {
     let door = scene.door().clone();
     drop(scene.take_app());
     refused(&door).await;
+}
+
+/// Fails when a login that waits for room gets what the stop has freed, and begins.
+#[tokio::test]
+async fn a_login_that_waits_for_room_is_not_sent_while_doorward_stops() {
+    // Which of two things that are ready is seen first is chance: a few rounds.
+    for _ in 0..8 {
+        let keys = ["a", "b"].map(|name| ClientKey::generate(name.parse().unwrap()).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = include_str!("../../config/recipes/contentstack.toml")
+            .replace("sessions_max = 5", "sessions_max = 1");
+        let recipe = write(folder.path(), "one.toml", &recipe);
+        let mut setup = Setup::of(Vendor::Contentstack).keys(&[("a", &keys[0]), ("b", &keys[1])]);
+        setup.recipe = format!("recipe_file = {recipe:?}");
+        setup.route = "session = \"per-client\"\naccounts = [\"other\"]".to_owned();
+        let other = User::new("other@example.com", "another password");
+        let password = write(folder.path(), "other", &other.password);
+        let mut scene = setup
+            .tables(&format!(
+                "[timeouts]\nlogin = \"1h\"\nlogout = \"1h\"\n[upstreams.vendor.accounts.other]\nusername = {:?}\npassword = {{ file = {password:?} }}\n",
+                other.login
+            ))
+            .start()
+            .await;
+        scene.control().add_user(other);
+        let read_as =
+            |scene: &Scene, key: &ClientKey| read(scene).header("doorward-key", key.expose());
+        assert_eq!(read_as(&scene, &keys[0]).send().await.status, 200);
+        let of_other = read_as(&scene, &keys[0]).header("doorward-account", "other");
+        assert_eq!(of_other.send().await.status, 200);
+        let hold = scene.control().hold(logout_line(Vendor::Contentstack));
+        let waiting = read_as(&scene, &keys[1]).spawn();
+        within(hold.arrived(1)).await;
+        let door = scene.door().clone();
+        let stopping = tokio::spawn(scene.take_app().stop());
+        refused(&door).await;
+        // The running request is cut, and its login goes on waiting until the session of the other
+        // account is logged out: then sessions are stopped, too.
+        scene.clock.advance(Duration::from_secs(31));
+        within(hold.arrived(2)).await;
+        drop(hold);
+        within(stopping).await.unwrap();
+        waiting.abort();
+        let counters = scene.control().counters();
+        assert_eq!((counters.logins, counters.live_sessions), (2, 0));
+    }
 }
