@@ -114,16 +114,21 @@ impl Tunnel {
     }
 
     /// Passes bytes on until both sides have ended, one has failed, nothing has moved in either
-    /// direction for the idle time, or its session was replaced and streams are cut. Dropped, it cuts both off.
+    /// direction for the idle time, or its session was replaced and streams are cut. Dropped, it
+    /// cuts both off.
     pub async fn run(self) {
         let Self { client, upstream, mut bytes, clock, idle_max, ending, _hold } = self;
-        // Either is gone if its side broke before the tunnel began.
-        let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
-        let mut client = Side { stream: TokioIo::new(client), bytes: &bytes.from_client };
-        let mut upstream = Side { stream: TokioIo::new(upstream), bytes: &bytes.from_upstream };
-        let end = tokio::select! {
+        let passing = async {
+            // Either is gone if its side broke before the tunnel began. A client that does not let
+            // itself be told is no other than one that sends nothing.
+            let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
+            let mut client = Side { stream: TokioIo::new(client), bytes: &bytes.from_client };
+            let mut upstream = Side { stream: TokioIo::new(upstream), bytes: &bytes.from_upstream };
             // How it ended is for the protocol inside to tell.
-            _ = copy_bidirectional(&mut client, &mut upstream) => None,
+            _ = copy_bidirectional(&mut client, &mut upstream).await;
+        };
+        let end = tokio::select! {
+            () = passing => None,
             () = idle(&clock, idle_max, &bytes) => Some("tunnel_idle"),
             () = cut(ending) => Some(SESSION_REPLACED),
         };

@@ -2,6 +2,7 @@
 //! that it becomes.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -78,22 +79,40 @@ impl Client {
             }
         });
         let builder = builder(limits);
-        let mut connection =
-            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.accepting.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        // hyper's connection is gone when this ends: a tunnel whose answer was never written learns
+        // by it that there is no client.
+        let mut conversation = pin!(async {
+            let mut connection =
+                pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.accepting.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
+                tracing::debug!(%error, "a connection ended early");
             }
-        };
-        if let Err(error) = ended {
-            // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
-            tracing::debug!(%error, "a connection ended early");
-        }
+        });
         // Whoever waits for this connection waits for its tunnel, and cuts it off at the same time.
-        if let Some(tunnel) = traffic.take_tunnel() {
-            Box::pin(tunnel.run()).await;
+        tokio::select! {
+            biased;
+            () = conversation.as_mut() => {
+                if let Some(tunnel) = traffic.take_tunnel() {
+                    Box::pin(tunnel.run()).await;
+                }
+            }
+            // Only the conversation leads to a tunnel: when it has got on, one may be there.
+            tunnel = poll_fn(|_| traffic.take_tunnel().map_or(Poll::Pending, Poll::Ready)) => {
+                let mut tunnel = Box::pin(tunnel.run());
+                tokio::select! {
+                    () = conversation => tunnel.await,
+                    // It was given up before the client had been told.
+                    () = &mut tunnel => {}
+                }
+            }
         }
     }
 }

@@ -46,4 +46,5 @@ mod streams;
 mod three_gateways;
 mod totp;
 mod upgrades;
+mod upgrades_broken;
 mod verdicts;

@@ -1,0 +1,95 @@
+//! Tunnels whose one side is gone, or takes nothing, end: before they begin and after.
+
+use std::time::Duration;
+
+use doorward::emulator::Vendor;
+use doorward::telemetry::{Event, Request};
+use tempfile::TempDir;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::client::Raw;
+use crate::harness::{Ended, Scene, Setup, until};
+use crate::puppet::{Puppet, Reply};
+use crate::upgrades::{AGREE, ASK, hear_end};
+
+/// More than a Unix socket takes of what nobody reads.
+const CONSENT_BYTES: usize = 450_000;
+
+/// An upstream whose consent is too long to be written to a client that does not read.
+async fn long_winded() -> Puppet {
+    let (idle, _nobody_reads) = UnixStream::pair().unwrap();
+    let (mut taken, piece) = (0, [0; 4096]);
+    while let Ok(more) = idle.try_write(&piece) {
+        taken += more;
+    }
+    assert!(taken < CONSENT_BYTES, "the kernel takes {taken} bytes at once");
+    let field = format!("x-fill: {}\r\n", "x".repeat(30_000));
+    let fill = field.repeat(CONSENT_BYTES / field.len() + 1);
+    let agree = AGREE.replace("upgrade: websocket\r\n", &format!("upgrade: websocket\r\n{fill}"));
+    Puppet::logged_in(move |_| Reply::hand_over(agree.clone())).await
+}
+
+/// A gateway on a Unix socket, whose room in the kernel does not grow.
+fn on_a_unix_socket(puppet: &Puppet, folder: &TempDir) -> Setup {
+    let mut setup = puppet.setup(Vendor::Contentstack);
+    setup.address = format!("unix:{}", folder.path().join("door").display());
+    setup
+}
+
+/// A client that has begun to read the consent and goes no further, and the upstream's side.
+async fn half_told(scene: &Scene, puppet: &Puppet) -> (Raw, TcpStream) {
+    let mut client = Raw::connect(scene.door(), scene.record()).await;
+    client.write(ASK).await;
+    let upstream = puppet.handed_over().await;
+    client.read_to("HTTP/1.1 101 ").await;
+    (client, upstream)
+}
+
+/// What was reported of the one tunnel.
+fn only_tunnel(ended: &Ended) -> Request {
+    let mut tunnels = ended.events.iter().filter_map(|event| match event {
+        Event::Request(request) if request.status == 101 => Some((**request).clone()),
+        _ => None,
+    });
+    let tunnel = tunnels.next().unwrap();
+    assert!(tunnels.next().is_none());
+    tunnel
+}
+
+/// Fails when a client that goes away while the consent is still waiting to be written leaves the
+/// tunnel, its session and its upstream connection behind.
+#[tokio::test]
+async fn a_client_that_goes_before_it_was_told_leaves_nothing_behind() {
+    let puppet = long_winded().await;
+    let folder = tempfile::tempdir().unwrap();
+    let scene = on_a_unix_socket(&puppet, &folder).start().await;
+    let (client, mut upstream) = half_told(&scene, &puppet).await;
+    drop(client);
+    hear_end(&mut upstream).await;
+    // The clock stands still: what was left would be waited for.
+    assert_eq!(only_tunnel(&scene.stop().await).reason, "upgraded");
+}
+
+/// Fails when a client that never reads the consent keeps the upstream's connection and the session
+/// for as long as it likes.
+#[tokio::test]
+async fn a_client_that_does_not_let_itself_be_told_has_the_idle_time() {
+    let puppet = long_winded().await;
+    let folder = tempfile::tempdir().unwrap();
+    let tables = "[timeouts]\ntunnel_idle = \"8m\"\n";
+    let scene = on_a_unix_socket(&puppet, &folder).tables(tables).start().await;
+    let (client, mut upstream) = half_told(&scene, &puppet).await;
+    let ended = tokio::spawn(async move { hear_end(&mut upstream).await });
+    let mut minutes = 0;
+    until("the tunnel is given up", || {
+        scene.clock.advance(Duration::from_secs(60));
+        minutes += 1;
+        ended.is_finished()
+    })
+    .await;
+    ended.await.unwrap();
+    assert!(minutes >= 8, "given up after {minutes} minutes");
+    let told = client.read_to_end().await;
+    assert!(!told.contains("\r\n\r\n"), "told to the end: {}", told.len());
+    assert_eq!(only_tunnel(&scene.stop().await).reason, "tunnel_idle");
+}
