@@ -92,7 +92,7 @@ where
     pub async fn open_for_upgrade(origin: &Origin) -> Result<Self, ConnectError> {
         let connect = async {
             let config = origin.tls.as_ref().map(|tls| &tls.http1_config);
-            let io = TokioIo::new(Self::stream(origin, config).await?);
+            let io = TokioIo::new(Self::stream(origin, config).await?.for_tunnel());
             let (sender, connection) =
                 http1_builder().handshake(io).await.map_err(ConnectError::Http)?;
             tokio::spawn(async move { _ = connection.with_upgrades().await });

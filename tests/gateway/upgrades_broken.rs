@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use doorward::emulator::Vendor;
+use doorward::server::Address;
 use doorward::telemetry::{Event, Request};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::Raw;
-use crate::harness::{Ended, Scene, Setup, until};
+use crate::harness::{Ended, Scene, Setup, until, within};
 use crate::puppet::{Puppet, Reply};
-use crate::upgrades::{AGREE, ASK, hear_end};
+use crate::upgrades::{AGREE, ASK, agreeing, hear_end};
 
 /// More than a Unix socket takes of what nobody reads.
 const CONSENT_BYTES: usize = 450_000;
@@ -92,4 +94,26 @@ async fn a_client_that_does_not_let_itself_be_told_has_the_idle_time() {
     let told = client.read_to_end().await;
     assert!(!told.contains("\r\n\r\n"), "told to the end: {}", told.len());
     assert_eq!(only_tunnel(&scene.stop().await).reason, "tunnel_idle");
+}
+
+/// Fails when what a client sends to an upstream that is gone is thrown away, and neither the
+/// tunnel nor its session ever ends.
+#[tokio::test]
+async fn a_client_that_goes_on_sending_learns_that_its_upstream_is_gone() {
+    let puppet = agreeing().await;
+    let mut setup = puppet.setup(Vendor::Contentstack);
+    setup.upstream.push_str("\nstreams = \"keep\"");
+    let scene = setup.start().await;
+    let Address::Tcp(address) = &scene.door().address else { panic!("no port") };
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(ASK.as_bytes()).await.unwrap();
+    let upstream = puppet.handed_over().await;
+    let mut told = [0; 13];
+    within(client.read_exact(&mut told)).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 101 ");
+    drop(upstream);
+    let piece = vec![b'x'; 64 * 1024];
+    within(async { while client.write_all(&piece).await.is_ok() {} }).await;
+    // The clock stands still: what was left would be waited for.
+    assert_eq!(only_tunnel(&scene.stop().await).reason, "upgraded");
 }
