@@ -1,6 +1,7 @@
 //! The walk: one request, straight through. The only way back is the second sending, and its bound
 //! is a constant.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -266,9 +267,10 @@ async fn send(
         broker.expire(&session.session, evidence);
         // The first sending ends here: it takes nothing more from the client while the login is
         // awaited.
-        let again = match not_replayable(core, policy, &prepared.method, sendings) {
+        let last_start = delivery.last_start();
+        let again = match not_replayable(core, policy, &prepared.method) {
             Some(why) => Err(why),
-            None => replay.send(delivery.last_start()),
+            None => poll_fn(|context| replay.poll_send_again(context, last_start)).await,
         };
         body = match again {
             Ok(again) => again,
@@ -321,14 +323,8 @@ struct Held {
 }
 
 /// Why the request must not be sent again; nothing when it may.
-fn not_replayable(
-    core: &Core,
-    policy: ReplayPolicy,
-    method: &Method,
-    sendings: u32,
-) -> Option<Refusal> {
+fn not_replayable(core: &Core, policy: ReplayPolicy, method: &Method) -> Option<Refusal> {
     match policy {
-        _ if sendings >= SENDINGS_MAX => Some(Refusal::SentTwice),
         _ if core.shared.broker.is_without(Mechanism::Replay) => Some(Refusal::SwitchedOff),
         ReplayPolicy::Never => Some(Refusal::Never),
         ReplayPolicy::Safe if !method.is_safe() => Some(Refusal::UnsafeMethod),

@@ -159,6 +159,11 @@ impl Spill for SpillFile {
         }
     }
 
+    fn poll_stored(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SpillError>> {
+        // What waits is in memory.
+        if self.stored == 0 { Poll::Ready(Ok(())) } else { self.poll_work(context) }
+    }
+
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -202,8 +207,14 @@ impl Spill for SpillFile {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use http_body::Body;
+    use http_body_util::{BodyExt, Full};
 
     use super::*;
+    use crate::forward::replay::keeping::{Keeping, Quota};
+    use crate::forward::replay::{Replay, Start};
 
     async fn read_all(spill: &mut Box<dyn Spill>, length: u64) -> Vec<u8> {
         let mut all = Vec::new();
@@ -267,6 +278,39 @@ mod tests {
             told = poll_fn(|context| spill.poll_ready(context)).await;
         }
         assert!(matches!(told, Err(SpillError::File(_))));
+    }
+
+    /// Every file is one on a full disk.
+    #[derive(Debug)]
+    struct FullDisk;
+
+    impl Storage for FullDisk {
+        fn open(&self) -> Box<dyn Spill> {
+            let full = File::options().write(true).read(true).open("/dev/full").unwrap();
+            let work = Work::Idle(full);
+            Box::new(SpillFile { work, waiting: Vec::new(), stored: 0, patience: None })
+        }
+    }
+
+    /// Fails when a full disk that is met with the last piece costs the request: hyper asks no
+    /// further where a body says that it has ended.
+    #[tokio::test]
+    async fn a_disk_that_is_full_at_the_last_piece_costs_the_replay_and_not_the_request() {
+        let keeping = Arc::new(Keeping {
+            memory_bytes_max: 0,
+            spill_bytes_max: 1 << 20,
+            memory: Quota::new(0),
+            spill: Quota::new(1 << 20),
+            storage: Box::new(FullDisk),
+        });
+        let body = Full::new(Bytes::from(vec![b'x'; PIECE_BYTES]));
+        let replay = Replay::new(body, &keeping);
+        let mut first = replay.send(Start::AtOnce).unwrap();
+        let piece = first.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(piece.len() == PIECE_BYTES && Body::is_end_stream(&first));
+        let again = poll_fn(|context| replay.poll_send_again(context, Start::AtOnce)).await;
+        assert_eq!(again.unwrap_err().as_str(), "spill_failed");
+        assert_eq!(keeping.spill.taken(), 0);
     }
 
     /// Fails when a disk that hangs holds a request up for ever, or is not waited for at all.

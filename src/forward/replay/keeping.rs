@@ -38,6 +38,9 @@ pub trait Spill: Send + Debug {
     /// Adds bytes at the end.
     fn write(&mut self, chunk: &[u8]);
 
+    /// Ready when what was written is known to be there, or to be lost.
+    fn poll_stored(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SpillError>>;
+
     /// Some bytes from `position` on, which is before the end of what was written.
     fn poll_read(
         &mut self,

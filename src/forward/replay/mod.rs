@@ -70,6 +70,8 @@ enum Gate {
     Held {
         asked: bool,
     },
+    /// Until it is known whether what was kept can be sent again.
+    Paused,
     /// The answer is over and the body was never wanted.
     Shut,
 }
@@ -149,32 +151,35 @@ where
         }))))
     }
 
-    /// The body, from its beginning. A sending from before fails from now on, so that it takes
-    /// nothing more from the client.
+    /// The body, from its beginning, while none of it has passed.
     ///
     /// # Errors
-    /// When more has been taken from the client than was kept.
+    /// As [`Self::poll_send_again`].
     pub fn send(&self, start: Start) -> Result<Sending<B>, Refusal> {
-        let Some(shared) = &self.0 else {
-            return Ok(Sending { kept: None, number: 0, left: Some(0) });
-        };
-        let mut kept = lock(shared);
-        if kept.store.length() < kept.taken {
-            return Err(kept.store.lost().unwrap_or(Refusal::SentTwice));
+        match &self.0 {
+            None => Ok(Sending::empty()),
+            Some(shared) => send(shared, lock(shared), start),
         }
-        kept.newest += 1;
-        kept.position = 0;
-        kept.gate = match start {
-            Start::AtOnce => Gate::Open,
-            Start::WhenWanted => Gate::Held { asked: false },
-        };
-        let sending =
-            Sending { kept: Some(Arc::clone(shared)), number: kept.newest, left: kept.announced };
-        // The older sending learns that it has failed, and ends its connection.
-        let superseded = kept.sending.take();
-        drop(kept);
-        superseded.into_iter().for_each(Waker::wake);
-        Ok(sending)
+    }
+
+    /// The body, from its beginning, as soon as it is known that what was kept of it is there: a
+    /// disk can fail long after the last byte has passed. Meanwhile a sending from before passes
+    /// nothing on, and from then on it fails, so that it takes nothing more from the client.
+    ///
+    /// # Errors
+    /// When more has been taken from the client than was kept; a sending from before goes on.
+    pub fn poll_send_again(
+        &self,
+        context: &mut Context<'_>,
+        start: Start,
+    ) -> Poll<Result<Sending<B>, Refusal>> {
+        let Some(shared) = &self.0 else { return Poll::Ready(Ok(Sending::empty())) };
+        let mut kept = lock(shared);
+        if kept.store.poll_stored(context).is_pending() {
+            kept.pause();
+            return Poll::Pending;
+        }
+        Poll::Ready(send(shared, kept, start))
     }
 
     /// Adds nothing to what is kept from now on: the sending after which there is none begins.
@@ -263,6 +268,31 @@ where
     }
 }
 
+fn send<B>(
+    shared: &Arc<Mutex<Kept<B>>>,
+    mut kept: MutexGuard<'_, Kept<B>>,
+    start: Start,
+) -> Result<Sending<B>, Refusal> {
+    let sending = if kept.store.length() < kept.taken {
+        kept.go_on();
+        // What was not lost is missing because nothing was kept any more.
+        Err(kept.store.lost().unwrap_or(Refusal::BodyTooLarge))
+    } else {
+        kept.newest += 1;
+        kept.position = 0;
+        kept.gate = match start {
+            Start::AtOnce => Gate::Open,
+            Start::WhenWanted => Gate::Held { asked: false },
+        };
+        Ok(Sending { kept: Some(Arc::clone(shared)), number: kept.newest, left: kept.announced })
+    };
+    // The older sending learns that it goes on, or that it has failed, and ends its connection.
+    let older = kept.sending.take();
+    drop(kept);
+    older.into_iter().for_each(Waker::wake);
+    sending
+}
+
 fn go_ahead<B>(shared: &Arc<Mutex<Kept<B>>>) {
     let mut kept = lock(shared);
     if !matches!(kept.gate, Gate::Held { .. }) {
@@ -282,10 +312,11 @@ impl<B> Drop for Replay<B> {
         kept.forget();
         if matches!(kept.gate, Gate::Held { .. }) {
             kept.gate = Gate::Shut;
-            let sending = kept.sending.take();
-            drop(kept);
-            sending.into_iter().for_each(Waker::wake);
         }
+        kept.go_on();
+        let sending = kept.sending.take();
+        drop(kept);
+        sending.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -299,6 +330,12 @@ fn note(waker: &mut Option<Waker>, context: &Context<'_>) {
     match waker {
         Some(known) => known.clone_from(context.waker()),
         None => *waker = Some(context.waker().clone()),
+    }
+}
+
+impl<B> Sending<B> {
+    fn empty() -> Self {
+        Self { kept: None, number: 0, left: Some(0) }
     }
 }
 
@@ -351,6 +388,18 @@ impl<B> Kept<B> {
             self.store.clear();
         }
     }
+
+    fn pause(&mut self) {
+        if self.gate == Gate::Open {
+            self.gate = Gate::Paused;
+        }
+    }
+
+    fn go_on(&mut self) {
+        if self.gate == Gate::Paused {
+            self.gate = Gate::Open;
+        }
+    }
 }
 
 impl<B> Kept<B>
@@ -371,6 +420,7 @@ where
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match &mut self.gate {
             Gate::Open => {}
+            Gate::Paused => return Poll::Pending,
             Gate::Shut => return Poll::Ready(Some(Err(BodyError::Unwanted))),
             Gate::Held { asked } => {
                 *asked = true;

@@ -14,21 +14,18 @@ pub enum Refusal {
     UnsafeMethod,
     /// The recipe never allows it for this answer.
     Never,
-    /// It was sent twice already.
-    SentTwice,
     /// Replay is switched off, to prove that a test notices.
     SwitchedOff,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 7] = [
+    pub const ALL: [Refusal; 6] = [
         Self::BodyTooLarge,
         Self::NoRoom,
         Self::SpillFailed,
         Self::UnsafeMethod,
         Self::Never,
-        Self::SentTwice,
         Self::SwitchedOff,
     ];
 
@@ -40,7 +37,6 @@ impl Refusal {
             Self::SpillFailed => "spill_failed",
             Self::UnsafeMethod => "unsafe_method",
             Self::Never => "never",
-            Self::SentTwice => "sent_twice",
             Self::SwitchedOff => "switched_off",
         }
     }
@@ -56,7 +52,7 @@ mod tests {
         let document = include_str!("../../../docs/ERRORS.md");
         for refusal in Refusal::ALL {
             let row = format!("\n| `{}` |", refusal.as_str());
-            let internal = matches!(refusal, Refusal::SentTwice | Refusal::SwitchedOff);
+            let internal = refusal == Refusal::SwitchedOff;
             assert_eq!(document.contains(&row), !internal, "{refusal:?}");
         }
     }

@@ -111,6 +111,17 @@ impl Store {
         Poll::Ready(())
     }
 
+    /// Ready when it is known whether what was kept is there. Files are waited for as long as they
+    /// take, which is within a bound.
+    pub(super) fn poll_stored(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(spill) = &mut self.spill
+            && ready!(spill.poll_stored(context)).is_err()
+        {
+            self.lose(Refusal::SpillFailed);
+        }
+        Poll::Ready(())
+    }
+
     /// Keeps a chunk; call [`Self::poll_ready`] first.
     pub(super) fn keep(&mut self, chunk: &[u8]) {
         if self.intake != Intake::Open || chunk.is_empty() {

@@ -54,6 +54,10 @@ impl Spill for Paper {
         self.0.extend_from_slice(chunk);
     }
 
+    fn poll_stored(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SpillError>> {
+        self.poll_ready(context)
+    }
+
     fn poll_read(&mut self, _: &mut Context<'_>, at: u64) -> Poll<Result<Bytes, SpillError>> {
         let rest = &self.0[usize::try_from(at).unwrap()..];
         // Short pieces, so that what is passed on has many edges.
@@ -79,6 +83,10 @@ impl Body for Client {
 
 fn client(chunks: &[&'static str]) -> Client {
     Client(chunks.iter().copied().collect())
+}
+
+async fn send_again(replay: &Replay<Client>) -> Result<Sending<Client>, Refusal> {
+    std::future::poll_fn(|context| replay.poll_send_again(context, Start::AtOnce)).await
 }
 
 async fn whole(sending: Sending<Client>) -> Bytes {
@@ -227,10 +235,99 @@ async fn a_second_sending_ends_whole_after_the_replay_is_gone() {
     let mut first = replay.send(Start::AtOnce).unwrap();
     first.frame().await.unwrap().unwrap();
     first.frame().await.unwrap().unwrap();
-    let second = replay.send(Start::AtOnce).unwrap();
+    let second = send_again(&replay).await.unwrap();
     drop(replay);
     assert_eq!(whole(second).await, "abcdef");
     assert_eq!((shared.memory.taken(), shared.spill.taken()), (0, 0));
+}
+
+/// A disk that has something to write, until it is told what has become of it.
+#[derive(Clone, Debug, Default)]
+struct Busy(Arc<Mutex<(Option<bool>, Option<Waker>)>>);
+
+#[derive(Debug)]
+struct BusyFile(Busy, Paper);
+
+impl Busy {
+    fn has_written(&self, successfully: bool) {
+        let mut state = self.0.lock().unwrap();
+        state.0 = Some(successfully);
+        state.1.take().unwrap().wake();
+    }
+}
+
+impl Storage for Busy {
+    fn open(&self) -> Box<dyn Spill> {
+        Box::new(BusyFile(self.clone(), Paper::default()))
+    }
+}
+
+impl Spill for BusyFile {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SpillError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn write(&mut self, chunk: &[u8]) {
+        self.1.write(chunk);
+    }
+
+    fn poll_stored(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SpillError>> {
+        let mut state = self.0.0.lock().unwrap();
+        state.1 = Some(context.waker().clone());
+        match state.0 {
+            None => Poll::Pending,
+            Some(true) => Poll::Ready(Ok(())),
+            Some(false) => Poll::Ready(Err(SpillError::Slow)),
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, at: u64) -> Poll<Result<Bytes, SpillError>> {
+        self.1.poll_read(context, at)
+    }
+}
+
+/// Fails when a second sending is promised before it is known whether the disk has what was kept;
+/// when the first one takes more from the client meanwhile; or when it is left waiting.
+#[tokio::test]
+async fn a_second_sending_is_promised_when_the_disk_has_what_was_kept() {
+    for stored in [Some(true), Some(false), None] {
+        let disk = Busy::default();
+        let keeping = Keeping {
+            memory_bytes_max: 0,
+            spill_bytes_max: 20,
+            memory: Quota::new(0),
+            spill: Quota::new(20),
+            storage: Box::new(disk.clone()),
+        };
+        let replay = Replay::new(client(&["ab", "cd", "ef"]), &Arc::new(keeping));
+        let mut first = replay.send(Start::AtOnce).unwrap();
+        first.frame().await.unwrap().unwrap();
+        let mut again = Box::pin(send_again(&replay));
+        assert!(again.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let rest = tokio::spawn(async move { first.frame().await });
+        tokio::task::yield_now().await;
+        assert!(!rest.is_finished(), "taken from the client");
+        match stored {
+            Some(stored) => disk.has_written(stored),
+            // The client has left.
+            None => {
+                drop(again);
+                drop(replay);
+                assert_eq!(rest.await.unwrap().unwrap().unwrap().into_data().unwrap(), "cd");
+                continue;
+            }
+        }
+        match again.await {
+            Ok(second) => {
+                assert_eq!((whole(second).await, stored), ("abcdef".into(), Some(true)));
+                assert!(matches!(rest.await.unwrap(), Some(Err(BodyError::Superseded))));
+            }
+            Err(why) => {
+                assert_eq!((why, stored), (Refusal::SpillFailed, Some(false)));
+                assert_eq!(rest.await.unwrap().unwrap().unwrap().into_data().unwrap(), "cd");
+            }
+        }
+    }
 }
 
 /// Fails when a superseded sending is left waiting: its connection would never end.
@@ -314,7 +411,7 @@ proptest! {
                 assert!(shared.spill.taken() <= spill.min(spill_total));
             }
             let passed: usize = sizes.iter().take(cut).sum();
-            match replay.send(Start::AtOnce) {
+            match send_again(&replay).await {
                 Ok(second) => assert_eq!(whole(second).await, body.as_bytes()),
                 Err(Refusal::BodyTooLarge) => assert!(passed as u64 > memory.max(spill)),
                 Err(why) => {
