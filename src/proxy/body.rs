@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::ending::Ending;
 use super::record::{Record, SESSION_REPLACED};
 use super::tunnel::Tunnel;
-use super::upload::Upload;
+use super::upload::{Unwanted, Upload};
 use crate::forward::replay::{Replay, Sending};
 use crate::session::Hold;
 use crate::upstream::AnswerBody;
@@ -23,8 +23,8 @@ pub struct ReplyBody {
     record: Option<Record>,
     /// Keeps the session from being logged out.
     _hold: Option<Hold>,
-    /// Its end closes the connection on which the upstream still waits for the request's body.
-    _unwanted: Option<Replay<Upload>>,
+    /// Its end closes the connection on which the upstream has not taken the request's body whole.
+    _unwanted: Option<Unwanted>,
     /// When the body is cut.
     ending: Option<Ending>,
     /// What follows the answer.
@@ -49,7 +49,8 @@ impl ReplyBody {
         ending: Option<Ending>,
     ) -> Self {
         let record = Some(record);
-        Self { content, record, _hold: hold, _unwanted: unwanted, ending, tunnel: None }
+        let _unwanted = unwanted.map(Unwanted::new);
+        Self { content, record, _hold: hold, _unwanted, ending, tunnel: None }
     }
 
     /// The empty body of an answer that a tunnel follows.

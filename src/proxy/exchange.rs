@@ -77,7 +77,7 @@ struct Reply {
     response: Response<Content>,
     /// The session that it came by.
     hold: Option<Hold>,
-    /// The request's body, where the upstream answered without asking for it.
+    /// The request's body, where the upstream answered without taking it whole.
     unwanted: Option<Replay<Upload>>,
     /// When it is cut, if it is a stream.
     ending: Option<Ending>,

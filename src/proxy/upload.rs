@@ -1,5 +1,5 @@
 //! The body of a client's request. An answer may come before its end; then the rest is still read
-//! for a while.
+//! for a while, and an upstream that still takes it gets it.
 //!
 //! A connection that is closed while its client sends is reset, and with it goes the answer that
 //! the client has not read yet (RFC 9112 section 9.6). HTTP/2 ends streams one by one.
@@ -15,7 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+use crate::forward::replay::Replay;
 
 /// How long the rest of a body is read after its answer.
 const REST_TIME_MAX: Duration = Duration::from_secs(5);
@@ -25,6 +27,10 @@ const REST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A client that sends nothing for so long has read its answer, or never will.
 const REST_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// An upstream that has answered and takes nothing of what is sent again for so long, or for twice
+/// as long at most, takes no more of it.
+const TAKING_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The body of a client's request; its rest is read when it is dropped.
 #[derive(Debug)]
@@ -91,5 +97,38 @@ async fn read_rest(mut rest: Incoming) {
             Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
             _ => return,
         }
+    }
+}
+
+/// A body that its upstream has not taken whole when it answers. It is held until the answer has
+/// been sent; what was kept of it is then given up when the upstream takes no more.
+#[derive(Debug)]
+pub(super) struct Unwanted(Option<Replay<Upload>>);
+
+impl Unwanted {
+    pub(super) fn new(replay: Replay<Upload>) -> Self {
+        Self(Some(replay))
+    }
+}
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        let taken = self.0.take().filter(|replay| !replay.is_held() && replay.has_left());
+        // The task ends with what was kept: each of its waits sees some of that pass, or is the last.
+        if let (Some(replay), Ok(runtime)) = (taken, Handle::try_current()) {
+            runtime.spawn(give_rest(replay));
+        }
+    }
+}
+
+async fn give_rest(replay: Replay<Upload>) {
+    let mut seen = replay.progress();
+    while replay.has_left() {
+        sleep(TAKING_PAUSE_MAX).await;
+        let now = replay.progress();
+        if now == seen {
+            return;
+        }
+        seen = now;
     }
 }

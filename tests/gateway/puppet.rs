@@ -47,6 +47,7 @@ enum Then {
     Close,
     Keep,
     HandOver,
+    Stall,
 }
 
 impl Reply {
@@ -63,6 +64,11 @@ impl Reply {
     /// These bytes, then the connection is the test's.
     pub fn hand_over(bytes: impl Into<Vec<u8>>) -> Self {
         Self { bytes: bytes.into(), then: Then::HandOver }
+    }
+
+    /// These bytes, then nothing more is read or sent, and the connection stays.
+    pub fn stall(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), then: Then::Stall }
     }
 
     /// The body is wanted.
@@ -259,6 +265,7 @@ impl Stage {
                     _ = self.handing_over.send(stream);
                     return;
                 }
+                Then::Stall => std::future::pending().await,
             }
         }
     }
@@ -294,9 +301,11 @@ impl Stage {
                 let early = self.early.lock().unwrap().pop();
                 if let Some(reply) = early {
                     stream.write_all(&reply.bytes).await.ok()?;
-                    if matches!(reply.then, Then::Close) {
+                    match reply.then {
                         // What is still coming in is not read.
-                        return None;
+                        Then::Close => return None,
+                        Then::Stall => std::future::pending().await,
+                        Then::Keep | Then::HandOver => {}
                     }
                 }
             }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::client::Protocol;
 use crate::dead_session::{DEAD, body_of, dead_at_first, logins};
 use crate::harness::{Scene, Setup, until, within};
-use crate::puppet::Puppet;
+use crate::puppet::{Puppet, Reply};
 use crate::vendors;
 
 /// A thousand bytes of each body in memory, `spill` bytes of it in files below `folder`.
@@ -232,4 +232,42 @@ async fn a_hundred_uploads_at_once_stay_within_the_bounds() {
     drop(replays);
     assert_eq!((keeping.memory.taken(), keeping.spill.taken()), (0, 0));
     until("the files are closed", || open_files(folder.path()).is_empty()).await;
+}
+
+const EARLY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// An upstream that calls the session of the first sending dead when it has come whole, and gives
+/// the second one this answer in the middle.
+async fn early_at_the_second(early: Reply) -> Puppet {
+    let puppet = dead_at_first(1).await;
+    // The last one is for the first sending, and says nothing.
+    puppet.answer_early(early);
+    puppet.answer_early(Reply::keep(""));
+    puppet
+}
+
+/// Fails when what was kept of a body outlives its request, because an upstream that has answered
+/// early takes no more of the second sending and keeps its connection.
+#[tokio::test]
+async fn what_was_kept_is_gone_when_an_upstream_that_has_answered_takes_no_more() {
+    let puppet = early_at_the_second(Reply::stall(EARLY)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let scene = spilling(&puppet, &folder, 32 << 20, 32 << 20).await;
+    let answer = scene.call("PUT", "/v3/x").body(text(24 << 20)).send().await;
+    assert_eq!((answer.text().as_str(), logins(&puppet)), ("ok", 2));
+    until("the file is closed", || open_files(folder.path()).is_empty()).await;
+}
+
+/// Fails when an upstream that answers early and reads on gets half of what was to be sent again.
+#[tokio::test]
+async fn an_upstream_that_answers_early_and_reads_on_gets_the_whole_body_again() {
+    let puppet = early_at_the_second(Reply::keep(EARLY)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let scene = spilling(&puppet, &folder, 32 << 20, 32 << 20).await;
+    let body = text(24 << 20);
+    let answer = scene.call("PUT", "/v3/x").body(body.clone()).send().await;
+    assert_eq!((answer.text().as_str(), logins(&puppet)), ("ok", 2));
+    until("the whole body has come", || puppet.calls().len() == 2).await;
+    assert!(body_of(&puppet.calls()[1]) == body);
+    until("the file is closed", || open_files(folder.path()).is_empty()).await;
 }

@@ -21,8 +21,8 @@ use keeping::{Keeping, SpillError};
 pub use refusal::Refusal;
 use store::Store;
 
-/// Keeps a client's body so that it can be sent again. When it is dropped, nothing more is kept, and
-/// a sending that is still held fails.
+/// Keeps a client's body so that it can be sent again. When it is dropped, nothing is kept any more,
+/// and a sending that is still held, or has not passed all on that was kept, fails.
 #[derive(Debug)]
 pub struct Replay<B>(Option<Arc<Mutex<Kept<B>>>>);
 
@@ -72,7 +72,7 @@ enum Gate {
     },
     /// Until it is known whether what was kept can be sent again.
     Paused,
-    /// The answer is over and the body was never wanted.
+    /// The answer is over, and the body was never wanted or not taken whole.
     Shut,
 }
 
@@ -116,7 +116,7 @@ pub enum BodyError {
     /// A newer sending has taken over.
     #[error("the request is being sent again")]
     Superseded,
-    /// The upstream has answered and never asked for the body.
+    /// The upstream has answered and does not take the body, or the rest of it.
     #[error("the upstream did not want the body")]
     Unwanted,
     /// What was kept outside memory cannot be read.
@@ -249,11 +249,16 @@ where
     }
 
     /// The answer is found: nothing more is kept. What is returned has to live as long as the
-    /// answer: a body that was held back is failed with it, which closes its connection (RFC 9110
-    /// section 10.1.1), and would take the answer with it before.
+    /// answer: a body that was held back, or not taken whole, is failed with it, which closes its
+    /// connection (RFC 9110 section 10.1.1), and would take the answer with it before.
     pub fn answered(self) -> Option<Self> {
         self.keep_no_more();
-        self.is_held().then_some(self)
+        (self.is_held() || self.has_left()).then_some(self)
+    }
+
+    /// Whether the newest sending has not passed all on that was kept.
+    pub fn has_left(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| lock(shared).has_left())
     }
 }
 
@@ -310,8 +315,9 @@ impl<B> Drop for Replay<B> {
         let mut kept = lock(shared);
         kept.store.close();
         kept.forget();
-        if matches!(kept.gate, Gate::Held { .. }) {
+        if kept.has_left() || matches!(kept.gate, Gate::Held { .. }) {
             kept.gate = Gate::Shut;
+            kept.store.clear();
         }
         kept.go_on();
         let sending = kept.sending.take();
@@ -371,7 +377,7 @@ where
     fn is_end_stream(&self) -> bool {
         self.kept.as_ref().is_none_or(|shared| {
             let kept = lock(shared);
-            kept.newest == self.number && kept.has_passed_all()
+            kept.newest == self.number && kept.gate != Gate::Shut && kept.has_passed_all()
         })
     }
 
@@ -387,6 +393,10 @@ impl<B> Kept<B> {
         if length > 0 && self.store.is_closed() && self.position >= length {
             self.store.clear();
         }
+    }
+
+    fn has_left(&self) -> bool {
+        self.position < self.store.length()
     }
 
     fn pause(&mut self) {
@@ -407,7 +417,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     fn has_passed_all(&self) -> bool {
-        self.position >= self.store.length() && (self.ended || self.source.is_end_stream())
+        !self.has_left() && (self.ended || self.source.is_end_stream())
     }
 }
 
@@ -428,7 +438,7 @@ where
                 return Poll::Pending;
             }
         }
-        let polled = if self.position < self.store.length() {
+        let polled = if self.has_left() {
             Some(ready!(self.store.poll_read(context, self.position)).map_err(|error| {
                 self.storage_failed = true;
                 BodyError::Storage(error)

@@ -227,18 +227,38 @@ async fn what_was_kept_is_gone_with_the_replay_and_the_sending_goes_on() {
     assert_eq!(whole(sending).await, "ef");
 }
 
-/// Fails when a second sending loses what it still needs because the walk has ended.
-#[tokio::test]
-async fn a_second_sending_ends_whole_after_the_replay_is_gone() {
-    let shared = keeping(2, 20, 20, 20);
-    let replay = Replay::new(client(&["ab", "cd", "ef"]), &shared);
+/// A second sending, of which nothing has passed, of a body that was kept in part.
+async fn second_of(shared: &Arc<Keeping>) -> (Replay<Client>, Sending<Client>) {
+    let replay = Replay::new(client(&["ab", "cd", "ef"]), shared);
     let mut first = replay.send(Start::AtOnce).unwrap();
     first.frame().await.unwrap().unwrap();
     first.frame().await.unwrap().unwrap();
     let second = send_again(&replay).await.unwrap();
-    drop(replay);
+    (replay, second)
+}
+
+/// Fails when a second sending loses what it still needs because the walk has ended.
+#[tokio::test]
+async fn a_second_sending_ends_whole_while_the_answer_lives() {
+    let shared = keeping(2, 20, 20, 20);
+    let (replay, second) = second_of(&shared).await;
+    let answered = replay.answered();
+    assert!(answered.is_some());
     assert_eq!(whole(second).await, "abcdef");
     assert_eq!((shared.memory.taken(), shared.spill.taken()), (0, 0));
+}
+
+/// Fails when what was kept lives as long as an upstream likes, or when what is left of a body
+/// whose beginning is gone passes for the whole.
+#[tokio::test]
+async fn a_second_sending_that_is_not_taken_whole_fails_when_the_answer_is_over() {
+    let shared = keeping(2, 20, 20, 20);
+    let (replay, mut second) = second_of(&shared).await;
+    second.frame().await.unwrap().unwrap();
+    drop(replay.answered());
+    assert_eq!((shared.memory.taken(), shared.spill.taken()), (0, 0));
+    assert!(!second.is_end_stream());
+    assert!(matches!(second.frame().await, Some(Err(BodyError::Unwanted))));
 }
 
 /// A disk that has something to write, until it is told what has become of it.
