@@ -17,11 +17,12 @@ use tokio::time::{Sleep, sleep};
 
 use crate::forward::replay::keeping::{Spill, SpillError, Storage};
 
-/// What is written or read at a time: large enough that handing it to another thread costs little.
-const PIECE_BYTES: usize = 128 * 1024;
+/// What is written or read at a time: large enough that handing it to another thread costs little,
+/// and small, since no bound on memory counts what is on its way to the disk.
+const PIECE_BYTES: usize = 64 * 1024;
 
-/// How much may wait to be written; then the body is held up.
-const WAITING_BYTES_MAX: usize = 512 * 1024;
+/// A body is held up while so much waits to be written beside the piece that is being written.
+const WAITING_BYTES_MAX: usize = PIECE_BYTES;
 
 /// How long a body is held up by the disk; then it is not kept.
 const DISK_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -153,6 +154,9 @@ impl Spill for SpillFile {
     }
 
     fn write(&mut self, chunk: &[u8]) {
+        // Exactly: a vector that grows by itself may take twice as much.
+        let length = (self.waiting.len() + chunk.len()).max(PIECE_BYTES);
+        self.waiting.reserve_exact(length - self.waiting.len());
         self.waiting.extend_from_slice(chunk);
         if self.waiting.len() >= PIECE_BYTES {
             self.write_waiting();
@@ -311,6 +315,28 @@ mod tests {
         let again = poll_fn(|context| replay.poll_send_again(context, Start::AtOnce)).await;
         assert_eq!(again.unwrap_err().as_str(), "spill_failed");
         assert_eq!(keeping.spill.taken(), 0);
+    }
+
+    /// Fails when much more of a body is in memory than is said of it, while the disk is slow.
+    #[tokio::test]
+    async fn little_of_a_body_is_in_memory_on_its_way_to_the_disk() {
+        let (hang, hanging) = std::sync::mpsc::channel::<()>();
+        let mut spill = SpillFile {
+            work: Work::Writing(spawn_blocking(move || {
+                _ = hanging.recv();
+                Err(io::ErrorKind::TimedOut.into())
+            })),
+            waiting: Vec::new(),
+            stored: PIECE_BYTES as u64,
+            patience: None,
+        };
+        let chunk = [b'x'; 10_000];
+        while poll_fn(|context| Poll::Ready(spill.poll_ready(context).is_ready())).await {
+            spill.write(&chunk);
+        }
+        let most = WAITING_BYTES_MAX + chunk.len();
+        assert!((WAITING_BYTES_MAX..=most).contains(&spill.waiting.capacity()));
+        drop(hang);
     }
 
     /// Fails when a disk that hangs holds a request up for ever, or is not waited for at all.
