@@ -97,6 +97,7 @@ impl Delivery<'_> {
             return Ok(answer);
         }
         // It does not know the question. No byte of the body has left.
+        self.pool.note_expect(true);
         drop(answer);
         let body = self.replay.send(Start::AtOnce).map_err(|_| Problem::UpstreamBroken)?;
         let request = self.prepared.with(session, self.upstream, body)?;

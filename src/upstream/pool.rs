@@ -30,7 +30,7 @@ const UNSENT_RETRIES_MAX: usize = 4;
 pub struct Pool<B> {
     origin: Arc<Origin>,
     idle: Arc<Mutex<Vec<Idle<B>>>>,
-    /// The upstream said nothing when it was last asked first.
+    /// The upstream said nothing when it was last asked first, or refused the question.
     ignores_expect: AtomicBool,
 }
 
@@ -89,7 +89,8 @@ where
         self.send_asking(request, None).await
     }
 
-    /// Whether the upstream said nothing when it was last asked whether it wants a body.
+    /// Whether the upstream said nothing, or refused the question, when it was last asked whether
+    /// it wants a body.
     pub fn ignores_expect(&self) -> bool {
         self.ignores_expect.load(Ordering::Relaxed)
     }

@@ -88,6 +88,25 @@ async fn an_upstream_that_cannot_be_asked_is_not_asked_again() {
     assert!(body_of(&calls[0]) == long() && !calls[0].contains("expect:"));
 }
 
+const CHUNKED: &str = "PUT /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n\
+                       4\r\nbody\r\n0\r\n\r\n";
+
+/// Fails when every body of unknown length pays for an upstream that refuses to be asked.
+#[tokio::test]
+async fn an_upstream_that_cannot_be_asked_is_not_asked_about_bodies_that_may_be_short() {
+    let puppet = dead_at_first(0).await;
+    let refusal = "HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n";
+    puppet.answer_expecting(Reply::close(refusal));
+    let scene = keeping_little(&puppet).await;
+    // One connection is one core, which is what remembers.
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    raw.write(CHUNKED).await;
+    raw.read_to(r#"{"ok":true}"#).await;
+    raw.write(CHUNKED.replace("/v3/x", "/v3/y")).await;
+    puppet.arrived(3).await;
+    assert_eq!(puppet.expecting().len(), 1, "{:?}", puppet.expecting());
+}
+
 /// Waits until the upstream is asked, and moves the clock until `waited_for`.
 async fn silence(scene: &Scene, puppet: &Puppet, waited_for: impl Future<Output = ()>) {
     until("the upstream is asked", || !puppet.expecting().is_empty()).await;
@@ -134,11 +153,9 @@ async fn an_upstream_that_said_nothing_is_not_asked_about_bodies_that_may_be_sho
     let scene = patient(&puppet, NO_FILES).await;
     // One connection is one core, which is what remembers.
     let mut raw = Raw::connect(scene.door(), scene.record()).await;
-    let call = "PUT /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n\
-                4\r\nbody\r\n0\r\n\r\n";
-    raw.write(call).await;
+    raw.write(CHUNKED).await;
     silence(&scene, &puppet, async { _ = raw.read_to(r#"{"ok":true}"#).await }).await;
-    raw.write(call.replace("/v3/x", "/v3/y")).await;
+    raw.write(CHUNKED.replace("/v3/x", "/v3/y")).await;
     puppet.arrived(3).await;
     let calls = puppet.calls();
     assert!(calls[1].starts_with("PUT /v3/y ") && !calls[1].contains("expect:"), "{calls:?}");
