@@ -4,8 +4,7 @@
 use percent_encoding::percent_decode_str;
 
 /// Joins the upstream's base path, the client's path and its query less `strip` (names in lower
-/// case) plus
-/// `add` (encoded pairs).
+/// case) plus `add` (encoded pairs).
 pub fn rewrite<'a>(
     base: &str,
     path: &str,

@@ -34,8 +34,8 @@ const FIELDS_KEPT: [HeaderName; 5] = [
 )]
 pub struct Unfaithful(String);
 
-/// Records what was exchanged for an account with these fields, without a value of it, and proves that the recording comes to the
-/// same outcome.
+/// Records what was exchanged for an account with these fields, without a value of it, and proves
+/// that the recording comes to the same outcome.
 ///
 /// # Errors
 /// When it does not: for example a value that is longer than any that is taken.

@@ -113,9 +113,14 @@ impl Tenure {
 
     /// A client's request was answered as by a living session. Says whether it was the first.
     pub(super) fn was_used(&self, now: Moment) -> bool {
-        // Late by a few milliseconds or out of order: nothing depends on it.
-        self.used.store(milliseconds(now), Ordering::Relaxed);
-        self.alive.store(milliseconds(now), Ordering::Relaxed);
+        // Late by a few milliseconds or out of order: nothing depends on it. All cores share these
+        // numbers: they are left alone where there is nothing to say.
+        let now = milliseconds(now);
+        for moment in [&self.used, &self.alive] {
+            if moment.load(Ordering::Relaxed) != now {
+                moment.store(now, Ordering::Relaxed);
+            }
+        }
         !self.was_ever_used() && !self.ever_used.swap(true, Ordering::Relaxed)
     }
 
