@@ -51,8 +51,8 @@ pub(super) struct Field {
     pub(super) text: SecretText,
     /// Where it comes from; nothing for text that stands in the configuration.
     pub(super) source: Option<Source>,
-    /// What the last look found otherwise than it was.
-    found: Option<Found>,
+    /// What was last found there, where that is not `text`.
+    found: Option<Finding>,
     /// The trouble that was last told.
     told: Option<String>,
 }
@@ -61,6 +61,13 @@ pub(super) struct Field {
 enum Found {
     Text(SecretText),
     Trouble(String),
+}
+
+/// What was found in the place of a field's text.
+struct Finding {
+    found: Found,
+    /// Whether it counts: a file may still be written to.
+    is_settled: bool,
 }
 
 impl Field {
@@ -113,45 +120,47 @@ async fn keep(parts: Parts) {
     let mut looking =
         Looking { watch: Watch::new(Arc::clone(&changed)), accounts, environment, reporter };
     let mut commands = Commands::new(&looking, &clock);
+    // The first look is before the first wait: a secret may have changed since the start.
     loop {
-        // The first look is before the first wait: a secret may have changed since the start.
-        let mut settled = false;
-        while !settled {
-            let look = tokio::task::spawn_blocking(move || {
-                let found = looking.look();
-                (looking, found)
-            });
-            // Only a look that died gives nothing back.
-            let Ok((back, found)) = look.await else { return };
-            looking = back;
-            for changed in found.changed {
-                looking.rotate(changed, &broker);
-            }
-            settled = found.is_settled;
-            if !settled {
-                tokio::time::sleep(SETTLE).await;
-            }
+        let look = tokio::task::spawn_blocking(move || {
+            let found = looking.look();
+            (looking, found)
+        });
+        // Only a look that died gives nothing back.
+        let Ok((back, found)) = look.await else { return };
+        looking = back;
+        for changed in found.changed {
+            looking.rotate(changed, &broker);
         }
-        let next_look = clock.now() + LOOK_EVERY;
+        // Commands have their own times, also where a file changes without end.
+        let mut waiting = std::pin::pin!(until_next_look(found.is_settled, &changed, &clock));
         loop {
             tokio::select! {
-                () = changed.notified() => {
-                    // A directory in which much goes on costs one look in this time.
-                    tokio::time::sleep(SETTLE).await;
-                    break;
-                }
-                () = clock.sleep_until(next_look) => break,
+                () = &mut waiting => break,
                 () = at(&clock, commands.next()) => commands.run_due(&looking, &clock),
                 Some(ran) = commands.running.join_next() => {
                     let Ok((spot, found)) = ran else { continue };
                     commands.ended(spot, &clock);
-                    if looking.take_over(spot, found) {
+                    if looking.printed(spot, found) {
                         looking.rotate(spot.0, &broker);
                     }
                 }
             }
         }
     }
+}
+
+/// Waits until files are looked at again: soon, where one has to be read once more, else when
+/// something is told or the time for it has come.
+async fn until_next_look(is_settled: bool, changed: &Notify, clock: &Clock) {
+    if is_settled {
+        tokio::select! {
+            () = changed.notified() => {}
+            () = clock.sleep(LOOK_EVERY) => return,
+        }
+    }
+    // A directory in which much goes on costs one look in this time.
+    tokio::time::sleep(SETTLE).await;
 }
 
 /// Waits for a moment, or for ever.
@@ -181,6 +190,15 @@ struct Look {
     is_settled: bool,
 }
 
+/// When something that was found counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    /// When the next look finds the same.
+    SeenTwice,
+    /// Now: what a command prints is whole when it has ended.
+    AtOnce,
+}
+
 impl Looking {
     /// Reads every file. Blocks on the file system.
     fn look(&mut self) -> Look {
@@ -196,19 +214,26 @@ impl Looking {
         let mut look = Look { changed: Vec::new(), is_settled: true };
         for account in 0..self.accounts.len() {
             let fields = self.accounts.get(account).map_or(0, |kept| kept.fields.len());
-            let mut has_changed = false;
             for field in 0..fields {
-                let Some(found) = self.read((account, field)) else { continue };
-                match self.is_settled((account, field), &found) {
-                    true => has_changed |= self.take_over((account, field), found),
-                    false => look.is_settled = false,
+                if let Some(found) = self.read((account, field)) {
+                    self.note((account, field), found, Counts::SeenTwice);
                 }
             }
-            if has_changed {
+            if !self.is_settled(account) {
+                look.is_settled = false;
+            } else if self.take_over(account) {
                 look.changed.push(account);
             }
         }
         look
+    }
+
+    /// Takes what a command has printed. Returns whether the secrets of its account are others than
+    /// before.
+    fn printed(&mut self, spot: Spot, found: Found) -> bool {
+        self.note(spot, found, Counts::AtOnce);
+        // Where a file is still changing, the look that finds it settled takes both over.
+        self.is_settled(spot.0) && self.take_over(spot.0)
     }
 
     fn read(&self, spot: Spot) -> Option<Found> {
@@ -217,34 +242,47 @@ impl Looking {
         Some(Found::of(source.read(&self.environment).map(|unsealed| unsealed.text)))
     }
 
-    /// Whether this was found before, now or by the last look.
-    fn is_settled(&mut self, spot: Spot, found: &Found) -> bool {
-        let Some(field) = self.field_mut(spot) else { return true };
-        let is_old = *found == Found::Text(field.text.clone());
-        let is_settled = is_old || field.found.as_ref() == Some(found);
-        field.found = (!is_settled).then(|| found.clone());
-        is_settled
+    fn note(&mut self, spot: Spot, found: Found, counts: Counts) {
+        let Some(field) = self.field_mut(spot) else { return };
+        if found == Found::Text(field.text.clone()) {
+            (field.found, field.told) = (None, None);
+            return;
+        }
+        let was_seen = field.found.as_ref().is_some_and(|before| before.found == found);
+        let is_settled = was_seen || counts == Counts::AtOnce;
+        field.found = Some(Finding { found, is_settled });
     }
 
-    /// Keeps a new secret, or tells of the trouble, each once. Returns whether the secret is another
-    /// one than before.
-    fn take_over(&mut self, spot: Spot, found: Found) -> bool {
-        let Some(field) = self.field_mut(spot) else { return false };
-        match found {
-            Found::Text(text) => {
-                field.told = None;
-                let has_changed = field.text != text;
-                field.text = text;
-                has_changed
-            }
-            Found::Trouble(why) => {
-                if field.told.as_ref() != Some(&why) {
-                    field.told = Some(why.clone());
-                    self.report_unreadable(spot.0, why);
+    /// Whether nothing of an account has to be read once more. Its secrets belong together: while
+    /// one is changing, another that has changed may be half of a new pair.
+    fn is_settled(&self, account: usize) -> bool {
+        let mut fields = self.accounts.get(account).into_iter().flat_map(|kept| &kept.fields);
+        fields.all(|field| field.found.as_ref().is_none_or(|finding| finding.is_settled))
+    }
+
+    /// Keeps the new secrets of an account, and tells of troubles, each once. Returns whether a
+    /// secret is another one than before.
+    fn take_over(&mut self, account: usize) -> bool {
+        let Some(kept) = self.accounts.get_mut(account) else { return false };
+        let (mut has_changed, mut troubles) = (false, Vec::new());
+        for field in &mut kept.fields {
+            match field.found.as_ref().map(|finding| &finding.found) {
+                None => {}
+                Some(Found::Text(text)) => {
+                    field.text = text.clone();
+                    (field.found, field.told) = (None, None);
+                    has_changed = true;
                 }
-                false
+                // It stays as what was found: as long as it is so, it is nothing new.
+                Some(Found::Trouble(why)) if field.told.as_ref() != Some(why) => {
+                    field.told = Some(why.clone());
+                    troubles.push(why.clone());
+                }
+                Some(Found::Trouble(_)) => {}
             }
         }
+        troubles.into_iter().for_each(|why| self.report_unreadable(account, why));
+        has_changed
     }
 
     fn report_unreadable(&self, account: usize, why: String) {

@@ -38,6 +38,7 @@ mod replay_spill;
 mod rolled_values;
 mod rolling;
 mod rotation;
+mod rotation_pace;
 mod scopes;
 mod settings;
 mod single_login;
