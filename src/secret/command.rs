@@ -14,8 +14,10 @@ use super::environment::Environment;
 use super::error::SecretError;
 use super::source::{Place, SECRET_BYTES_MAX};
 
-/// Room in which a reader looks for the end without growing the buffer, in bytes.
-const PROBE_BYTES: usize = 64;
+/// How long the outputs of a command are read on after its end, where something that it began holds
+/// them open. What the command itself has printed is there at once; this is for a filter behind it.
+/// Machine time, as the command's.
+const DRAIN: Duration = Duration::from_millis(500);
 
 /// Standard error is read through a window of this many bytes, and only counted.
 const WINDOW_BYTES: usize = 4 * 1024;
@@ -34,8 +36,9 @@ pub struct Command {
 }
 
 impl Command {
-    /// What the command prints. Its environment is that of this process, its standard input is
-    /// closed. Dropped, it is killed with all its children, as at its timeout.
+    /// What the command prints until it ends. Its environment is that of this process, its standard
+    /// input is closed. What it has begun is killed when it has ended, and with it at its timeout or
+    /// when this is dropped.
     ///
     /// # Errors
     /// A command that cannot be started, takes too long, prints more than [`SECRET_BYTES_MAX`] or
@@ -55,14 +58,16 @@ impl Command {
         #[cfg(unix)]
         process.process_group(0);
         let mut running = Running(process.spawn().map_err(|reason| self.not_started(reason))?);
-        let output = tokio::time::timeout(self.timeout, self.output(&mut running.0)).await;
+        let output = tokio::time::timeout(self.timeout, self.output(&mut running)).await;
         let output = output.unwrap_or_else(|_| Err(self.timed_out()));
-        if output.is_err() {
-            running.kill();
-            // After SIGKILL there is nothing left to wait for but the system.
-            _ = running.0.wait().await;
+        // However it has ended, nothing of it stays.
+        let status = running.end().await;
+        let (output, error_bytes) = output?;
+        let status = status.map_err(|reason| self.not_started(reason))?;
+        match status.success() {
+            true => Ok(output),
+            false => Err(self.failed(status, error_bytes)),
         }
-        output
     }
 
     /// The same for callers without a runtime.
@@ -79,32 +84,50 @@ impl Command {
         ran.unwrap_or_else(|_| Err(self.not_started(io::Error::other("its thread has died"))))
     }
 
-    async fn output(&self, child: &mut Child) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        let (output, errors) = (child.stdout.take(), child.stderr.take());
-        let output = async { self.read(output).await };
-        let errors = async { count(errors).await.map_err(|reason| self.not_started(reason)) };
-        let (output, error_bytes) = tokio::try_join!(output, errors)?;
-        let status = child.wait().await.map_err(|reason| self.not_started(reason))?;
-        match status.success() {
-            true => Ok(output),
-            false => Err(self.failed(status, error_bytes)),
+    /// What it prints until it has ended, and how much it says on standard error.
+    async fn output(
+        &self,
+        running: &mut Running,
+    ) -> Result<(Zeroizing<Vec<u8>>, usize), SecretError> {
+        let (output, errors) = (running.0.stdout.take(), running.0.stderr.take());
+        // Room for the longest secret from the start: a vector that grows leaves copies behind.
+        let mut printed = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX + 1));
+        let mut error_bytes = 0;
+        {
+            let output = async { self.read(output, &mut printed).await };
+            let errors = async { count(errors, &mut error_bytes).await };
+            let errors = async { errors.await.map_err(|reason| self.not_started(reason)) };
+            let mut reading = std::pin::pin!(async { tokio::try_join!(output, errors) });
+            tokio::select! {
+                read = &mut reading => {
+                    read?;
+                    running.ended().await.map_err(|reason| self.not_started(reason))?;
+                }
+                ended = running.ended() => {
+                    ended.map_err(|reason| self.not_started(reason))?;
+                    let read = tokio::time::timeout(DRAIN, reading).await;
+                    // What has not come until now is not the command's own.
+                    read.unwrap_or(Ok(((), ())))?;
+                }
+            }
         }
+        Ok((printed, error_bytes))
     }
 
+    /// Reads to the end into `bytes`, which is never longer than its room.
     async fn read(
         &self,
         output: Option<impl AsyncRead + Unpin>,
-    ) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        // Room for the longest secret from the start: a vector that grows leaves copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX + 1 + PROBE_BYTES));
-        if let Some(output) = output {
-            let read = output.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).await;
-            read.map_err(|reason| self.not_started(reason))?;
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), SecretError> {
+        let Some(mut output) = output else { return Ok(()) };
+        while bytes.len() <= SECRET_BYTES_MAX {
+            let read = output.read_buf(bytes).await.map_err(|reason| self.not_started(reason))?;
+            if read == 0 {
+                return Ok(());
+            }
         }
-        match bytes.len() > SECRET_BYTES_MAX {
-            true => Err(SecretError::TooLong(Place::Command(self.clone()))),
-            false => Ok(bytes),
-        }
+        Err(SecretError::TooLong(Place::Command(self.clone())))
     }
 
     fn not_started(&self, reason: io::Error) -> SecretError {
@@ -121,30 +144,65 @@ impl Command {
 }
 
 /// Reads to the end and keeps the length only.
-async fn count(errors: Option<impl AsyncRead + Unpin>) -> io::Result<usize> {
-    let Some(mut errors) = errors else { return Ok(0) };
+async fn count(errors: Option<impl AsyncRead + Unpin>, counted: &mut usize) -> io::Result<()> {
+    let Some(mut errors) = errors else { return Ok(()) };
     let mut window = Zeroizing::new(vec![0; WINDOW_BYTES]);
-    let mut counted = 0_usize;
     loop {
         match errors.read(&mut window).await? {
-            0 => return Ok(counted),
-            read => counted = counted.saturating_add(read),
+            0 => return Ok(()),
+            read => *counted = counted.saturating_add(read),
         }
     }
 }
 
-/// A process that is killed with its whole group unless it has been waited for.
+/// A process that is killed with its whole group before it is waited for: as long as it has not
+/// been, its number, and that of its group, is nobody else's.
 struct Running(Child);
 
 impl Running {
+    /// Waits until the process has ended, and leaves it to be waited for. Cancel safe.
+    #[cfg(unix)]
+    async fn ended(&self) -> io::Result<()> {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        use tokio::signal::unix::{SignalKind, signal};
+
+        // Nothing to wait for is nothing that runs.
+        let Some(process) = self.number() else { return Ok(()) };
+        // Before the first look: an end after it is told.
+        let mut child_ended = signal(SignalKind::child())?;
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while waitid(WaitId::Pid(process), look)?.is_none() {
+            child_ended.recv().await;
+        }
+        Ok(())
+    }
+
+    /// The same where a process can only be waited for, and has no group.
+    #[cfg(not(unix))]
+    async fn ended(&mut self) -> io::Result<()> {
+        self.0.wait().await.map(|_| ())
+    }
+
+    /// Kills what is left of the group, and waits for the process: after SIGKILL there is nothing
+    /// left to wait for but the system.
+    async fn end(&mut self) -> io::Result<ExitStatus> {
+        self.kill();
+        self.0.wait().await
+    }
+
     fn kill(&mut self) {
-        // As long as the process has not been waited for, its number is nobody else's.
         #[cfg(unix)]
-        if let Some(group) = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
+        if let Some(group) = self.number() {
             _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         // Where there are no groups, the process alone; a process that is gone is no fault.
         _ = self.0.start_kill();
+    }
+
+    /// Its number, which is its group's too; nothing when it has been waited for.
+    #[cfg(unix)]
+    fn number(&self) -> Option<rustix::process::Pid> {
+        self.0.id().and_then(|id| rustix::process::Pid::from_raw(id as i32))
     }
 }
 

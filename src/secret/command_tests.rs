@@ -105,6 +105,47 @@ async fn the_children_of_a_command_are_killed_with_it() {
     until(|| (!is_running(child.trim())).then_some(())).await;
 }
 
+/// Fails when what a command leaves in the background keeps its secret back.
+#[test]
+fn a_command_that_leaves_something_in_the_background_gives_its_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("child");
+    // It holds both outputs open, as agents do that do not care.
+    let script = format!("sleep 1000 & echo $! > {}; printf hunter2", file.display());
+    assert_eq!(read(shell(&script)).unwrap().text.expose(), "hunter2");
+    until_dead(&file);
+}
+
+/// Fails when a command that ends leaves its children behind, one more after each refresh.
+#[test]
+fn the_children_of_a_command_that_has_ended_are_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    for (ending, is_good) in [("exit 1", false), ("kill -9 $$", false), ("printf hunter2", true)] {
+        let file = folder.path().join("child");
+        let child = "sleep 1000 >/dev/null 2>&1 & echo $!";
+        let script = format!("{child} > {}; {ending}", file.display());
+        assert_eq!(read(shell(&script)).is_ok(), is_good, "{ending}");
+        until_dead(&file);
+    }
+}
+
+/// Fails when what a command's children print after its end is waited for without a bound.
+#[test]
+fn a_child_that_goes_on_printing_does_not_hold_up_its_parent() {
+    let script = "printf hunter2; while :; do printf x >&2; done & exit 0";
+    assert_eq!(read(shell(script)).unwrap().text.expose(), "hunter2");
+}
+
+/// Waits until the process whose number is in a file is dead.
+fn until_dead(file: &Path) {
+    let child = std::fs::read_to_string(file).unwrap();
+    let started = std::time::Instant::now();
+    while is_running(child.trim()) {
+        assert!(started.elapsed() < Duration::from_secs(30), "it is still there");
+        std::thread::yield_now();
+    }
+}
+
 /// Waits until there is something.
 async fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
     let looking = async {

@@ -173,7 +173,7 @@ pub(super) enum Field {
     /// In a systemd credential.
     Credential(CredentialSource),
     /// In what a command prints. It is run without a shell, with Doorward's own environment and
-    /// without standard input, and must end with status 0.
+    /// without standard input, and must end with status 0. What it leaves running is killed.
     Command(CommandSource),
 }
 
