@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::login::StepAnswer;
-pub use redact::{Unfaithful, record};
+pub use redact::{Unfaithful, plain_path, record};
 pub use replay::{Difference, Unreadable, replay};
 
 /// The version of the form.

@@ -250,7 +250,7 @@ fn path_of_url(text: &str) -> String {
 }
 
 /// A path whose segments are words or `*`, without its query.
-fn plain_path(path: &str) -> String {
+pub fn plain_path(path: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let plain = |segment: &str| segment.is_empty() || is_plain_name(segment);
     let segments = path.split('/').map(|segment| if plain(segment) { segment } else { "*" });

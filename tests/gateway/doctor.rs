@@ -290,3 +290,21 @@ async fn what_a_good_login_leaves_in_doubt_is_said() {
     let last = puppet.requests().pop().unwrap();
     assert!(!last.contains("canary") && !last.contains("authtoken"), "{last}");
 }
+
+/// Fails when a token in a cookie's path is shown.
+#[tokio::test]
+async fn a_cookies_path_is_shown_without_what_may_be_a_value() {
+    let body = r#"{"user":{"authtoken":"canary","uid":"x"}}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         set-cookie: sid=a-canary; Path=/s/0123456789canary?canary\r\n\r\n{body}",
+        body.len()
+    );
+    let puppet = Puppet::start(move |_| Reply::keep(answer.clone())).await;
+    let user = Vendor::Contentstack.seeded_user();
+    let subject = Subject::new(Vendor::Contentstack, &puppet.origin(), &user);
+    let said = subject.tried(ON_PAPER, &[]).await.out;
+    assert!(said.contains(", path /s/*,") && !said.contains("canary"), "{said}");
+    let said = subject.tried(ON_PAPER, &["--json"]).await.out;
+    assert!(said.contains(r#""path":"/s/*""#) && !said.contains("canary"), "{said}");
+}

@@ -10,7 +10,7 @@ use crate::login::{Material, StepAnswer};
 use crate::recipe::condition::Truth;
 use crate::recipe::explain::{Finding, is_plain_name};
 use crate::recipe::{Cookies, InjectInto, InjectMethods, Recipe, RefusalClass, Step, VerdictIs};
-use crate::recording::{Exchanged, Phase};
+use crate::recording::{Exchanged, Phase, plain_path};
 use crate::secret::{Fingerprint, SecretText, TotpStep};
 use crate::session::account::Failure;
 use crate::session::{ExchangeError, Unavailable};
@@ -101,7 +101,7 @@ pub struct CookieReport {
     pub name: String,
     /// Its length and its fingerprint; nothing when it was emptied.
     pub value: Option<ValueReport>,
-    /// `Path`, if it has one.
+    /// `Path`, if it has one; what is no word in it may be a value, and is left out.
     pub path: Option<String>,
     /// `Max-Age`.
     pub max_age: Option<Duration>,
@@ -303,7 +303,7 @@ pub(super) fn cookies(recipe: &Recipe, headers: &HeaderMap) -> Vec<CookieReport>
                 false => format!("(a name of {} characters)", cookie.name().chars().count()),
             },
             value: (!cookie.value().is_empty()).then(|| ValueReport::of(&value)),
-            path: cookie.path().map(str::to_owned),
+            path: cookie.path().map(plain_path),
             max_age: cookie.max_age().map(|age| age.unsigned_abs()),
             expires: cookie.expires_datetime().map(SystemTime::from),
             flags: flags
