@@ -140,9 +140,24 @@ async fn a_login_with_a_code_is_recorded_without_it() {
 async fn nothing_is_tried_that_cannot_be_recorded() {
     let emulator = emulator(Vendor::Contentstack).await;
     let subject = good(&emulator);
-    let file = subject.folder.path().join("doorward.toml").display().to_string();
-    let said = subject.tried(ON_PAPER, &["--record", &file]).await;
-    assert_eq!(said.exit, Exit::Failed);
-    assert!(said.errors.contains("nothing was sent"), "{said:?}");
+    let file = subject.folder.path().join("doorward.toml");
+    let full = subject.folder.path().join("full");
+    fs::create_dir(&full).unwrap();
+    for number in 0..1000 {
+        write(&full, &format!("contentstack-good-{number}.json"), "");
+    }
+    let cases = [
+        (file.as_path(), "is no folder"),
+        (&full, "holds 1000 recordings"),
+        // It is there, and nobody can write into it, whoever runs this test.
+        (Path::new("/proc/self"), "cannot be written"),
+    ];
+    for (folder, why) in cases {
+        let said = subject.tried(ON_PAPER, &["--record", &folder.display().to_string()]).await;
+        assert_eq!(said.exit, Exit::Failed, "{said:?}");
+        assert!(said.errors.contains(why), "{said:?}");
+        assert!(said.errors.contains("nothing was sent"), "{said:?}");
+    }
     assert_eq!(emulator.control().counters().requests, 0);
+    assert_eq!(fs::read_dir(&full).unwrap().count(), 1000, "a proof was left behind");
 }

@@ -15,6 +15,7 @@ use crate::app::{self, Subject, TrialError, Tried, Watcher};
 use crate::diagnosis::Paint;
 use crate::secret::Environment;
 use crate::session::trial::{Ending, Progress};
+use record::Place;
 use trace::Trace;
 
 /// Log in to an upstream once, probe, log out, and show every step without a secret
@@ -61,12 +62,14 @@ impl Try {
         let Some(loaded) = self.config.load(environment, screen.errors, errors)? else {
             return Ok(Exit::Config);
         };
-        if let Some(folder) = &self.record
-            && let Err(error) = record::prepare(folder)
-        {
-            writeln!(errors, "error: {error}; nothing was sent")?;
-            return Ok(Exit::Failed);
-        }
+        let place = match self.record.as_deref().map(Place::prove).transpose() {
+            Ok(place) => place,
+            Err(error) => {
+                print_chain(&error, errors);
+                writeln!(errors, "nothing was sent")?;
+                return Ok(Exit::Failed);
+            }
+        };
         let control = Builder::new_current_thread().enable_all().build()?;
         let (mut trace, mut silence) = (Trace::new(screen, out), Silence);
         let watcher: &mut dyn Watcher = if self.json { &mut silence } else { &mut trace };
@@ -77,7 +80,7 @@ impl Try {
                     true => writeln!(out, "{}", json::of(&tried))?,
                     false => trace.ends(&tried)?,
                 }
-                match self.record.as_ref().map(|folder| record::write(folder, &tried)) {
+                match place.map(|place| place.write(&tried)) {
                     None => {}
                     // Whoever reads JSON reads nothing else there.
                     Some(Ok(path)) if self.json => {
