@@ -39,7 +39,7 @@ impl About<'_> {
             Ending::Good => {}
             Ending::Refused { class: Some(class), .. } => advice.push(says(self.refused(*class))),
             Ending::Refused { class: None, .. } => advice.push(self.unclassified(report)),
-            Ending::HeldBack(why) => advice.push(says(held_back(why))),
+            Ending::HeldBack(why) => advice.push(says(self.held_back(why))),
             Ending::Unreachable(error) => advice.push(says(self.unreachable(error))),
             Ending::Incomplete(Incomplete::Probe) => advice.push(says(format!(
                 "the login succeeded, and what it gave is not accepted: compare `[[inject]]`, and \
@@ -170,6 +170,23 @@ impl About<'_> {
         }
     }
 
+    fn held_back(&self, why: &Unavailable) -> String {
+        match why {
+            Unavailable::HeldBack { retry_after, cause } => format!(
+                "nothing was sent: logins of this account pause for {} s more ({})",
+                retry_after.as_secs().max(1),
+                cause.as_str()
+            ),
+            Unavailable::Refused(_) => format!(
+                "nothing was sent: the upstream has refused this secret before; change the \
+                 secret, or, if what was wrong is mended at the upstream, lift the quarantine by \
+                 `doorward clear {} --account {}`",
+                self.upstream.name, self.account.name
+            ),
+            other => format!("nothing was sent: {other}"),
+        }
+    }
+
     fn unreachable(&self, error: &ExchangeError) -> String {
         let name = &self.upstream.name;
         let settings::Origin { scheme, host, port } = &self.upstream.origin;
@@ -250,20 +267,6 @@ const SLOW: &str = "the login was sent and not answered in time, so the upstream
 
 fn says(text: String) -> Advice {
     Advice { text, snippet: None }
-}
-
-fn held_back(why: &Unavailable) -> String {
-    match why {
-        Unavailable::HeldBack { retry_after, cause } => format!(
-            "nothing was sent: logins of this account pause for {} s more ({})",
-            retry_after.as_secs().max(1),
-            cause.as_str()
-        ),
-        Unavailable::Refused(_) => "nothing was sent: the upstream has refused this secret \
-             before; change the secret, or clear its quarantine by `doorward clear UPSTREAM`"
-            .to_owned(),
-        other => format!("nothing was sent: {other}"),
-    }
 }
 
 fn left_open(report: &TrialReport) -> String {

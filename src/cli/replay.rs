@@ -51,7 +51,8 @@ pub(super) fn replay(
             }
             Ok((recording, differences)) if differences.is_empty() => {
                 let (recipe, answers) = (&recording.recipe, recording.answers());
-                writeln!(out, "{name}: same outcome ({recipe}, {answers} answers)")?;
+                let word = if answers == 1 { "answer" } else { "answers" };
+                writeln!(out, "{name}: same outcome ({recipe}, {answers} {word})")?;
             }
             Ok((_, differences)) => {
                 writeln!(out, "{name}: another outcome")?;

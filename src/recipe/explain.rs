@@ -52,6 +52,14 @@ impl Condition {
             false => parts.join(" and "),
         }
     }
+
+    fn opposite(&self) -> String {
+        let parts: Vec<String> = self.parts.iter().map(Part::opposite).collect();
+        match parts.is_empty() {
+            true => "nothing".to_owned(),
+            false => parts.join(" or "),
+        }
+    }
 }
 
 impl Part {
@@ -78,7 +86,28 @@ impl Part {
             Self::Paths(paths) => format!("path {}", listed(paths.iter(), " or ")),
             Self::All(conditions) => joined(conditions, " and "),
             Self::Any(conditions) => joined(conditions, " or "),
-            Self::Not(condition) => format!("not ({})", condition.words()),
+            Self::Not(condition) => condition.opposite(),
+        }
+    }
+
+    /// What an answer is like of which this part does not hold.
+    fn opposite(&self) -> String {
+        match self {
+            Self::Status(sets) => format!("status other than {}", listed(sets.iter(), " or ")),
+            Self::Header { name, matches: None } => format!("header `{name}` is missing"),
+            Self::Header { name, matches: Some(regex) } => {
+                format!("header `{name}` does not match `{regex}`")
+            }
+            Self::Json { at, test } => format!("json {at} {}", test.opposite()),
+            Self::Body(regex) => format!("body does not match `{regex}`"),
+            Self::SetCookie { name, is } => format!("cookie `{name}` is not {}", state(*is)),
+            Self::Methods(methods) => {
+                format!("method other than {}", listed(methods.iter(), " or "))
+            }
+            Self::Paths(paths) => format!("path other than {}", listed(paths.iter(), " or ")),
+            Self::All(conditions) => opposites(conditions, " or "),
+            Self::Any(conditions) => opposites(conditions, " and "),
+            Self::Not(condition) => condition.words(),
         }
     }
 
@@ -86,9 +115,11 @@ impl Part {
     fn found(&self, answer: &Answer<'_>) -> String {
         match self {
             Self::Status(_) => format!("status is {}", answer.status.as_u16()),
-            Self::Header { name, .. } => match answer.headers.contains_key(name) {
-                true => format!("header `{name}` is there"),
+            Self::Header { name, matches } => match answer.headers.contains_key(name) {
                 false => format!("header `{name}` is missing"),
+                true if matches.is_none() => format!("header `{name}` is there"),
+                true if self.judge(answer) == Truth::Yes => format!("header `{name}` matches"),
+                true => format!("header `{name}` is another"),
             },
             Self::Json { at, .. } => match answer.body.and_then(|body| body.json()) {
                 None => "the body is no JSON".to_owned(),
@@ -125,14 +156,32 @@ impl JsonTest {
             Self::Matches(regex) => format!("matches `{regex}`"),
         }
     }
+
+    fn opposite(&self) -> String {
+        match self {
+            Self::OneOf(values) => format!("is other than {}", listed(values.iter(), " or ")),
+            Self::Exists(true) => Self::Exists(false).words(),
+            Self::Exists(false) => Self::Exists(true).words(),
+            Self::Matches(regex) => format!("does not match `{regex}`"),
+        }
+    }
 }
 
 fn joined(conditions: &[Condition], word: &str) -> String {
+    in_brackets(conditions, Condition::words).join(word)
+}
+
+fn opposites(conditions: &[Condition], word: &str) -> String {
+    in_brackets(conditions, Condition::opposite).join(word)
+}
+
+/// Each condition in words, in brackets where it has more than one part.
+fn in_brackets(conditions: &[Condition], words: fn(&Condition) -> String) -> Vec<String> {
     let words = conditions.iter().map(|each| match each.parts.len() {
-        0 | 1 => each.words(),
-        _ => format!("({})", each.words()),
+        0 | 1 => words(each),
+        _ => format!("({})", words(each)),
     });
-    words.collect::<Vec<_>>().join(word)
+    words.collect()
 }
 
 fn listed(items: impl Iterator<Item = impl fmt::Display>, word: &str) -> String {
@@ -223,6 +272,54 @@ mod tests {
             assert!(!format!("{told:?}").contains("canary"));
             let holds = told.iter().all(|finding| finding.holds);
             assert_eq!(holds, rule.when.judge(&answer) == Truth::Yes, "{told:?}");
+        }
+    }
+
+    /// Fails when somebody has to turn a negation around to know what is wanted.
+    #[test]
+    fn what_must_not_be_is_told_as_what_is_wanted() {
+        let not = |parts| Part::Not(Condition { parts });
+        let header = |matches: Option<&str>| Part::Header {
+            name: http::header::LOCATION,
+            matches: matches.map(|text| regex::Regex::new(text).unwrap()),
+        };
+        let of = |part| Condition { parts: vec![part] };
+        let status = || Part::Status(vec![StatusSet::Class(4)]);
+        let headers = HeaderMap::from_iter([(http::header::LOCATION, "/login".parse().unwrap())]);
+        let answer = Answer {
+            method: &Method::GET,
+            path: "/",
+            status: StatusCode::BAD_REQUEST,
+            headers: &headers,
+            body: None,
+        };
+        let cases = [
+            (not(vec![header(None)]), "header `location` is missing", "header `location` is there"),
+            (
+                not(vec![header(Some("login"))]),
+                "header `location` does not match `login`",
+                "header `location` matches",
+            ),
+            (
+                header(Some("home")),
+                "header `location` matches `home`",
+                "header `location` is another",
+            ),
+            (
+                not(vec![status(), header(None)]),
+                "status other than 4xx or header `location` is missing",
+                "status is 400, header `location` is there",
+            ),
+            (
+                not(vec![Part::Any(vec![of(status()), of(header(None))])]),
+                "status other than 4xx and header `location` is missing",
+                "status is 400, header `location` is there",
+            ),
+        ];
+        for (part, wants, found) in cases {
+            let finding = of(part).explain(&answer).remove(0);
+            assert_eq!((finding.wants.as_str(), finding.found.as_str()), (wants, found));
+            assert!(!finding.holds, "{wants}");
         }
     }
 

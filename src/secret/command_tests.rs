@@ -58,7 +58,7 @@ fn a_command_that_fails_is_an_error_whatever_it_printed() {
 #[test]
 fn a_secret_on_standard_error_is_counted_and_not_shown() {
     let error = read(shell("printf hunter2 >&2; exit 1")).unwrap_err();
-    assert!(error.to_string().contains("its 7 bytes on standard error"), "{error}");
+    assert!(error.to_string().contains("on standard error (7 bytes)"), "{error}");
     assert!(!seen(&error).contains("hunter2"), "{}", seen(&error));
     let loud = shell("head -c 1000000 /dev/zero >&2; printf hunter2");
     assert_eq!(read(loud).unwrap().text.expose(), "hunter2");

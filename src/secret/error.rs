@@ -62,9 +62,7 @@ pub enum SecretError {
     },
     /// The command ended with a status that is not 0.
     #[error(
-        "command `{}` failed ({status}); its {error_bytes} bytes on standard error are not shown, \
-         since they may hold the secret",
-        shown(.program)
+        "command `{}` failed ({status}); {}", shown(.program), not_shown(*.error_bytes)
     )]
     Failed {
         /// The program, without its arguments.
@@ -135,12 +133,16 @@ impl SecretError {
             }
             Self::Unreadable { reason, .. } | Self::NotRun { reason, .. } => reason.to_string(),
             Self::TimedOut { .. } => {
-                "run it yourself; it must not ask for anything: its standard input is closed. A \
-                 slow one needs a longer `timeout`"
+                "it must not ask for anything, since its standard input is closed; one that is \
+                 slow needs a longer `timeout`"
                     .to_owned()
             }
             Self::Failed { program, .. } => {
-                format!("run it yourself to see why: {}", shown(program))
+                format!(
+                    "run `{}` in a shell, with the arguments that the configuration gives it, to \
+                     see what it says",
+                    shown(program)
+                )
             }
             Self::NotAFile(_)
             | Self::CredentialName(_)
@@ -148,6 +150,16 @@ impl SecretError {
             | Self::NotText(_)
             | Self::Empty(_) => return None,
         })
+    }
+}
+
+fn not_shown(error_bytes: usize) -> String {
+    match error_bytes {
+        0 => "it said nothing on standard error".to_owned(),
+        _ => format!(
+            "what it said on standard error ({error_bytes} bytes) is not shown, since it may hold \
+             the secret"
+        ),
     }
 }
 

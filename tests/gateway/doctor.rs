@@ -1,6 +1,7 @@
 //! `doorward try`: what it says of good and bad logins, and that it never says a secret.
 
-use std::io;
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 
 use clap::Parser;
 use doorward::cli::Exit;
@@ -307,4 +308,62 @@ async fn a_cookies_path_is_shown_without_what_may_be_a_value() {
     assert!(said.contains(", path /s/*,") && !said.contains("canary"), "{said}");
     let said = subject.tried(ON_PAPER, &["--json"]).await.out;
     assert!(said.contains(r#""path":"/s/*""#) && !said.contains("canary"), "{said}");
+}
+
+/// Fails when the trace in the documentation is not what a trial says.
+#[tokio::test]
+async fn the_documented_trace_is_true() {
+    let document = include_str!("../../docs/DOCTOR.md");
+    let shown = document.split("$ doorward try cms\n").nth(1).unwrap().split("```").next().unwrap();
+    let emulator = emulator(Vendor::Contentstack).await;
+    let said = good(&emulator).tried(ON_PAPER, &[]).await.out;
+    // Names, times and fingerprints are those of each trial.
+    let cut = |line: &str| {
+        ["in ", "#"].iter().fold(line.to_owned(), |line, mark| {
+            line.split_once(&format!(" {mark}"))
+                .map_or(line.clone(), |(before, _)| before.to_owned())
+        })
+    };
+    let comparable = |trace: &str| trace.lines().skip(1).map(cut).collect::<Vec<_>>();
+    assert_eq!(comparable(shown), comparable(&said), "{said}");
+}
+
+/// Fails when a trial waits for its next one-time code without a word.
+#[tokio::test]
+async fn a_wait_for_a_code_is_told() {
+    for arguments in [&[][..], &["--json"]] {
+        let emulator = emulator(Vendor::Contentstack).await;
+        let subject = second_factor(&emulator);
+        let folder = subject.folder.path();
+        write(folder, "state_key", "the key that seals the state of a test");
+        let state = "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\n";
+        write(folder, "state.toml", state);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        command.args(["try", "-c", "doorward.toml", "-c", "state.toml", "vendor"]).args(arguments);
+        command.current_dir(folder).env_clear().envs(subject.variables.iter().cloned());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The first trial has nothing to wait for, nor has one in the next step of 30 s.
+        let told = tokio::task::spawn_blocking(move || {
+            std::iter::repeat_with(|| wait_of(&mut command)).take(3).flatten().next()
+        });
+        let told = within(told).await.unwrap().expect("it does not wait, or not with a word");
+        let why = "s until the next one-time code: the one of now has been sent before";
+        assert!(told.ends_with(why), "{told}");
+    }
+}
+
+/// What a command says of its wait, which is not waited for.
+fn wait_of(command: &mut Command) -> Option<String> {
+    let mut trying = command.spawn().unwrap();
+    let (out, errors) = (trying.stdout.take().unwrap(), trying.stderr.take().unwrap());
+    let is_json = command.get_args().any(|argument| argument == "--json");
+    let said: Box<dyn Read> = if is_json { Box::new(errors) } else { Box::new(out) };
+    let mut lines = BufReader::new(said).lines().map(Result::unwrap);
+    let told = lines.find(|line| line.starts_with("wait "));
+    // It has ended where nothing was told.
+    if told.is_some() {
+        trying.kill().unwrap();
+    }
+    trying.wait().unwrap();
+    told
 }

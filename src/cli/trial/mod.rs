@@ -71,7 +71,8 @@ impl Try {
             }
         };
         let control = Builder::new_current_thread().enable_all().build()?;
-        let (mut trace, mut silence) = (Trace::new(screen, out), Silence);
+        let mut silence = Silence { errors };
+        let mut trace = Trace::new(screen, out);
         let watcher: &mut dyn Watcher = if self.json { &mut silence } else { &mut trace };
         let tried = app::try_out(&loaded, &self.upstream, self.account.as_deref(), watcher);
         match control.block_on(tried) {
@@ -106,13 +107,20 @@ impl Try {
     }
 }
 
-/// Whoever wants JSON waits for the end.
-struct Silence;
+/// Whoever wants JSON waits for the end. People who wait with it are told why, beside it.
+struct Silence<'w, W> {
+    errors: &'w mut W,
+}
 
-impl Watcher for Silence {
+impl<W: Write> Watcher for Silence<'_, W> {
     fn begins(&mut self, _: &Subject<'_>) {}
 
-    fn sees(&mut self, _: Progress<'_>) {}
+    fn sees(&mut self, progress: Progress<'_>) {
+        if let Progress::Waiting(wait) = progress {
+            // Nobody to tell is no reason to end a trial in the middle.
+            _ = writeln!(self.errors, "wait    {}", trace::wait_words(&wait));
+        }
+    }
 }
 
 fn exit(tried: &Tried) -> Exit {

@@ -10,7 +10,7 @@ use crate::recipe::explain::Finding;
 use crate::recording::Phase;
 use crate::session::trial::{
     CarriedReport, CookieReport, EndReport, Ending, Notice, Progress, RuleReport, Sending,
-    StepReport, TakenReport, TrialReport, ValueReport,
+    StepReport, TakenReport, TrialReport, ValueReport, Waiting,
 };
 
 /// Back to the begin of the line, and erase it (ECMA-48 section 8.3.41).
@@ -42,6 +42,7 @@ impl<W: Write> Watcher for Trace<'_, W> {
                 self.text(&text);
             }
             Progress::Sending(_) => {}
+            Progress::Waiting(wait) => self.wait(&wait),
             Progress::Step(step) => self.step(step),
             Progress::Session(end, carried) => self.session(end, carried),
         }
@@ -70,7 +71,7 @@ impl<'w, W: Write> Trace<'w, W> {
             }
         }
         if matches!(tried.report.ending, Ending::Refused { .. }) {
-            self.line("tried once; not repeated, so the account cannot be locked by this");
+            self.line("this was one login, which counts at the upstream; it is not repeated");
         }
         self.refused
     }
@@ -99,7 +100,7 @@ impl<'w, W: Write> Trace<'w, W> {
             match holds {
                 true => self.detail("held", wants),
                 false => {
-                    let text = self.ink(Colour::Red, &format!("{wants}: {found}"));
+                    let text = self.ink(Colour::Red, &format!("{wants}; but {found}"));
                     self.detail("missed", &text);
                 }
             }
@@ -111,6 +112,11 @@ impl<'w, W: Write> Trace<'w, W> {
         for cookie in &step.cookies {
             self.detail("cookie", &cookie_words(cookie));
         }
+    }
+
+    fn wait(&mut self, wait: &Waiting) {
+        let word = self.ink(Colour::Grey, "wait   ");
+        self.line(&format!("{word} {}", wait_words(wait)));
     }
 
     fn rule(&mut self, step: &StepReport) {
@@ -180,6 +186,11 @@ fn phase(sending: &Sending) -> String {
         phase => phase.as_str(),
     };
     format!("{word:<7}")
+}
+
+/// For how long nothing is sent, and why.
+pub(super) fn wait_words(Waiting { lasts, until }: &Waiting) -> String {
+    format!("{} until {until}", took(*lasts))
 }
 
 fn request(sending: &Sending) -> String {

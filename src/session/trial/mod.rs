@@ -22,7 +22,7 @@ use crate::secret::TotpStep;
 use crate::upstream::SendError;
 pub use report::{
     CarriedReport, CookieReport, EndReport, Ending, Incomplete, Notice, RuleReport, Sending,
-    StepReport, TakenReport, TrialReport, ValueReport,
+    StepReport, TakenReport, TrialReport, ValueReport, Waiting,
 };
 
 /// Tries one account of an upstream, once: exactly one login is sent. Whoever calls has admitted it
@@ -49,6 +49,8 @@ pub struct Trial<'a> {
 pub enum Progress<'p> {
     /// A request is sent now.
     Sending(&'p Sending),
+    /// Nothing is sent for a while.
+    Waiting(Waiting),
     /// A step is over.
     Step(&'p StepReport),
     /// There is a session.
@@ -153,6 +155,8 @@ impl Run<'_, '_> {
                 Next::Refused(refusal) => return Err(Cause::Refused(refusal, retry_after)),
                 Next::Wait { until } => {
                     let left = until.duration_since(trial.clock.wall()).unwrap_or_default();
+                    let until = "the next one-time code: the one of now has been sent before";
+                    (self.watch)(Progress::Waiting(Waiting { lasts: left, until }));
                     trial.clock.sleep(left).await;
                     next = attempt.resume(trial.clock.wall());
                 }

@@ -28,6 +28,15 @@ pub struct Sending {
     pub path: String,
 }
 
+/// A time in which nothing is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// What ends it, in words that follow "until".
+    pub until: &'static str,
+}
+
 /// What was told of one step.
 #[derive(Clone, Debug)]
 pub struct StepReport {
