@@ -313,6 +313,7 @@ fn broker(site: &Upstream, clock: &Clock) -> Broker {
     Broker::new(Parts {
         upstreams: vec![doorward::session::Upstream {
             name: Arc::from("bench"),
+            recipe_print: doorward::session::recipe_print(&recipe()),
             recipe: Arc::new(recipe()),
             origin: Arc::clone(&origin),
             tenant: doorward::session::Tenant(Fingerprint::of([])),

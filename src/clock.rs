@@ -11,7 +11,10 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
 
-/// A point on a clock's monotonic line, counted from the clock's start.
+/// So far back before its start a clock has moments: what began in an earlier run has one, too.
+const REACH_BACK: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A point on a clock's monotonic line, counted from [`REACH_BACK`] before the clock's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(Duration);
 
@@ -60,14 +63,14 @@ impl Clock {
             Pace::Times(0) => Duration::ZERO,
             Pace::Times(times) => self.0.started.elapsed().saturating_mul(times),
         };
-        Moment(run + *self.0.moved.borrow())
+        Moment(REACH_BACK + run + *self.0.moved.borrow())
     }
 
     /// The wall time now. On the machine's clock it may jump in either direction.
     pub fn wall(&self) -> SystemTime {
         match self.0.pace {
             Pace::Real => SystemTime::now() + *self.0.moved.borrow(),
-            Pace::Times(_) => self.0.wall_started + self.now().0,
+            Pace::Times(_) => self.0.wall_started + (self.now().0 - REACH_BACK),
         }
     }
 
@@ -115,8 +118,8 @@ impl Moment {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The time since the clock's start.
-    pub fn since_start(self) -> Duration {
+    /// The time since the first moment that there is.
+    pub fn since_first(self) -> Duration {
         self.0
     }
 }
@@ -132,7 +135,7 @@ impl Add<Duration> for Moment {
 impl Sub<Duration> for Moment {
     type Output = Moment;
 
-    /// Not before the clock's start.
+    /// Not before the first moment that there is.
     fn sub(self, duration: Duration) -> Moment {
         Moment(self.0.saturating_sub(duration))
     }

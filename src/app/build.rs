@@ -146,6 +146,7 @@ pub(super) fn upstream(
         .collect::<Result<_, _>>()?;
     Ok(Upstream {
         name: Arc::from(written.name.as_str()),
+        recipe_print: session::recipe_print(&recipe),
         recipe: Arc::new(recipe),
         origin: Arc::new(origin(written)?),
         tenant: tenant(written),

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use super::account::{Admission, Failure, Guard, State, class_name};
+use super::entry::{Owner, Record, Stage};
 use super::jitter::Jitter;
-use super::ledger::{Ledger, OnFailure, Record, Stage, budget_key, entry};
+use super::ledger::{Ledger, OnFailure, budget_key};
 use super::restart::{Kept, Restore};
 use super::{Account, Generation, Scope, Unavailable, Upstream};
 use crate::clock::Clock;
 use crate::secret::{Fingerprint, TotpStep};
-use crate::state::{Change, RecordKey, Store, Table, Unwritable};
+use crate::state::{Change, Store, Table, Unwritable};
 
 /// The attempt of one login, counted in the state like those of a gateway.
 pub struct Counted<'a> {
@@ -60,7 +61,7 @@ impl<'a> Counted<'a> {
             }
         }
         let (ledger, _) = restore.into_parts();
-        let record = Record { key: RecordKey::unique(), begun: clock.wall() };
+        let record = Record::begin(clock.wall());
         let counted = Self { upstream, account, clock, ledger, guard, fingerprint, record };
         let begun = counted.stage(Stage::Begun);
         counted.write(Change::Put(Table::Sessions, record.key, begun)).await?;
@@ -102,8 +103,9 @@ impl<'a> Counted<'a> {
     }
 
     fn stage(&self, stage: Stage) -> crate::state::Content {
-        let (upstream, account) = (self.upstream, self.account);
-        entry(upstream, account, self.fingerprint, Scope::Shared, self.record, stage, None)
+        let Self { upstream, account, fingerprint, record, .. } = *self;
+        let owner = Owner { upstream, account, fingerprint, scope: Scope::Shared };
+        owner.entry(record, stage, None, self.clock.wall())
     }
 
     async fn write(&self, change: Change) -> Result<(), Unwritable> {

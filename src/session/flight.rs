@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use super::account::{Failure, Guard};
 use super::broker::Inner;
 use super::credentials::Credentials;
+use super::entry::{Record, Stage};
 use super::jitter::Jitter;
-use super::ledger::{Record, Stage};
 use super::prolong::Refreshing;
 use super::slots::Slot;
 use super::store::{Expiry, Flight, Outcome};
@@ -27,7 +27,7 @@ use crate::login::{Attempt, Because, Material, Next, Refusal};
 use crate::recipe::{FieldKind, Recipe, RefusalClass};
 use crate::secret::SecretText;
 use crate::state::Unwritable;
-use crate::telemetry::{self, Event, Trigger};
+use crate::telemetry::{self, Event, Lost, Trigger};
 
 /// Shorter values are not searched for: they would be found where they do not stand.
 const SEARCHED_BYTES_MIN: usize = 16;
@@ -231,8 +231,7 @@ async fn keep(landing: &Landing, session: Arc<Session>) -> Result<Arc<Session>, 
     let (inner, key) = (&landing.inner, landing.key);
     landing.end(|guard| guard.succeeded(key.fingerprint));
     inner.account(key.upstream, key.account).vault.proved(key.fingerprint);
-    let (record, material) = (session.tenure.record, Some(&*session.material));
-    if inner.record_stage(&key, record, Stage::Open, material).await.is_ok() {
+    if inner.record_given(&session).await.is_ok() {
         return Ok(session);
     }
     retire::close(inner, &session).await;
@@ -252,11 +251,9 @@ async fn settle(landing: &Landing, login: Login, failure: Failure, slot: Option<
         // The record goes with what it is about.
         Some(opened) => _ = retire::retire(inner, opened),
         None if failure == Failure::AnswerLost => {
-            let (upstream, account) = inner.upstream_and_account(&key);
-            let (upstream, account) = (upstream.name.clone(), account.name.clone());
-            inner.reporter.report(Event::AnswerLost { upstream, account });
+            inner.report_lost(&key, Lost::Login);
             // Where it cannot be written it is counted once more at the next start.
-            _ = inner.record_stage(&key, login.record, Stage::AnswerLost, None).await;
+            _ = inner.record_stage(&key, login.record, Stage::AnswerLost).await;
         }
         None => inner.record_end(&key, login.record).await,
     }
@@ -275,7 +272,7 @@ async fn settle(landing: &Landing, login: Login, failure: Failure, slot: Option<
 
 /// Whether what a login has taken may have been made out of a wrong secret: to use it, even for a
 /// logout, would be one more attempt that the vendor counts.
-fn judges_the_secret(failure: Failure) -> bool {
+pub(super) fn judges_the_secret(failure: Failure) -> bool {
     match failure {
         Failure::Refused { class, .. } => match class {
             None
@@ -335,11 +332,11 @@ impl Cause {
                 Failure::Refused { class: refusal.class, retry_after: *retry_after }
             }
             Self::Unrecorded | Self::NotKept(_) => Failure::Unrecorded,
-            Self::Stopped if !sent => Failure::Withdrawn,
+            // Whatever was sent was answered, and no answer judged the secret.
+            Self::Stopped => Failure::Withdrawn,
             Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
             Self::Exchange(super::ExchangeError::Send(_) | super::ExchangeError::BrokenOff)
-            | Self::TimedOut
-            | Self::Stopped => Failure::AnswerLost,
+            | Self::TimedOut => Failure::AnswerLost,
             Self::Exchange(_) | Self::Unusable(_) => {
                 Failure::Refused { class: None, retry_after: None }
             }
@@ -406,17 +403,16 @@ impl Login {
     }
 
     /// Before a request is sent: the attempt is on the disk, with the one-time code that the
-    /// request uses up, and whatever earlier answers have given.
+    /// request uses up. What earlier answers have given is not: no start would use it, because only
+    /// the last answer proves that it was made of the right secret.
     async fn record(&mut self, inner: &Inner, key: &SessionKey) -> Result<(), Unwritable> {
         if !self.recorded {
             self.record = inner.record_begin(key).await?;
             self.recorded = true;
             return Ok(());
         }
-        let taken = self.attempt.taken();
-        let stage = if taken.is_some() { Stage::Partial } else { Stage::Begun };
-        if taken.is_some() || self.attempt.code_used().is_some() {
-            inner.record_stage(key, self.record, stage, taken.as_ref()).await?;
+        if self.attempt.code_used().is_some() {
+            inner.record_stage(key, self.record, Stage::Begun).await?;
         }
         Ok(())
     }
@@ -454,14 +450,14 @@ pub(super) fn version(
     let wall = inner.clock.wall();
     let injector = Injector::new(&upstream.recipe, &material, wall)?;
     let guarded = guarded(&upstream.recipe, &material);
-    let life = material.expires.map(|end| end.duration_since(wall).unwrap_or_default());
+    let left = material.expires.map(|end| end.duration_since(wall).unwrap_or_default());
     Ok(Arc::new(Session {
         key,
         generation,
         injector: Arc::new(injector),
         material: Arc::new(material),
         began,
-        expires: life.map(|life| inner.clock.now() + life),
+        expires: left.map(|left| inner.clock.now() + left),
         tenure,
         guarded,
     }))

@@ -6,6 +6,7 @@ mod broker;
 pub mod counted;
 mod credentials;
 mod displacement;
+mod entry;
 mod flight;
 mod gate;
 mod jitter;
@@ -44,6 +45,7 @@ use crate::secret::{Fingerprint, SecretText};
 use crate::upstream::Origin;
 pub use broker::{Broker, Limits, Parts};
 pub use credentials::Credentials;
+pub use entry::recipe_print;
 pub use ledger::{AtStop, Ledger, OnFailure};
 pub use mechanism::Mechanism;
 pub use probe::{Aliveness, Doubt};
@@ -185,6 +187,8 @@ pub struct Upstream {
     pub accounts: Vec<Account>,
     /// What becomes of streams on a session that was replaced.
     pub streams: Streams,
+    /// Tells its recipe with its parameters from others: [`recipe_print`].
+    pub recipe_print: Fingerprint,
 }
 
 /// What becomes of streams (tunnels, event streams, long answers) on a session that was replaced.

@@ -9,9 +9,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::broker::Inner;
-use super::ledger::Stage;
 use super::tenure::Refresh;
-use super::{Evidence, Exchange, Generation, Session, SessionKey, flight, retire};
+use super::{Evidence, Exchange, Generation, Session, SessionKey, flight, ledger, retire};
 use crate::clock::Moment;
 use crate::login::{Attempt, Material, Next};
 use crate::telemetry::Event;
@@ -131,6 +130,8 @@ impl Refreshing {
             self.session.tenure.was_not_refreshed();
             if self.was_dead || self.take_lapsed(inner, generation).is_some() {
                 end_lapsed(inner, Arc::clone(&self.session));
+            } else {
+                ledger::record_soon(inner, &self.session);
             }
         }
         next
@@ -151,11 +152,22 @@ impl Refreshing {
     }
 }
 
+impl Drop for Refreshing {
+    /// A flight that died sends nothing more: the session is not left to it any longer.
+    fn drop(&mut self) {
+        if self.session.tenure.refresh() == Refresh::UnderWay {
+            self.session.tenure.was_not_refreshed();
+        }
+    }
+}
+
 async fn prolong(
     inner: &Arc<Inner>,
     session: &Arc<Session>,
     generation: Generation,
 ) -> Option<Arc<Session>> {
+    // A start that finds this recorded never sends the same once more.
+    inner.record_session(session).await.ok()?;
     let started = inner.clock.now();
     let result = tokio::select! {
         result = steps(inner, session) => result,
@@ -170,8 +182,7 @@ async fn prolong(
     let outcome = next.as_ref().map(|next| next.generation.0).map_err(|why| *why);
     inner.reporter.report(Event::Refreshed { about: inner.about(session), outcome, took });
     let next = next.ok()?;
-    let (record, material) = (session.tenure.record, Some(&*next.material));
-    if inner.record_stage(&session.key, record, Stage::Open, material).await.is_err() {
+    if inner.record_given(&next).await.is_err() {
         // What is not durable is not used; a login is held back for the same reason.
         retire::close(inner, &next).await;
         return None;

@@ -1,33 +1,35 @@
 //! What an earlier run has left: budgets are taken over, sessions that are still alive are used on,
 //! the others are closed. A login that was begun and never ended is counted as one whose answer was
-//! lost.
+//! lost, however far it had come.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, watch};
 
 use super::account::Guard;
 use super::broker::Inner;
+use super::entry::{Entry, Record, Stage, origin_of};
 use super::jitter::Jitter;
-use super::ledger::{Entry, Ledger, Record, Stage, budget_key, origin_of, recipe_print};
+use super::ledger::{Ledger, budget_key};
 use super::probe::{self, Aliveness};
-use super::store::Flight;
+use super::snapshot::shown;
+use super::store::{Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
-    AccountId, Doubt, Generation, Scope, Session, SessionKey, Upstream, UpstreamId, flight, retire,
-    upkeep,
+    AccountId, Doubt, Generation, Scope, Session, SessionKey, Upstream, UpstreamId, flight, ledger,
+    retire, upkeep,
 };
 use crate::clock::Clock;
-use crate::state::{Content, RecordKey, Store, Table};
-use crate::telemetry::Event;
+use crate::state::{Change, Content, RecordKey, Store, Table};
+use crate::telemetry::{Event, Lost};
 
 /// Questions and logouts at a time for what an earlier run has left.
 const AT_ONCE: usize = 8;
 
-/// For so long the ledger remembers what cannot be closed: no vendor keeps a session longer unless
-/// it is used.
+/// For so long the ledger remembers what cannot be closed and nobody uses: no vendor keeps a session
+/// longer then.
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What an earlier run has left, and where this one leaves what is to be kept.
@@ -112,8 +114,8 @@ enum Fate {
     Close,
     /// Its answer was lost.
     Lost,
-    /// It stays as it is: nobody can do anything about it now.
-    Stay,
+    /// Nobody can do anything about it now.
+    Leave,
     /// Its upstream has forgotten it.
     Forget,
 }
@@ -121,16 +123,19 @@ enum Fate {
 /// Takes care of all that was left. Those who need a session that is being asked after wait for
 /// that as for a login.
 pub(super) fn begin(inner: &Arc<Inner>, entries: Vec<(RecordKey, Entry)>) {
-    let mut found: Vec<_> = entries
-        .into_iter()
-        .filter_map(|(key, entry)| Some((locate(inner, &entry)?, key, entry)))
-        .collect();
+    let mut found = Vec::new();
+    for (record, entry) in entries {
+        match locate(inner, &entry) {
+            Some(key) => found.push((key, record, entry)),
+            None => leave(inner, record, entry),
+        }
+    }
     // The newest of several is the one that was in use.
     found.sort_by_key(|(_, _, entry)| std::cmp::Reverse(entry.begun));
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut adopted: Vec<(SessionKey, Entry)> = Vec::new();
     for (key, record, entry) in found {
-        let record = Record { key: record, begun: entry.begun_at() };
+        let (place, record) = (record, entry.record(record));
         let mut fate = fate(inner, &key, &entry);
         // Some upstreams give the session that there is to whoever logs in: to log the older one out
         // would end the one that is used on.
@@ -140,6 +145,9 @@ pub(super) fn begin(inner: &Arc<Inner>, entries: Vec<(RecordKey, Entry)>) {
         if matches!(fate, Fate::Adopt | Fate::Close) && adopted.iter().any(same) {
             fate = Fate::Forget;
         }
+        if entry.stage == Stage::Refreshing {
+            inner.report_lost(&key, Lost::Refresh);
+        }
         match fate {
             Fate::Adopt => {
                 adopt(inner, key, record, &entry, &at_once);
@@ -147,7 +155,7 @@ pub(super) fn begin(inner: &Arc<Inner>, entries: Vec<(RecordKey, Entry)>) {
             }
             Fate::Close => close(inner, key, record, &entry, &at_once),
             Fate::Lost => lose(inner, key, record),
-            Fate::Stay => {}
+            Fate::Leave => leave(inner, place, entry),
             Fate::Forget => {
                 let task = Arc::clone(inner);
                 let forgetting = async move { task.record_end(&key, Some(record)).await };
@@ -177,21 +185,45 @@ fn locate(inner: &Inner, entry: &Entry) -> Option<SessionKey> {
 fn fate(inner: &Inner, key: &SessionKey, entry: &Entry) -> Fate {
     let (upstream, account) = inner.upstream_and_account(key);
     let wall = inner.clock.wall();
-    if entry.age(wall) > REMEMBERED || entry.has_ended(wall) {
+    // Where it can be refreshed, something outlives the end of its token.
+    let has_ended = entry.has_ended(wall);
+    if has_ended && upstream.recipe.refresh.is_empty() {
         return Fate::Forget;
     }
     let is_current = key.scope == Scope::Shared
         && account.credentials().fingerprint == key.fingerprint
-        && entry.recipe == recipe_print(upstream)
+        && entry.recipe == shown(upstream.recipe_print)
         && upstream.recipe.probe.is_some();
     match entry.stage {
         Stage::Begun => Fate::Lost,
-        Stage::AnswerLost => Fate::Stay,
+        Stage::AnswerLost => Fate::Leave,
         // What one place gave is sent to no other.
-        _ if entry.origin != origin_of(upstream) => Fate::Stay,
-        Stage::Open if is_current => Fate::Adopt,
-        Stage::Partial | Stage::Open | Stage::Closing => Fate::Close,
+        _ if entry.origin != origin_of(upstream) => Fate::Leave,
+        Stage::Open | Stage::Refreshing | Stage::Spent if is_current && !has_ended => Fate::Adopt,
+        Stage::Closing if is_forgotten(entry, wall) => Fate::Forget,
+        Stage::Open | Stage::Refreshing | Stage::Spent | Stage::Closing => Fate::Close,
     }
+}
+
+fn is_forgotten(entry: &Entry, wall: SystemTime) -> bool {
+    entry.unused_for(wall).is_some_and(|unused| unused > REMEMBERED)
+}
+
+/// Leaves a record where it is until it is forgotten. What was in use before begins its time now.
+fn leave(inner: &Arc<Inner>, record: RecordKey, mut entry: Entry) {
+    let Some(store) = inner.ledger.store.clone() else { return };
+    let wall = inner.clock.wall();
+    let change = if is_forgotten(&entry, wall) {
+        Change::Delete(Table::Sessions, record)
+    } else if entry.unused_for(wall).is_none() {
+        entry.is_left(wall);
+        Change::Replace(Table::Sessions, record, entry.written())
+    } else {
+        return;
+    };
+    // Where it cannot be written, the next start does the same.
+    let leaving = async move { _ = store.write(vec![change]).await };
+    inner.tasks.spawn_on(leaving, &inner.control);
 }
 
 fn session(
@@ -205,7 +237,11 @@ fn session(
     let values = &account.credentials().values;
     let material = entry.material(values, &upstream.origin.base_path);
     let slot = inner.standing(&key).slots.take_now();
-    let tenure = Tenure::begin(generation, inner.clock.now(), slot, Some(record));
+    let age = inner.clock.wall().duration_since(record.begun).unwrap_or_default();
+    let tenure = Tenure::begin(generation, inner.clock.now() - age, slot, Some(record));
+    if entry.was_refresh_sent() && tenure.claim_refresh() {
+        tenure.was_not_refreshed();
+    }
     flight::session(inner, key, generation, material, Arc::new(tenure)).ok()
 }
 
@@ -222,6 +258,7 @@ fn adopt(
     };
     let (sender, outcome) = watch::channel(None);
     let (mut is_first, flight) = (false, Flight { generation, outcome });
+    let landing = Landing { inner: Arc::clone(inner), key, generation, sender: Some(sender) };
     let joined = inner.store.join(key, || {
         is_first = true;
         Ok(flight)
@@ -230,6 +267,9 @@ fn adopt(
         return close_session(inner, session, at_once);
     }
     let (task, at_once) = (Arc::clone(inner), Arc::clone(at_once));
+    // Its record says otherwise of it than what it is from now on.
+    let is_changed = entry.stage != Stage::Open || entry.unused_for(inner.clock.wall()).is_some();
+    let can_be_refreshed = !inner.upstream(key.upstream).recipe.refresh.is_empty();
     let adopting = async move {
         let inner = task;
         // The semaphore is never closed.
@@ -248,28 +288,63 @@ fn adopt(
                 inner.standing(&key).slots.used_first();
             }
         }
-        if let Some(unused) = inner.store.land(key, generation, alive) {
+        if let Some(unused) = landing.land(alive) {
             // Doorward is stopping.
             retire::retire(&inner, unused);
             return;
         }
         if is_alive {
             upkeep::begin(&inner, &session);
-            sender.send_replace(Some(Ok(session)));
+            if is_changed {
+                ledger::record_soon(&inner, &session);
+            }
             return;
         }
-        // Who waits is not told anything, and asks for a login.
-        drop(sender);
         match aliveness {
-            Aliveness::Dead => {
+            // What it is refreshed with may be good, and is given back by the logout.
+            Aliveness::Dead if !can_be_refreshed => {
                 session.tenure.end();
                 inner.record_end(&key, Some(record)).await;
             }
             Aliveness::Alive | Aliveness::Unknown if inner.keeps_sessions_now() => {}
-            Aliveness::Alive | Aliveness::Unknown => close_now(&inner, &session).await,
+            Aliveness::Dead | Aliveness::Alive | Aliveness::Unknown => {
+                close_now(&inner, &session).await
+            }
         }
     };
     inner.tasks.spawn_on(adopting, &inner.control);
+}
+
+/// Ends the asking after a session exactly once, even if its task dies.
+struct Landing {
+    inner: Arc<Inner>,
+    key: SessionKey,
+    generation: Generation,
+    /// Nothing as soon as it has landed.
+    sender: Option<watch::Sender<Option<Outcome>>>,
+}
+
+impl Landing {
+    /// Lands with a session that is alive, or with nothing: then who waits is not told anything, and
+    /// asks for a login. Returns a session that nobody has waited for.
+    fn land(mut self, alive: Option<Arc<Session>>) -> Option<Arc<Session>> {
+        let unused = self.inner.store.land(self.key, self.generation, alive.clone());
+        if let Some(sender) = self.sender.take()
+            && let (Some(alive), None) = (alive, &unused)
+        {
+            sender.send_replace(Some(Ok(alive)));
+        }
+        unused
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if self.sender.is_some() {
+            // With nothing to land there is nothing that nobody has waited for.
+            _ = self.inner.store.land(self.key, self.generation, None);
+        }
+    }
 }
 
 fn close(
@@ -312,13 +387,11 @@ fn report(inner: &Inner, key: &SessionKey, closed: bool) {
 }
 
 fn lose(inner: &Arc<Inner>, key: SessionKey, record: Record) {
-    let (upstream, account) = inner.upstream_and_account(&key);
-    let (upstream, account) = (upstream.name.clone(), account.name.clone());
-    inner.reporter.report(Event::AnswerLost { upstream, account });
+    inner.report_lost(&key, Lost::Login);
     let task = Arc::clone(inner);
     let losing = async move {
         // Where it cannot be written it is counted once more at the next start.
-        _ = task.record_stage(&key, Some(record), Stage::AnswerLost, None).await;
+        _ = task.record_stage(&key, Some(record), Stage::AnswerLost).await;
     };
     inner.tasks.spawn_on(losing, &inner.control);
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::broker::Inner;
-use super::ledger::Stage;
 use super::tenure::Newest;
 use super::{Exchange, Mechanism, Scope, Session, SessionKey, Streams};
 use crate::forward::verdict::{self, Verdict};
@@ -126,10 +125,7 @@ pub(super) fn bury(inner: &Arc<Inner>, session: Arc<Session>, evidence: Evidence
     let task = Arc::clone(inner);
     let burying = async move {
         session.tenure.users.close();
-        let (key, record) = (&session.key, session.tenure.record);
-        // No start uses it again.
-        let newest = session.tenure.newest(&session);
-        _ = task.record_stage(key, record, Stage::Closing, Some(&newest.material)).await;
+        task.record_closing(&session).await;
         let rest = task.clock.sleep(task.limits.drain_timeout);
         tokio::select! {
             _ = async { tokio::join!(session.tenure.users.wait(), rest) } => {}
@@ -154,7 +150,8 @@ pub(super) async fn stop(inner: &Arc<Inner>, within: Duration) -> LogoutReport {
         if inner.keeps_sessions() && is_shared && session.tenure.record.is_some() {
             inner.logouts_at_stop.change(|report| report.kept += 1);
             let task = inner.clone();
-            let keeping = async move { task.record_change(&session).await };
+            // Where it cannot be written, the next start finds what was written before.
+            let keeping = async move { _ = task.record_session(&session).await };
             inner.tasks.spawn_on(keeping, &inner.control);
             continue;
         }
@@ -214,10 +211,9 @@ async fn log_out(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
 /// Sends the logout, and records that it will be sent and what came of it.
 async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
     let (key, record) = (&session.key, session.tenure.record);
-    // From here on no start uses it again. Where this cannot be written the logout is sent all the
-    // same: a start asks after a session before it uses it.
+    // Where this cannot be written the logout is sent all the same.
+    inner.record_closing(session).await;
     let newest = session.tenure.newest(session);
-    _ = inner.record_stage(key, record, Stage::Closing, Some(&newest.material)).await;
     let confirmed = tokio::select! {
         confirmed = steps(inner, session, &newest) => confirmed,
         () = inner.clock.sleep(inner.limits.logout_timeout) => false,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ledger::Record;
+use super::entry::{Record, Stage};
+use super::ledger::Recorded;
 use super::probe::Probed;
 use super::slots::Slot;
 use super::{Generation, Session};
@@ -36,8 +37,8 @@ pub(super) struct Tenure {
     alive: AtomicU64,
     /// A renewal is under way, or was given up.
     renewal_claimed: AtomicBool,
-    /// What has become of its refresh token.
-    refresh: Mutex<Refresh>,
+    /// What has become of its refresh token, and of which life that is.
+    refresh: Mutex<(Refresh, u32)>,
     /// What is to be logged out: the newest of its versions, whether requests use that or not.
     newest: Mutex<Option<Newest>>,
     /// What the probe last said.
@@ -45,8 +46,10 @@ pub(super) struct Tenure {
     /// When it was called dead by the answer to its very first request: the upstream may say so of
     /// any session.
     pub(super) contradicted: OnceLock<Moment>,
-    /// A change of it waits to be recorded.
-    recording_claimed: AtomicBool,
+    recording: Mutex<Recording>,
+    /// What its record holds. Whoever writes the record holds this from reading what there is to
+    /// write until that is in its place among all writes: what is written later is never older.
+    pub(super) recorded: tokio::sync::Mutex<Recorded>,
     slot: Mutex<Option<Slot>>,
     /// Its streams are to end.
     pub(super) cut: CancellationToken,
@@ -65,18 +68,33 @@ pub(super) enum Refresh {
     Spent,
 }
 
-/// A version of a session, as far as its logout needs it.
+/// Whether somebody records what it becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Recording {
+    /// Nobody does.
+    #[default]
+    Idle,
+    /// Somebody does.
+    UnderWay,
+    /// Somebody does, and has to look once more: it has changed since.
+    Behind,
+}
+
+/// A version of a session, as far as its record and its logout need it.
 #[derive(Clone, Debug)]
 pub(super) struct Newest {
     generation: Generation,
+    /// Which of its tenure's lives it is a version of: each refresh begins a new one.
+    pub(super) life: u32,
     pub(super) material: Arc<Material>,
     pub(super) injector: Arc<Injector>,
 }
 
 impl Newest {
-    fn of(session: &Session) -> Self {
+    fn of(session: &Session, life: u32) -> Self {
         Self {
             generation: session.generation,
+            life,
             material: Arc::clone(&session.material),
             injector: Arc::clone(&session.injector),
         }
@@ -84,7 +102,7 @@ impl Newest {
 }
 
 impl Tenure {
-    /// A session that was opened now.
+    /// A session that was opened at this moment.
     pub(super) fn begin(
         first: Generation,
         opened: Moment,
@@ -104,7 +122,8 @@ impl Tenure {
             newest: Mutex::default(),
             probed: Mutex::default(),
             contradicted: OnceLock::new(),
-            recording_claimed: AtomicBool::new(false),
+            recording: Mutex::default(),
+            recorded: tokio::sync::Mutex::default(),
             slot: Mutex::new(slot),
             cut: CancellationToken::new(),
             logout_claimed: AtomicBool::new(false),
@@ -152,33 +171,51 @@ impl Tenure {
 
     /// Claims the sending of its refresh steps. False when they were sent already.
     pub(super) fn claim_refresh(&self) -> bool {
+        let life = self.life();
         let mut refresh = lock(&self.refresh);
-        let is_claimed = *refresh == Refresh::Unsent;
+        let is_claimed = refresh.0 == Refresh::Unsent;
         if is_claimed {
-            *refresh = Refresh::UnderWay;
+            *refresh = (Refresh::UnderWay, life);
         }
         is_claimed
     }
 
     /// What has become of its refresh token.
     pub(super) fn refresh(&self) -> Refresh {
-        *lock(&self.refresh)
+        lock(&self.refresh).0
     }
 
     /// Its refresh gave nothing.
     pub(super) fn was_not_refreshed(&self) {
-        *lock(&self.refresh) = Refresh::Spent;
+        lock(&self.refresh).0 = Refresh::Spent;
     }
 
     /// It was refreshed and goes on: the next refresh and the next renewal may be claimed.
     pub(super) fn was_refreshed(&self) {
         self.renewal_claimed.store(false, Ordering::Relaxed);
-        *lock(&self.refresh) = Refresh::Unsent;
+        lock(&self.refresh).0 = Refresh::Unsent;
+    }
+
+    /// How its record describes a version of this life.
+    pub(super) fn stage(&self, life: u32) -> Stage {
+        match *lock(&self.refresh) {
+            // What a refresh gave can be refreshed in its turn, before it has landed, too.
+            (_, sent) if life > sent => Stage::Open,
+            (Refresh::Unsent, _) => Stage::Open,
+            (Refresh::UnderWay, _) => Stage::Refreshing,
+            (Refresh::Spent, _) => Stage::Spent,
+        }
+    }
+
+    fn life(&self) -> u32 {
+        lock(&self.newest).as_ref().map_or(0, |newest| newest.life)
     }
 
     /// A login or a refresh gave this version.
     pub(super) fn goes_on_as(&self, session: &Session) {
-        *lock(&self.newest) = Some(Newest::of(session));
+        let mut newest = lock(&self.newest);
+        let life = newest.as_ref().map_or(0, |newest| newest.life + 1);
+        *newest = Some(Newest::of(session, life));
     }
 
     /// An answer made `next` of `before`. False when another answer was faster.
@@ -186,14 +223,15 @@ impl Tenure {
         let mut newest = lock(&self.newest);
         let is_first = newest.as_ref().is_none_or(|newest| newest.generation == before.generation);
         if is_first {
-            *newest = Some(Newest::of(next));
+            let life = newest.as_ref().map_or(0, |newest| newest.life);
+            *newest = Some(Newest::of(next, life));
         }
         is_first
     }
 
     /// The newest version of `session`.
     pub(super) fn newest(&self, session: &Session) -> Newest {
-        lock(&self.newest).clone().unwrap_or_else(|| Newest::of(session))
+        lock(&self.newest).clone().unwrap_or_else(|| Newest::of(session, 0))
     }
 
     /// Whether the renewal is under way or was given up.
@@ -211,14 +249,26 @@ impl Tenure {
         self.logout_claimed.store(false, Ordering::Relaxed);
     }
 
-    /// Claims the recording of what it has become. False when somebody is about to do that already.
+    /// Claims the recording of what it has become. False when somebody records it already: who does
+    /// looks once more then.
     pub(super) fn claim_recording(&self) -> bool {
-        !self.recording_claimed.swap(true, Ordering::AcqRel)
+        let mut recording = lock(&self.recording);
+        let is_idle = *recording == Recording::Idle;
+        *recording = if is_idle { Recording::UnderWay } else { Recording::Behind };
+        is_idle
     }
 
-    /// The next change is to be recorded anew.
-    pub(super) fn give_recording_back(&self) {
-        self.recording_claimed.store(false, Ordering::Release);
+    /// Whether it has changed since its recorder last looked; if it has not, the recorder is done.
+    pub(super) fn changed_meanwhile(&self) -> bool {
+        let mut recording = lock(&self.recording);
+        let has_changed = *recording == Recording::Behind;
+        *recording = if has_changed { Recording::UnderWay } else { Recording::Idle };
+        has_changed
+    }
+
+    /// Its recorder has died: the next change is recorded anew.
+    pub(super) fn lost_recorder(&self) {
+        *lock(&self.recording) = Recording::Idle;
     }
 
     /// Gives its room back: the upstream holds nothing of it any more, as far as can be known.
@@ -233,7 +283,7 @@ impl Tenure {
 }
 
 fn milliseconds(moment: Moment) -> u64 {
-    u64::try_from(moment.since_start().as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(moment.since_first().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn moment(milliseconds: u64) -> Moment {

@@ -84,8 +84,8 @@ impl Reader for Log {
             Event::LeftOpen { upstream, account, closed: false } => {
                 warn!(%upstream, %account, "session that was left open could not be closed");
             }
-            Event::AnswerLost { upstream, account } => {
-                warn!(%upstream, %account, "a login's answer was lost: its session may be open");
+            Event::AnswerLost { upstream, account, what } => {
+                warn!(%upstream, %account, "{}", what.as_str());
             }
             Event::StateUnwritable { upstream, account, why } => {
                 tracing::error!(%upstream, %account, %why, "the state could not be written");

@@ -94,12 +94,14 @@ pub enum Event {
         /// Whether the upstream confirmed its end.
         closed: bool,
     },
-    /// A login was sent and its answer never came: its session may be open, and cannot be closed.
+    /// Something was sent and did not end: what it gave may be open, and cannot be closed.
     AnswerLost {
         /// The upstream's name.
         upstream: Arc<str>,
         /// The account's name in the configuration.
         account: Arc<str>,
+        /// What was sent.
+        what: Lost,
     },
     /// What has to survive a restart could not be written.
     StateUnwritable {
@@ -114,6 +116,25 @@ pub enum Event {
     StateNotice(String),
     /// A request ended, its body included.
     Request(Box<Request>),
+}
+
+/// What was sent whose answer nobody has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A login: its session may be open, and nobody can close it.
+    Login,
+    /// A refresh: it is not sent again, and what it gave is used by nobody.
+    Refresh,
+}
+
+impl Lost {
+    /// What that means, for an operator.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "a login's answer was lost: its session may be open",
+            Self::Refresh => "a refresh's answer was lost: it is not sent again",
+        }
+    }
 }
 
 /// Which session an event is about.

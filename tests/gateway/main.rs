@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod client;
+mod crash;
 mod dead_session;
 mod harness;
 #[path = "../clients/leaks.rs"]

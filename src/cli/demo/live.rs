@@ -125,9 +125,8 @@ impl Live {
                 let end = if *closed { "closed" } else { "not closed" };
                 (Some(upstream), format!("session that was left open: {end}"))
             }
-            Event::AnswerLost { upstream, .. } => {
-                let what = "a login's answer was lost: its session may be open";
-                (Some(upstream), self.ink(Colour::Yellow, what))
+            Event::AnswerLost { upstream, what, .. } => {
+                (Some(upstream), self.ink(Colour::Yellow, what.as_str()))
             }
             Event::StateUnwritable { upstream, why, .. } => {
                 (Some(upstream), self.ink(Colour::Red, &format!("nothing is recorded: {why}")))

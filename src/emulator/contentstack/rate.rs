@@ -67,7 +67,7 @@ impl Contentstack {
         }
         let lane = lane(request.method(), path);
         let limit = limit_of(lane, &switches);
-        let second = self.house.clock.now().since_start().as_secs();
+        let second = self.house.clock.now().since_first().as_secs();
 
         let mut rates = lock(&self.rates);
         let spent = rates.0.entry((organization(request.headers()), lane)).or_default();

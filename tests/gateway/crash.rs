@@ -1,0 +1,218 @@
+//! What a crash leaves in the ledger: nothing that is good for one use is used twice, only whole
+//! sessions are logged out, and nothing is forgotten as long as it can be open.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use doorward::emulator::Vendor;
+use doorward::secret::SecretText;
+use doorward::state::{Store, Table};
+use doorward::telemetry::Event;
+use tempfile::TempDir;
+
+use crate::harness::{Scene, Setup, until, within, write};
+use crate::puppet::{Puppet, Reply};
+use crate::restart::copy_folder;
+use crate::vendors::read;
+
+const KEEP: &str =
+    "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\nat_stop = \"keep\"\n";
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+const PAIRS: &str = r#"
+name = "pairs"
+title = "Access tokens that live 300 s, with refresh tokens"
+account = { username = { kind = "login_name" }, password = { kind = "secret" } }
+probe = { method = "GET", path = "/me", alive = { status = [200] } }
+session = { expires = { value = "life", unit = "seconds" }, refresh_ahead = "30s" }
+inject = [{ header = "Authorization", value = "Bearer {{access}}" }]
+verdict = [{ when = { status = [401] }, then = "expired" }]
+
+[[login.steps]]
+name = "log in"
+method = "POST"
+path = "/login"
+json = { user = "{{username}}", password = "{{password}}" }
+take.access = { json = "/access" }
+take.refresh = { json = "/refresh" }
+take.life = { json = "/expires_in" }
+
+[[refresh.steps]]
+name = "refresh"
+method = "POST"
+path = "/refresh"
+form = { refresh = "{{refresh}}" }
+take.access = { json = "/access" }
+take.refresh = { json = "/refresh" }
+take.life = { json = "/expires_in" }
+
+[[logout.steps]]
+name = "log out"
+method = "POST"
+path = "/logout"
+form = { refresh = "{{refresh}}" }
+"#;
+
+const STEPS: &str = r#"
+name = "steps"
+title = "The first step gives the token, the second one proves the secret"
+account = { username = { kind = "login_name" }, password = { kind = "secret" } }
+inject = [{ header = "Authorization", value = "Bearer {{access}}" }]
+verdict = [{ when = { status = [401] }, then = "expired" }]
+
+[[login.steps]]
+name = "token"
+method = "POST"
+path = "/token"
+json = { user = "{{username}}", password = "{{password}}" }
+take.access = { json = "/access" }
+
+[[login.steps]]
+name = "confirm"
+method = "POST"
+path = "/confirm"
+form = { token = "{{access}}" }
+
+[[logout.steps]]
+name = "log out"
+method = "POST"
+path = "/logout"
+form = { token = "{{access}}" }
+"#;
+
+async fn scene(recipe: &str, puppet: &Puppet) -> (Scene, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "recipe.toml", recipe);
+    let mut setup = puppet.setup(Vendor::Contentstack).tables(KEEP);
+    setup.recipe = format!("recipe_file = {path:?}");
+    (setup.start().await, folder)
+}
+
+/// Keeps what a crash at this moment would leave.
+fn keep_state(scene: &Scene) {
+    copy_folder(&scene.folder.path().join("state"), &scene.folder.path().join("copy"));
+}
+
+/// Starts Doorward on what was kept, as if the run between had not been.
+async fn crash(scene: &mut Scene) {
+    within(scene.take_app().stop()).await;
+    let (state, copy) = (scene.folder.path().join("state"), scene.folder.path().join("copy"));
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::rename(copy, state).unwrap();
+    scene.start_again();
+}
+
+fn sent(puppet: &Puppet, line: &str) -> usize {
+    puppet.requests().iter().filter(|request| request.starts_with(line)).count()
+}
+
+fn lost_answers(scene: &Scene) -> usize {
+    scene.events().iter().filter(|event| matches!(event, Event::AnswerLost { .. })).count()
+}
+
+/// Fails when a refresh token that was sent before a crash is sent once more, or when the lost
+/// answer is not told.
+#[tokio::test]
+async fn a_refresh_token_is_sent_once_also_over_a_crash() {
+    let logins = Arc::new(AtomicU32::new(0));
+    let puppet = Puppet::start({
+        let logins = Arc::clone(&logins);
+        move |request| match request.split(' ').nth(1).unwrap_or_default() {
+            "/login" => {
+                let login = logins.fetch_add(1, Ordering::Relaxed) + 1;
+                let (access, refresh) =
+                    (format!("access-{login:020}"), format!("fresh-{login:020}"));
+                Reply::json(&format!(
+                    r#"{{"access":"{access}","refresh":"{refresh}","expires_in":300}}"#
+                ))
+            }
+            "/refresh" => Reply::hand_over(Vec::new()),
+            _ => Reply::json("{}"),
+        }
+    })
+    .await;
+    let (mut scene, _folder) = scene(PAIRS, &puppet).await;
+    assert_eq!(scene.call("GET", "/x").send().await.status, 200);
+    scene.clock.advance(Duration::from_secs(275));
+    let refreshing = puppet.handed_over().await;
+    keep_state(&scene);
+    drop(refreshing);
+    until("the first run logs in instead", || logins.load(Ordering::Relaxed) == 2).await;
+    crash(&mut scene).await;
+    until("the lost answer is told", || lost_answers(&scene) == 1).await;
+    assert_eq!(scene.call("GET", "/x").send().await.status, 200);
+    scene.clock.advance(Duration::from_secs(15));
+    until("the renewal is a login", || logins.load(Ordering::Relaxed) == 3).await;
+    scene.stop().await;
+    assert_eq!(sent(&puppet, "POST /refresh"), 1);
+}
+
+/// Fails when what the first step of a login gave is logged out at a start, before the last step
+/// has proved the secret; or when the login is not counted as lost.
+#[tokio::test]
+async fn what_half_a_login_gave_is_not_used_after_a_crash() {
+    let puppet = Puppet::start(|request| match request.split(' ').nth(1).unwrap_or_default() {
+        "/token" => Reply::json(r#"{"access":"access-00000000000000000001"}"#),
+        "/confirm" => Reply::hand_over(Vec::new()),
+        _ => Reply::json("{}"),
+    })
+    .await;
+    let (mut scene, _folder) = scene(STEPS, &puppet).await;
+    let waiting = scene.call("GET", "/x").spawn();
+    let confirming = puppet.handed_over().await;
+    keep_state(&scene);
+    waiting.abort();
+    drop(confirming);
+    within(scene.take_app().stop()).await;
+    let (logouts, told) = (sent(&puppet, "POST /logout"), lost_answers(&scene));
+    scene.start_again();
+    crash(&mut scene).await;
+    until("the lost answer is told", || lost_answers(&scene) == told + 1).await;
+    scene.stop().await;
+    assert_eq!(sent(&puppet, "POST /logout"), logouts);
+}
+
+/// Fails when a session that is in use is forgotten because its login was long ago.
+#[tokio::test]
+async fn a_session_in_use_is_not_forgotten_however_old_it_is() {
+    let tables = format!("{KEEP}[timeouts]\nsession_idle = \"24h\"\n");
+    let mut scene = Setup::of(Vendor::Contentstack).tables(&tables).start().await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    for _ in 0..9 {
+        scene.clock.advance(Duration::from_secs(23 * 3600));
+        assert_eq!(read(&scene).send().await.status, 200);
+    }
+    within(scene.take_app().stop()).await;
+    scene.start_again();
+    assert_eq!(read(&scene).send().await.status, 200);
+    let counters = scene.control().counters();
+    assert_eq!((counters.logins, counters.live_sessions), (1, 1));
+}
+
+/// Fails when the session of an account that is configured no more is forgotten at once, or never.
+#[tokio::test]
+async fn the_session_of_a_removed_account_is_forgotten_after_its_time() {
+    let mut scene = Setup::of(Vendor::Contentstack).tables(KEEP).start().await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    within(scene.take_app().stop()).await;
+    let path = scene.folder.path().join("doorward.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("accounts.user]", "accounts.other]");
+    std::fs::write(&path, text.replace("account = \"user\"", "account = \"other\"")).unwrap();
+    for (later, left) in [(8 * DAY, 1), (6 * DAY, 1), (2 * DAY, 0)] {
+        scene.clock.advance(later);
+        scene.start_again();
+        within(scene.take_app().stop()).await;
+        assert_eq!(sessions_kept(&scene).await, left);
+    }
+}
+
+async fn sessions_kept(scene: &Scene) -> usize {
+    let key = SecretText::from("the key that seals the state of a test".to_owned());
+    let folder = scene.folder.path().join("state");
+    let opened = Store::open(&folder, &key, scene.clock.wall()).unwrap();
+    opened.store.close().await;
+    opened.records.iter().filter(|(table, ..)| *table == Table::Sessions).count()
+}
