@@ -144,11 +144,11 @@ pub async fn try_out(
                 account: 0,
                 transport: &transport,
                 clock: &clock,
-                codes_used: counted.codes_used(),
+                counted: &counted,
                 timeout: settings.timeouts.login,
             };
             let report = trial.run(&mut |progress| watcher.sees(progress)).await;
-            counted.end(report.failure, report.code_used).await?;
+            counted.end(report.failure).await?;
             report
         }
         Err(NotCounted::Unavailable(unavailable)) => TrialReport::held_back(unavailable),

@@ -1,6 +1,7 @@
 //! One account's budget where no gateway runs: for a login that is tried out, and for an operator
 //! who clears what a gateway has left.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::account::{Admission, Failure, Guard, State, class_name};
@@ -19,7 +20,7 @@ pub struct Counted<'a> {
     account: &'a Account,
     clock: &'a Clock,
     ledger: Ledger,
-    guard: Guard,
+    guard: Mutex<Guard>,
     fingerprint: Fingerprint,
     record: Record,
 }
@@ -36,8 +37,8 @@ pub enum NotCounted {
 }
 
 impl<'a> Counted<'a> {
-    /// Spends one attempt of the upstream's first account and records that. A login that comes too early is waited
-    /// for.
+    /// Spends one attempt of the upstream's first account and records that. A login that comes too
+    /// early is waited for.
     ///
     /// # Errors
     /// When none may be tried; then nothing may be sent.
@@ -51,6 +52,12 @@ impl<'a> Counted<'a> {
         let restore = kept.sorted();
         let mut guard = restore.guard(upstream, &account.login_name, distance, clock);
         let fingerprint = account.credentials().fingerprint;
+        // What was interrupted is counted once, also where nothing is tried now.
+        let interrupted = restore.interrupted(upstream, &account.login_name);
+        if !interrupted.is_empty() {
+            let owner = (upstream, account);
+            write(restore.ledger(), owner, &guard, clock, interrupted).await?;
+        }
         loop {
             match guard.admit(fingerprint, clock.now(), distance) {
                 Admission::Admitted => break,
@@ -62,6 +69,7 @@ impl<'a> Counted<'a> {
         }
         let (ledger, _) = restore.into_parts();
         let record = Record::begin(clock.wall());
+        let guard = Mutex::new(guard);
         let counted = Self { upstream, account, clock, ledger, guard, fingerprint, record };
         let begun = counted.stage(Stage::Begun);
         counted.write(Change::Put(Table::Sessions, record.key, begun)).await?;
@@ -70,18 +78,30 @@ impl<'a> Counted<'a> {
 
     /// The last time step whose one-time code was sent.
     pub fn codes_used(&self) -> Option<TotpStep> {
-        self.guard.code_used()
+        self.guard().code_used()
+    }
+
+    /// Records that the one-time code of this time step is about to be sent.
+    ///
+    /// # Errors
+    /// When that cannot be written; then the code may not be sent.
+    pub async fn sends_code(&self, step: TotpStep) -> Result<(), Unwritable> {
+        // A later one is known already.
+        _ = self.guard().use_code(step);
+        let begun = self.stage(Stage::Begun);
+        self.write(Change::Replace(Table::Sessions, self.record.key, begun)).await
+    }
+
+    /// Nothing panics under the lock: a poisoned guard is whole.
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records how the login has ended; nothing failed where it succeeded.
     ///
     /// # Errors
     /// When that cannot be written: then the next start counts it as one whose answer was lost.
-    pub async fn end(
-        mut self,
-        failure: Option<Failure>,
-        code_used: Option<TotpStep>,
-    ) -> Result<(), Unwritable> {
+    pub async fn end(self, failure: Option<Failure>) -> Result<(), Unwritable> {
         let (now, jitter) = (self.clock.now(), Jitter::of(Generation(0)));
         let change = match failure {
             Some(Failure::AnswerLost) => {
@@ -89,11 +109,9 @@ impl<'a> Counted<'a> {
             }
             _ => Change::Delete(Table::Sessions, self.record.key),
         };
-        // A later one is known already.
-        _ = code_used.map(|step| self.guard.use_code(step));
         match failure {
-            None => self.guard.succeeded(self.fingerprint),
-            Some(failure) => _ = self.guard.failed(failure, self.fingerprint, now, jitter),
+            None => self.guard().succeeded(self.fingerprint),
+            Some(failure) => _ = self.guard().failed(failure, self.fingerprint, now, jitter),
         }
         self.write(change).await?;
         if let Some(store) = &self.ledger.store {
@@ -109,14 +127,28 @@ impl<'a> Counted<'a> {
     }
 
     async fn write(&self, change: Change) -> Result<(), Unwritable> {
-        let Some(store) = &self.ledger.store else { return Ok(()) };
-        let name = budget_key(store, &self.upstream.name, &self.account.login_name);
-        let snapshot = self.guard.snapshot(self.clock.now(), self.clock.wall());
-        let written = store.write(vec![Change::Put(Table::Accounts, name, snapshot), change]).await;
-        match self.ledger.on_failure {
-            OnFailure::Block => written,
-            OnFailure::Continue => Ok(()),
-        }
+        let guard = self.guard().clone();
+        let owner = (self.upstream, self.account);
+        write(&self.ledger, owner, &guard, self.clock, vec![change]).await
+    }
+}
+
+/// Writes changes together with what is left of an account's budget.
+async fn write(
+    ledger: &Ledger,
+    (upstream, account): (&Upstream, &Account),
+    guard: &Guard,
+    clock: &Clock,
+    mut changes: Vec<Change>,
+) -> Result<(), Unwritable> {
+    let Some(store) = &ledger.store else { return Ok(()) };
+    let name = budget_key(store, &upstream.name, &account.login_name);
+    let snapshot = guard.snapshot(clock.now(), clock.wall());
+    changes.push(Change::Put(Table::Accounts, name, snapshot));
+    let written = store.write(changes).await;
+    match ledger.on_failure {
+        OnFailure::Block => written,
+        OnFailure::Continue => Ok(()),
     }
 }
 
@@ -151,6 +183,8 @@ pub async fn clear(
             was: standing(guard.state()),
             attempts_left: guard.attempts_left(),
         });
+        // An attempt that was interrupted is over with the budget that it was counted in.
+        changes.extend(restore.interrupted(upstream, &account.login_name));
         let name = budget_key(&store, &upstream.name, &account.login_name);
         let snapshot = guard.cleared(clock.now()).snapshot(clock.now(), clock.wall());
         changes.push(Change::Put(Table::Accounts, name, snapshot));

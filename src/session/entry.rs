@@ -35,7 +35,7 @@ pub(super) enum Stage {
 }
 
 /// One record of the ledger.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) stage: Stage,
     pub(super) upstream: String,
@@ -115,6 +115,14 @@ impl Entry {
     /// Nobody uses it from now on.
     pub(super) fn is_left(&mut self, wall: SystemTime) {
         self.unused_since = Some(milliseconds(wall));
+    }
+
+    /// The same, of a login whose answer was lost.
+    pub(super) fn is_lost(&self) -> Self {
+        let mut lost = self.clone();
+        lost.stage = Stage::AnswerLost;
+        lost.unused_since = Some(self.begun);
+        lost
     }
 
     /// The record of what it is about.

@@ -67,6 +67,33 @@ impl Kept {
 }
 
 impl Restore {
+    /// The logins of this name that were begun and never ended.
+    fn begun(
+        &self,
+        upstream: &Upstream,
+        login_name: &str,
+    ) -> impl Iterator<Item = &(RecordKey, Entry)> {
+        self.entries.iter().filter(move |(_, entry)| {
+            entry.stage == Stage::Begun
+                && entry.upstream == *upstream.name
+                && entry.login_name == login_name
+        })
+    }
+
+    /// Lists the logins that were interrupted as lost, to be written with the [guard](Self::guard)
+    /// that has counted them: then nobody counts them again.
+    pub(super) fn interrupted(&self, upstream: &Upstream, login_name: &str) -> Vec<Change> {
+        let lost = |(key, entry): &(RecordKey, Entry)| {
+            Change::Replace(Table::Sessions, *key, entry.is_lost().written())
+        };
+        self.begun(upstream, login_name).map(lost).collect()
+    }
+
+    /// Where changes are written.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// The guard of a login name: as it was, and with the logins that were interrupted.
     pub(super) fn guard(
         &self,
@@ -85,12 +112,7 @@ impl Restore {
             None if self.cautious => Guard::cautious(budget, now),
             None => Guard::new(budget, now),
         };
-        let interrupted = self.entries.iter().filter(|(_, entry)| {
-            entry.stage == Stage::Begun
-                && entry.upstream == *upstream.name
-                && entry.login_name == login_name
-        });
-        for (number, _) in interrupted.enumerate() {
+        for (number, _) in self.begun(upstream, login_name).enumerate() {
             guard.was_interrupted(now, Jitter::of(Generation(number as u64)));
         }
         guard

@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, header};
 
 use super::account::class_name;
-use super::flight::{Cause, seconds};
+use super::counted::Counted;
+use super::flight::{Cause, judges_the_secret, seconds};
 use super::{Exchange, ExchangeError, Transport, Upstream, UpstreamId};
 use crate::clock::Clock;
 use crate::forward::inject::Injector;
@@ -38,8 +39,8 @@ pub struct Trial<'a> {
     pub transport: &'a Transport,
     /// The clock.
     pub clock: &'a Clock,
-    /// The last time step whose one-time code was sent, where that is known.
-    pub codes_used: Option<TotpStep>,
+    /// The attempt that it spends.
+    pub counted: &'a Counted<'a>,
     /// How long the steps of a login, a probe and a logout may take, each.
     pub timeout: Duration,
 }
@@ -83,9 +84,15 @@ impl Run<'_, '_> {
         let mut sent = false;
         let material = match self.log_in(&mut sent).await {
             Ok(material) => material,
-            Err(cause) => {
-                let failure = Some(cause.failure(sent));
-                return TrialReport { failure, ..self.report(ending(cause)) };
+            Err((cause, taken)) => {
+                let failure = cause.failure(sent);
+                let opened = taken.filter(|_| !judges_the_secret(failure));
+                let left_open = match opened {
+                    Some(opened) => !self.log_out_half(&opened).await,
+                    None => false,
+                };
+                let failure = Some(failure);
+                return TrialReport { failure, left_open, ..self.report(ending(cause)) };
             }
         };
         let trial = self.trial;
@@ -110,17 +117,34 @@ impl Run<'_, '_> {
         {
             incomplete = Some(Incomplete::Probe);
         }
-        let mut left_open = recipe.logout.is_empty();
-        for (index, step) in recipe.logout.iter().enumerate() {
-            if !self.step(Phase::Logout, index, step, &material, &injector).await {
-                left_open = true;
-                // A dead session has nothing left to close.
-                incomplete = incomplete.or(Some(Incomplete::Logout));
-            }
+        let left_open = !self.log_out(&material, &injector).await;
+        if left_open && !recipe.logout.is_empty() {
+            // A dead session has nothing left to close.
+            incomplete = incomplete.or(Some(Incomplete::Logout));
         }
         let notice = self.without_session().await;
         let ending = incomplete.map_or(Ending::Good, Ending::Incomplete);
         TrialReport { end: Some(end), carried, notice, left_open, ..self.report(ending) }
+    }
+
+    /// Sends every logout step. Returns whether nothing is left open.
+    async fn log_out(&mut self, material: &Material, injector: &Injector) -> bool {
+        let logout = &self.trial.upstream.recipe.logout;
+        let mut closed = !logout.is_empty();
+        for (index, step) in logout.iter().enumerate() {
+            closed &= self.step(Phase::Logout, index, step, material, injector).await;
+        }
+        closed
+    }
+
+    /// The same, of what the first steps of a login have given that did not end.
+    async fn log_out_half(&mut self, opened: &Material) -> bool {
+        let trial = self.trial;
+        match Injector::new(&trial.upstream.recipe, opened, trial.clock.wall()) {
+            Ok(injector) => self.log_out(opened, &injector).await,
+            // It cannot be carried, so it cannot be logged out either.
+            Err(_) => false,
+        }
     }
 
     fn report(self, ending: Ending) -> TrialReport {
@@ -137,16 +161,24 @@ impl Run<'_, '_> {
         }
     }
 
-    async fn log_in(&mut self, sent: &mut bool) -> Result<Material, Cause> {
+    /// What a login gave; or why it gave nothing, with what its first steps have given.
+    async fn log_in(&mut self, sent: &mut bool) -> Result<Material, (Cause, Option<Material>)> {
         let trial = self.trial;
         let recipe = &trial.upstream.recipe;
         let Some(account) = trial.upstream.accounts.get(trial.account) else {
-            return Err(ExchangeError::BrokenOff.into());
+            return Err((ExchangeError::BrokenOff.into(), None));
         };
         let base_path = &trial.upstream.origin.base_path;
         let values = account.credentials().values.clone();
         let mut attempt = Attempt::new(Arc::clone(recipe), values, base_path)
-            .with_codes_used_until(trial.codes_used);
+            .with_codes_used_until(trial.counted.codes_used());
+        let result = self.attempt(&mut attempt, sent).await;
+        result.map_err(|cause| (cause, attempt.taken()))
+    }
+
+    async fn attempt(&mut self, attempt: &mut Attempt, sent: &mut bool) -> Result<Material, Cause> {
+        let trial = self.trial;
+        let recipe = &trial.upstream.recipe;
         let mut next = attempt.start(trial.clock.wall());
         let mut retry_after = None;
         loop {
@@ -161,7 +193,13 @@ impl Run<'_, '_> {
                     next = attempt.resume(trial.clock.wall());
                 }
                 Next::Send(request) => {
-                    self.code_used = attempt.code_used().or(self.code_used);
+                    if let Some(step) = attempt.code_used()
+                        && self.code_used != Some(step)
+                    {
+                        let recorded = trial.counted.sends_code(step).await;
+                        recorded.map_err(|_| Cause::Unrecorded)?;
+                        self.code_used = Some(step);
+                    }
                     let index = attempt.step_index();
                     let Some(step) = recipe.login.get(index) else {
                         return Err(ExchangeError::Target.into());
