@@ -7,6 +7,8 @@
 // What is outside `#[test]` functions here is still only tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod pairs;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -174,8 +176,13 @@ struct Site {
 }
 
 impl Site {
+    /// With nothing in it.
+    fn bare() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
     fn new(emulator: &Emulator) -> Self {
-        let site = Self { folder: tempfile::tempdir().unwrap() };
+        let site = Self::bare();
         let vendor = emulator.vendor();
         let user = vendor.seeded_user();
         let parameters = match vendor {
@@ -263,13 +270,18 @@ impl Doorward {
 
     /// Asks until the upstream answers; meanwhile the gateway may hold logins back.
     async fn recover(&self, vendor: Vendor) {
+        self.recovers(|| ask(self.address, vendor)).await;
+    }
+
+    /// The same, with what `ask` asks.
+    async fn recovers<A: Future<Output = String>>(&self, ask: impl Fn() -> A) {
         let recovering = async {
             loop {
-                let answer = ask(self.address, vendor).await;
+                let answer = ask().await;
                 match answer.get(..12) {
                     Some("HTTP/1.1 200") => return,
                     Some("HTTP/1.1 503") => {}
-                    _ => panic!("{vendor}: {answer}\n{}", fs::read_to_string(&self.log).unwrap()),
+                    _ => panic!("{answer}\n{}", fs::read_to_string(&self.log).unwrap()),
                 }
             }
         };
@@ -312,6 +324,11 @@ async fn ask(address: SocketAddr, vendor: Vendor) -> String {
         }
         Vendor::MFiles => format!("/REST/views/items HTTP/1.1\r\nx-vault: {}", mfiles::VAULT),
     };
+    get(address, &line).await
+}
+
+/// The whole answer to a GET of this line; nothing where the connection broke.
+async fn get(address: SocketAddr, line: &str) -> String {
     let head = format!("GET {line}\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let mut answer = Vec::new();
     if let Ok(mut connection) = TcpStream::connect(address).await
