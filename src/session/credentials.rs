@@ -92,6 +92,11 @@ impl Vault {
         held.wanted.take()
     }
 
+    /// Whoever rotated has died: the next secret that is wanted begins a rotation.
+    pub(super) fn lost_rotation(&self) {
+        self.lock().is_rotating = false;
+    }
+
     /// Waits until something newer is wanted.
     pub(super) async fn newer(&self) {
         while self.lock().wanted.is_none() {

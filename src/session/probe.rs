@@ -106,22 +106,30 @@ fn join(
     let control = inner.control.clone();
     inner.tasks.clone().spawn_on(
         async move {
+            let asking = Asking(Arc::clone(&session));
             let known = ask(&inner, &session).await;
-            let mut probed = lock(&session);
-            match (known, &*probed) {
-                (Aliveness::Alive, _) => *probed = Probed::AliveAt(inner.clock.now()),
-                (_, Probed::Asking(about, _)) if *about == session.generation => {
-                    *probed = Probed::Nothing;
-                }
-                // A newer version is being asked about, or is alive.
-                _ => {}
+            if known == Aliveness::Alive {
+                *lock(&session) = Probed::AliveAt(inner.clock.now());
             }
-            drop(probed);
+            drop(asking);
             sender.send_replace(Some(known));
         },
         &control,
     );
     Err(receiver)
+}
+
+/// A question under way. Ends it even if its task dies: then the next doubt asks anew.
+struct Asking(Arc<Session>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut probed = lock(&self.0);
+        // Otherwise a newer version is being asked about, or is alive.
+        if matches!(&*probed, Probed::Asking(about, _) if *about == self.0.generation) {
+            *probed = Probed::Nothing;
+        }
+    }
 }
 
 async fn ask(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {

@@ -45,13 +45,29 @@ impl Broker {
         let turn = Turn { inner: Arc::clone(inner), upstream, account };
         let following = async move {
             let stopping = turn.inner.stopping.clone();
+            let mut following = Following { turn, is_over: false };
             // At the stop nothing is half done: every session is in the store or being retired.
             tokio::select! {
-                () = turn.follow() => {}
+                () = following.turn.follow() => following.is_over = true,
                 () = stopping.cancelled() => {}
             }
         };
         inner.tasks.spawn_on(following, &inner.control);
+    }
+}
+
+/// Lets the next secret begin a rotation of its own, even if this task dies.
+struct Following {
+    turn: Turn,
+    is_over: bool,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let Turn { inner, upstream, account } = &self.turn;
+            inner.account(*upstream, *account).vault.lost_rotation();
+        }
     }
 }
 

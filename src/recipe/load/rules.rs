@@ -1,5 +1,7 @@
 //! What is decided by rules: refusals, injections, verdicts, endpoints, spellings, the budget.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::Loader;
@@ -8,6 +10,9 @@ use crate::recipe::{
     Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, PathQuery, Place, Refusal,
     Spelling, StepBody, Verdict, written,
 };
+
+/// The longest that a spent budget is waited for: nobody means to wait longer.
+const WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl<'a> Loader<'a> {
     pub(super) fn refusals(&mut self, refusals: &[written::Refusal]) -> Vec<Refusal> {
@@ -197,9 +202,10 @@ impl<'a> Loader<'a> {
         if budget.attempts == 0 {
             self.fault("/budget/attempts", "with no attempt there is never a session");
         }
-        Budget {
-            attempts: budget.attempts,
-            window: self.duration("/budget/window", Some(&budget.window)).unwrap_or_default(),
+        let window = self.duration("/budget/window", Some(&budget.window)).unwrap_or_default();
+        if window > WINDOW_MAX {
+            self.fault("/budget/window", "attempts come back within 30 days at the latest");
         }
+        Budget { attempts: budget.attempts, window }
     }
 }

@@ -201,6 +201,13 @@ fn a_life_that_cannot_be_is_a_fault() {
     }
 }
 
+/// Fails when a budget can be spent for longer than anybody means.
+#[test]
+fn a_budget_comes_back_within_thirty_days() {
+    let faults = replaced("window = \"2h\"", "window = \"721h\"");
+    assert!(faults.contains("within 30 days"), "{faults}");
+}
+
 #[test]
 fn a_refresh_is_judged_like_a_login() {
     let empty = replaced("[[logout.steps]]", "[refresh]\nsteps = []\n\n[[logout.steps]]");
