@@ -50,6 +50,11 @@ impl About<'_> {
                 "compare `[[logout.steps]]` in {} with the vendor's documentation",
                 self.recipe.file
             ))),
+            Ending::Incomplete(Incomplete::Unrecorded) => advice.push(says(
+                "see whether the disk that holds `state.path` is full or cannot be written: what a \
+                 login gives is recorded before it is used"
+                    .to_owned(),
+            )),
         }
         if report.left_open {
             advice.push(says(left_open(report)));
@@ -272,6 +277,9 @@ fn says(text: String) -> Advice {
 fn left_open(report: &TrialReport) -> String {
     let end = report.end.as_ref();
     let when = match end.and_then(|end| end.after.or(end.idle)) {
+        _ if report.closed_at_start => {
+            "the next `doorward run` with this state closes it".to_owned()
+        }
         Some(after) => format!("the upstream ends it in {} s", after.as_secs()),
         None => "the upstream ends it by its own rules".to_owned(),
     };

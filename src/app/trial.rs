@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::diagnosis::{Faults, suggestion};
 use crate::recipe::Recipe;
 use crate::session::counted::{Counted, NotCounted};
-use crate::session::trial::{Progress, Trial, TrialReport};
+use crate::session::trial::{Progress, Trial, TrialReport, Waiting};
 use crate::session::{Transport, UpstreamId};
 use crate::settings::{self, Loaded};
 use crate::state::Unwritable;
@@ -25,7 +25,7 @@ pub enum TrialError {
     Build(#[from] BuildError),
     /// The state cannot be opened, most often because a gateway has it: its budget holds for trials,
     /// too.
-    #[error("the attempt cannot be counted; stop the gateway, or try with another `state.path`")]
+    #[error("the attempt cannot be counted: stop what has the state first")]
     State(#[source] Box<StartError>),
     /// The attempt cannot be recorded.
     #[error(transparent)]
@@ -136,7 +136,11 @@ pub async fn try_out(
     watcher.begins(&Subject { upstream, account: &account.name, url: &url, recipe: &recipe });
     let distance = settings.timeouts.login_distance;
     let (kept, _) = state::open(loaded, &clock)?;
-    let report = match Counted::begin(kept, &built, distance, &clock).await {
+    let mut waits = |lasts| {
+        let until = "the account may log in again: its logins keep their distance";
+        watcher.sees(Progress::Waiting(Waiting { lasts, until }));
+    };
+    let report = match Counted::begin(kept, &built, distance, &clock, &mut waits).await {
         Ok(counted) => {
             let trial = Trial {
                 upstream: &built,
@@ -148,8 +152,10 @@ pub async fn try_out(
                 timeout: settings.timeouts.login,
             };
             let report = trial.run(&mut |progress| watcher.sees(progress)).await;
-            counted.end(report.failure).await?;
-            report
+            match counted.end(report.failure, report.closed_at_start).await {
+                Ok(()) => report,
+                Err(_) => report.unrecorded(),
+            }
         }
         Err(NotCounted::Unavailable(unavailable)) => TrialReport::held_back(unavailable),
         Err(NotCounted::Unwritable(unwritable)) => return Err(unwritable.into()),

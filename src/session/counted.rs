@@ -11,8 +11,9 @@ use super::ledger::{Ledger, OnFailure, budget_key};
 use super::restart::{Kept, Restore};
 use super::{Account, Generation, Scope, Unavailable, Upstream};
 use crate::clock::Clock;
+use crate::login::Material;
 use crate::secret::{Fingerprint, TotpStep};
-use crate::state::{Change, Store, Table, Unwritable};
+use crate::state::{Change, Content, Store, Table, Unwritable};
 
 /// The attempt of one login, counted in the state like those of a gateway.
 pub struct Counted<'a> {
@@ -38,7 +39,7 @@ pub enum NotCounted {
 
 impl<'a> Counted<'a> {
     /// Spends one attempt of the upstream's first account and records that. A login that comes too
-    /// early is waited for.
+    /// early is waited for, and `waits` is told for how long.
     ///
     /// # Errors
     /// When none may be tried; then nothing may be sent.
@@ -47,6 +48,7 @@ impl<'a> Counted<'a> {
         upstream: &'a Upstream,
         distance: Duration,
         clock: &'a Clock,
+        waits: &mut dyn FnMut(Duration),
     ) -> Result<Self, NotCounted> {
         let account = upstream.accounts.first().ok_or(Unavailable::Unreachable)?;
         let restore = kept.sorted();
@@ -61,7 +63,10 @@ impl<'a> Counted<'a> {
         loop {
             match guard.admit(fingerprint, clock.now(), distance) {
                 Admission::Admitted => break,
-                Admission::Early(at) => clock.sleep_until(at).await,
+                Admission::Early(at) => {
+                    waits(at.saturating_since(clock.now()));
+                    clock.sleep_until(at).await;
+                }
                 Admission::Refused(unavailable) => return Err(unavailable.into()),
                 // No other login is under way here.
                 Admission::Crowded => return Err(Unavailable::Timeout.into()),
@@ -71,8 +76,8 @@ impl<'a> Counted<'a> {
         let record = Record::begin(clock.wall());
         let guard = Mutex::new(guard);
         let counted = Self { upstream, account, clock, ledger, guard, fingerprint, record };
-        let begun = counted.stage(Stage::Begun);
-        counted.write(Change::Put(Table::Sessions, record.key, begun)).await?;
+        let begun = counted.entry(Stage::Begun, None);
+        counted.write(vec![Change::Put(Table::Sessions, record.key, begun)]).await?;
         Ok(counted)
     }
 
@@ -88,8 +93,27 @@ impl<'a> Counted<'a> {
     pub async fn sends_code(&self, step: TotpStep) -> Result<(), Unwritable> {
         // A later one is known already.
         _ = self.guard().use_code(step);
-        let begun = self.stage(Stage::Begun);
-        self.write(Change::Replace(Table::Sessions, self.record.key, begun)).await
+        self.record(Stage::Begun, None).await
+    }
+
+    /// Records what the login gave, which also proves the secret.
+    ///
+    /// # Errors
+    /// When that cannot be written; then what it gave may not be used, only logged out.
+    pub async fn opened(&self, material: &Material) -> Result<(), Unwritable> {
+        self.guard().succeeded(self.fingerprint);
+        self.record(Stage::Open, Some(material)).await
+    }
+
+    /// Records that the logout is about to be sent.
+    pub async fn closes(&self, material: &Material) {
+        // Where this cannot be written, a start asks after the session before it uses it.
+        _ = self.record(Stage::Closing, Some(material)).await;
+    }
+
+    /// Whether what stays open is closed by the next start.
+    pub fn is_closed_at_start(&self) -> bool {
+        self.ledger.store.is_some() && !self.upstream.recipe.logout.is_empty()
     }
 
     /// Nothing panics under the lock: a poisoned guard is whole.
@@ -97,39 +121,47 @@ impl<'a> Counted<'a> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records how the login has ended; nothing failed where it succeeded.
+    /// Records how it has ended: why there was no session, or whether the next start is to close the
+    /// one that there was.
     ///
     /// # Errors
-    /// When that cannot be written: then the next start counts it as one whose answer was lost.
-    pub async fn end(self, failure: Option<Failure>) -> Result<(), Unwritable> {
-        let (now, jitter) = (self.clock.now(), Jitter::of(Generation(0)));
-        let change = match failure {
-            Some(Failure::AnswerLost) => {
-                Change::Replace(Table::Sessions, self.record.key, self.stage(Stage::AnswerLost))
-            }
-            _ => Change::Delete(Table::Sessions, self.record.key),
-        };
-        match failure {
-            None => self.guard().succeeded(self.fingerprint),
-            Some(failure) => _ = self.guard().failed(failure, self.fingerprint, now, jitter),
+    /// When that cannot be written: then the next start takes it for interrupted.
+    pub async fn end(
+        self,
+        failure: Option<Failure>,
+        closed_at_start: bool,
+    ) -> Result<(), Unwritable> {
+        let key = self.record.key;
+        if let Some(failure) = failure {
+            let (now, jitter) = (self.clock.now(), Jitter::of(Generation(0)));
+            _ = self.guard().failed(failure, self.fingerprint, now, jitter);
         }
-        self.write(change).await?;
+        match failure {
+            Some(Failure::AnswerLost) => self.record(Stage::AnswerLost, None).await?,
+            None if closed_at_start => {}
+            _ => self.write(vec![Change::Delete(Table::Sessions, key)]).await?,
+        }
         if let Some(store) = &self.ledger.store {
             store.close().await;
         }
         Ok(())
     }
 
-    fn stage(&self, stage: Stage) -> crate::state::Content {
-        let Self { upstream, account, fingerprint, record, .. } = *self;
-        let owner = Owner { upstream, account, fingerprint, scope: Scope::Shared };
-        owner.entry(record, stage, None, self.clock.wall())
+    async fn record(&self, stage: Stage, material: Option<&Material>) -> Result<(), Unwritable> {
+        let content = self.entry(stage, material);
+        self.write(vec![Change::Replace(Table::Sessions, self.record.key, content)]).await
     }
 
-    async fn write(&self, change: Change) -> Result<(), Unwritable> {
+    fn entry(&self, stage: Stage, material: Option<&Material>) -> Content {
+        let Self { upstream, account, fingerprint, record, .. } = *self;
+        let owner = Owner { upstream, account, fingerprint, scope: Scope::Shared };
+        owner.entry(record, stage, material, self.clock.wall())
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<(), Unwritable> {
         let guard = self.guard().clone();
         let owner = (self.upstream, self.account);
-        write(&self.ledger, owner, &guard, self.clock, vec![change]).await
+        write(&self.ledger, owner, &guard, self.clock, changes).await
     }
 }
 

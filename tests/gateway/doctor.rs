@@ -337,7 +337,9 @@ async fn a_wait_for_a_code_is_told() {
         let folder = subject.folder.path();
         write(folder, "state_key", "the key that seals the state of a test");
         let state = "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\n";
-        write(folder, "state.toml", state);
+        // The first wait is that for the code.
+        let state = format!("{state}[timeouts]\nlogin_distance = \"0s\"\n");
+        write(folder, "state.toml", &state);
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
         command.args(["try", "-c", "doorward.toml", "-c", "state.toml", "vendor"]).args(arguments);
         command.current_dir(folder).env_clear().envs(subject.variables.iter().cloned());

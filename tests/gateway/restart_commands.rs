@@ -1,16 +1,18 @@
 //! One budget for the gateway, for `doorward try` and over restarts, and how an operator clears it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use doorward::emulator::{User, Vendor};
+use doorward::emulator::{Forced, User, Vendor};
 use doorward::secret::SecretText;
 use doorward::state::{Store, Table};
+use doorward::telemetry::Event;
 
-use crate::harness::{Scene, Setup, within, write};
+use crate::harness::{Scene, Setup, until, within, write};
 use crate::puppet::{Puppet, Reply};
 use crate::restart::copy_folder;
-use crate::vendors::{login_line, read};
+use crate::vendors::{login_line, logout_line, read};
 
 const STATE: &str = "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\n";
 
@@ -147,8 +149,8 @@ async fn a_trial_that_was_killed_has_spent_its_code() {
     let opened = Store::open(&copy, &key, scene.clock.wall()).unwrap();
     let (_, _, budget) =
         opened.records.iter().find(|(table, ..)| *table == Table::Accounts).unwrap();
-    let budget = String::from_utf8(budget.to_vec()).unwrap();
-    assert!(budget.contains("\"code_used\":") && !budget.contains("null}"), "{budget}");
+    let budget: serde_json::Value = serde_json::from_slice(budget).unwrap();
+    assert!(budget["code_used"].is_u64(), "{budget}");
 }
 
 const STEPS: &str = r#"
@@ -208,4 +210,106 @@ async fn half_a_trial_is_logged_out_unless_its_secret_was_refused() {
         let sent = requests.iter().filter(|request| request.starts_with("POST /logout")).count();
         assert_eq!(sent, logouts, "{status}: {}", said(&tried));
     }
+}
+
+/// A scene whose gateway has been stopped.
+async fn stopped(vendor: Vendor) -> Scene {
+    let mut scene = Setup::of(vendor).tables(STATE).start().await;
+    within(scene.take_app().stop()).await;
+    scene
+}
+
+fn has(scene: &Scene, is_meant: impl Fn(&Event) -> bool) -> bool {
+    scene.events().iter().any(is_meant)
+}
+
+/// Fails when nobody closes a session whose logout a trial could not get confirmed.
+#[tokio::test]
+async fn what_a_trial_leaves_open_is_closed_at_the_next_start() {
+    for vendor in Vendor::ALL {
+        let mut scene = stopped(vendor).await;
+        let out_of_order = Forced {
+            matching: logout_line(vendor).to_owned(),
+            times: 1,
+            status: Some(500),
+            ..Forced::default()
+        };
+        scene.control().force(out_of_order).unwrap();
+        let tried = run(&scene, &["try", "vendor"]).await;
+        assert_eq!(tried.status.code(), Some(77), "{vendor}: {}", said(&tried));
+        let closes =
+            "so a session was left open: the next `doorward run` with this state closes it";
+        assert!(said(&tried).contains(closes), "{vendor}: {}", said(&tried));
+        assert_eq!(scene.control().counters().live_sessions, 1, "{vendor}");
+        scene.start_again();
+        until("what the trial left open is closed", || {
+            has(&scene, |event| matches!(event, Event::LeftOpen { closed: true, .. }))
+        })
+        .await;
+        assert_eq!(scene.control().counters().live_sessions, 0, "{vendor}");
+        scene.stop().await;
+    }
+}
+
+/// Fails when a trial that is killed before its logout is counted as one whose answer was lost, or
+/// when nobody closes its session: its token was known.
+#[tokio::test]
+async fn a_trial_that_is_killed_before_its_logout_leaves_nothing_open() {
+    let probes = [
+        (Vendor::Contentstack, "GET /v3/user"),
+        (Vendor::ThoughtSpot, "/callosum/v1/session/isactive"),
+    ];
+    for (vendor, probe) in probes {
+        let mut scene = stopped(vendor).await;
+        let hold = scene.control().hold(probe);
+        let child = begin_trial(&scene);
+        within(hold.arrived(1)).await;
+        kill(child);
+        drop(hold);
+        scene.start_again();
+        until("what the trial left open is used on", || {
+            has(&scene, |event| matches!(event, Event::Adopted(_)))
+        })
+        .await;
+        assert_eq!(read(&scene).send().await.status, 200, "{vendor}");
+        assert_eq!(scene.control().counters().logins, 1, "{vendor}");
+        let lost = has(&scene, |event| matches!(event, Event::AnswerLost { .. }));
+        assert!(!lost, "{vendor}: a token that was known is counted as lost");
+        scene.stop().await;
+    }
+}
+
+/// Fails when a trial waits without a word for the distance from the login before.
+#[tokio::test]
+async fn a_trial_says_that_it_waits() {
+    let vendor = Vendor::Contentstack;
+    let scene = stopped(vendor).await;
+    write(scene.folder.path(), "base.toml", "[timeouts]\nlogin_distance = \"1m\"\n");
+    let first = run(&scene, &["try", "vendor"]).await;
+    assert_eq!(first.status.code(), Some(0), "{}", said(&first));
+    assert!(!said(&first).contains("wait"), "{}", said(&first));
+    for (arguments, out, errors) in [
+        (&["try", "vendor"][..], Stdio::piped(), Stdio::null()),
+        (&["try", "vendor", "--json"], Stdio::null(), Stdio::piped()),
+    ] {
+        let mut waiting = command(&scene, arguments).stdout(out).stderr(errors).spawn().unwrap();
+        let said: Box<dyn std::io::Read + Send> = match waiting.stdout.take() {
+            Some(out) => Box::new(out),
+            None => Box::new(waiting.stderr.take().unwrap()),
+        };
+        let told = tokio::task::spawn_blocking(move || {
+            let mut lines = BufReader::new(said).lines().map(Result::unwrap);
+            lines.find(|line| line.starts_with("wait "))
+        });
+        let told = within(told).await.unwrap().unwrap();
+        assert!(
+            told.contains(" s until the account may log in again: its logins keep their distance"),
+            "{told}"
+        );
+        kill(waiting);
+    }
+    let logins = scene.control().requests();
+    let is_login = |line: String| line.contains(login_line(vendor));
+    let logins = logins.iter().filter(|one| is_login(format!("{} {}", one.method, one.target)));
+    assert_eq!(logins.count(), 1, "a login was sent before its time");
 }

@@ -111,12 +111,14 @@ impl Run<'_, '_> {
         };
         let carried = report::carried(recipe, &material, &injector);
         (self.watch)(Progress::Session(&end, &carried));
-        let mut incomplete = None;
-        if let Some(probe) = &recipe.probe
+        let recorded = trial.counted.opened(&material).await;
+        let mut incomplete = recorded.err().map(|_| Incomplete::Unrecorded);
+        if let (Some(probe), None) = (&recipe.probe, incomplete)
             && !self.step(Phase::Probe, 0, &probe.step, &material, &injector).await
         {
             incomplete = Some(Incomplete::Probe);
         }
+        trial.counted.closes(&material).await;
         let left_open = !self.log_out(&material, &injector).await;
         if left_open && !recipe.logout.is_empty() {
             // A dead session has nothing left to close.
@@ -124,7 +126,9 @@ impl Run<'_, '_> {
         }
         let notice = self.without_session().await;
         let ending = incomplete.map_or(Ending::Good, Ending::Incomplete);
-        TrialReport { end: Some(end), carried, notice, left_open, ..self.report(ending) }
+        let closed_at_start = left_open && trial.counted.is_closed_at_start();
+        let report = self.report(ending);
+        TrialReport { end: Some(end), carried, notice, left_open, closed_at_start, ..report }
     }
 
     /// Sends every logout step. Returns whether nothing is left open.
@@ -154,6 +158,7 @@ impl Run<'_, '_> {
             carried: Vec::new(),
             notice: Notice::NotAsked("there was no session"),
             left_open: false,
+            closed_at_start: false,
             ending,
             failure: None,
             code_used: self.code_used,

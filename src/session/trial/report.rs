@@ -182,6 +182,8 @@ pub enum Incomplete {
     Probe,
     /// The upstream did not confirm the logout.
     Logout,
+    /// What became of the login cannot be written to the state: what it gave is not used.
+    Unrecorded,
 }
 
 impl Incomplete {
@@ -190,6 +192,7 @@ impl Incomplete {
         match self {
             Self::Probe => "the probe does not find the new session alive",
             Self::Logout => "the upstream did not confirm the logout",
+            Self::Unrecorded => "what became of the login cannot be recorded in the state",
         }
     }
 }
@@ -207,6 +210,8 @@ pub struct TrialReport {
     pub notice: Notice,
     /// Whether a session was left open.
     pub left_open: bool,
+    /// Whether the next start with this state closes what was left open.
+    pub closed_at_start: bool,
     /// How it ended.
     pub ending: Ending,
     /// What the account's guard is told of a login that gave no session.
@@ -226,11 +231,22 @@ impl TrialReport {
             carried: Vec::new(),
             notice: Notice::NotAsked("there was no session"),
             left_open: false,
+            closed_at_start: false,
             ending: Ending::HeldBack(why),
             failure: None,
             code_used: None,
             exchanged: Vec::new(),
         }
+    }
+
+    /// The same, where it cannot be recorded how it ended: a start takes it for interrupted.
+    #[must_use]
+    pub fn unrecorded(self) -> Self {
+        let ending = match self.ending {
+            Ending::Good => Ending::Incomplete(Incomplete::Unrecorded),
+            ending => ending,
+        };
+        Self { ending, ..self }
     }
 }
 
