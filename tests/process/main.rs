@@ -1,0 +1,10 @@
+//! The binary as processes: what signals and kills do to one, and what several do to an account.
+
+// What is outside `#[test]` functions here is still only tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod kills;
+mod pairs;
+mod signals;
+mod site;
+mod three;
