@@ -14,7 +14,7 @@ pub struct Clock(Arc<Source>);
 /// So far back before its start a clock has moments: what began in an earlier run has one, too.
 const REACH_BACK: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A point on a clock's monotonic line, counted from [`REACH_BACK`] before the clock's start.
+/// A point on a clock's monotonic line, counted from ten years before the clock's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(Duration);
 
