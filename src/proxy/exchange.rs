@@ -265,6 +265,10 @@ async fn send(
             }
         };
         broker.expire(&session.session, evidence);
+        // What broke off is never whole: no login and no second sending for it.
+        if replay.client_failed() {
+            return Err(Problem::BadBody);
+        }
         // The first sending ends here: it takes nothing more from the client while the login is
         // awaited.
         let last_start = delivery.last_start();

@@ -1,9 +1,11 @@
 //! A request is sent again at most once, whole, and only after its session was found dead.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doorward::emulator::Vendor;
 use doorward::session::Mechanism;
+use tokio::io::AsyncWriteExt;
 
 use crate::client::Raw;
 use crate::dead_session::{DEAD, body_of, dead, dead_at_first, logins};
@@ -154,6 +156,50 @@ async fn a_bad_chunk_is_the_clients_400_and_aborts_the_upstream_request() {
         assert!(answer.contains("bad_body"), "{chunk:?}: {answer}");
     }
     assert!(puppet.calls().is_empty(), "{:?}", puppet.calls());
+}
+
+/// Calls the session of two calls after the first dead, which is too much to be believed; probes
+/// are the test's to answer.
+async fn contradicted() -> Puppet {
+    let calls = AtomicUsize::new(0);
+    Puppet::logged_in(move |request| match request.starts_with("GET /v3/user ") {
+        true => Reply::hand_over(""),
+        false if matches!(calls.fetch_add(1, Ordering::Relaxed), 1 | 2) => dead(),
+        false => Reply::json("{}"),
+    })
+    .await
+}
+
+/// Fails when a body that broke off after an early answer is sent again: its half ends like a whole
+/// one there.
+#[tokio::test]
+async fn a_body_that_breaks_off_while_a_probe_is_waited_for_is_not_sent_again() {
+    let puppet = contradicted().await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    for expected in [200, 401] {
+        assert_eq!(scene.call("GET", "/v3/x").send().await.status, expected);
+    }
+    // The next login comes as early as it may.
+    scene.clock.advance(Duration::from_secs(1));
+    puppet.answer_early(dead());
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    let head = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    raw.write(format!("{head}4\r\nhalf\r\n")).await;
+    let mut probe = puppet.handed_over().await;
+    let (before, mut broken_off) = (puppet.calls().len(), puppet.broken_off.clone());
+    raw.write("no chunk\r\n").await;
+    within(broken_off.wait_for(|count| *count > 0)).await.unwrap();
+    let length = DEAD.len();
+    let dead = format!(
+        "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n{DEAD}"
+    );
+    within(probe.write_all(dead.as_bytes())).await.unwrap();
+    drop(probe);
+    let answer = raw.read_to_end().await;
+    assert_eq!(puppet.calls()[before..], [] as [String; 0], "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad_body"), "{answer}");
+    assert_eq!(logins(&puppet), 2, "a login for half a body");
 }
 
 /// Fails when a second expiry leads to a third sending, or to an answer of our own.

@@ -417,7 +417,8 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     fn has_passed_all(&self) -> bool {
-        !self.has_left() && (self.ended || self.source.is_end_stream())
+        // A source that broke has nothing more, either.
+        !self.has_left() && !self.client_failed && (self.ended || self.source.is_end_stream())
     }
 }
 
@@ -454,6 +455,9 @@ where
     }
 
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.client_failed {
+            return Poll::Ready(Some(Err(BodyError::Client("it broke off before".into()))));
+        }
         while !self.ended {
             ready!(self.store.poll_ready(context));
             self.waits_for_client = true;

@@ -85,7 +85,10 @@ fn client(chunks: &[&'static str]) -> Client {
     Client(chunks.iter().copied().collect())
 }
 
-async fn send_again(replay: &Replay<Client>) -> Result<Sending<Client>, Refusal> {
+async fn send_again<B>(replay: &Replay<B>) -> Result<Sending<B>, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     std::future::poll_fn(|context| replay.poll_send_again(context, Start::AtOnce)).await
 }
 
@@ -168,23 +171,50 @@ async fn an_empty_body_needs_nothing_kept() {
 
 #[tokio::test]
 async fn a_client_that_breaks_off_is_told_from_an_upstream_that_does() {
-    let replay = Replay::new(Broken, &memory(10));
+    let replay = Replay::new(broken(), &memory(10));
     assert!(replay.send(Start::AtOnce).unwrap().collect().await.is_err());
     assert!(replay.client_failed());
 }
 
-struct Broken;
+/// Breaks after a chunk, and has nothing more then, as hyper's bodies.
+#[derive(Debug)]
+struct Broken(VecDeque<Result<&'static str, &'static str>>);
+
+fn broken() -> Broken {
+    Broken(VecDeque::from([Ok("half"), Err("bad chunk")]))
+}
 
 impl Body for Broken {
     type Data = Bytes;
     type Error = std::io::Error;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        Poll::Ready(Some(Err(std::io::Error::other("bad chunk"))))
+        let next = self.0.pop_front();
+        Poll::Ready(next.map(|chunk| match chunk {
+            Ok(chunk) => Ok(Frame::data(Bytes::from(chunk))),
+            Err(why) => Err(std::io::Error::other(why)),
+        }))
     }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Fails when the half of a body that broke off passes for the whole in a second sending.
+#[tokio::test]
+async fn a_body_that_broke_off_is_never_whole() {
+    let replay = Replay::new(broken(), &memory(10));
+    let first = replay.send(Start::AtOnce).unwrap();
+    assert!(first.collect().await.is_err());
+    let mut second = replay.send(Start::AtOnce).unwrap();
+    assert_eq!(second.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+    assert!(!second.is_end_stream());
+    assert!(matches!(second.frame().await, Some(Err(BodyError::Client(_)))));
+    assert!(matches!(replay.progress(), Progress::Passed(4)));
 }
 
 /// Fails when a file that breaks is read from, or takes the first sending down with it.
@@ -353,7 +383,7 @@ async fn a_second_sending_is_promised_when_the_disk_has_what_was_kept() {
 /// Fails when a superseded sending is left waiting: its connection would never end.
 #[tokio::test]
 async fn a_sending_that_waits_is_woken_when_another_takes_over() {
-    let replay = Replay::new(Silent, &memory(10));
+    let replay = Replay::new(Silent(None), &memory(10));
     let mut first = replay.send(Start::AtOnce).unwrap();
     let waiting = tokio::spawn(async move { first.frame().await });
     while !replay.waits_for_client() {
@@ -363,19 +393,22 @@ async fn a_sending_that_waits_is_woken_when_another_takes_over() {
     assert!(matches!(waiting.await.unwrap(), Some(Err(BodyError::Superseded))));
 }
 
-/// A client that never sends anything.
+/// A client that sends this, and then nothing more.
 #[derive(Debug)]
-struct Silent;
+struct Silent(Option<&'static str>);
 
 impl Body for Silent {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
+        match self.0.take() {
+            Some(chunk) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(chunk))))),
+            None => Poll::Pending,
+        }
     }
 }
 
