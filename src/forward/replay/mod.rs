@@ -285,6 +285,8 @@ fn send<B>(
     } else {
         kept.newest += 1;
         kept.position = 0;
+        // The older sending may have waited for it; this one begins with what is here.
+        kept.waits_for_client = false;
         kept.gate = match start {
             Start::AtOnce => Gate::Open,
             Start::WhenWanted => Gate::Held { asked: false },

@@ -393,6 +393,23 @@ async fn a_sending_that_waits_is_woken_when_another_takes_over() {
     assert!(matches!(waiting.await.unwrap(), Some(Err(BodyError::Superseded))));
 }
 
+/// Fails when an upstream that does not take what is sent again is told as the client's fault, since
+/// the client was waited for by the first sending.
+#[tokio::test]
+async fn a_second_sending_does_not_wait_for_the_client_while_it_has_something_to_pass_on() {
+    let replay = Replay::new(Silent(Some("half")), &memory(10));
+    let mut first = replay.send(Start::AtOnce).unwrap();
+    first.frame().await.unwrap().unwrap();
+    let mut nobody = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut first).poll_frame(&mut nobody).is_pending() && replay.waits_for_client());
+    let mut second = send_again(&replay).await.unwrap();
+    assert!(!replay.waits_for_client());
+    second.frame().await.unwrap().unwrap();
+    assert!(!replay.waits_for_client());
+    assert!(Pin::new(&mut second).poll_frame(&mut nobody).is_pending());
+    assert!(replay.waits_for_client());
+}
+
 /// A client that sends this, and then nothing more.
 #[derive(Debug)]
 struct Silent(Option<&'static str>);
