@@ -2,6 +2,7 @@
 //! stands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
@@ -21,6 +22,15 @@ const ANSWER_FIELDS_MAX: usize = 256;
 
 /// Answers with a larger head than this are refused.
 const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// An HTTP/2 connection on which nothing comes for so long while requests wait is asked for a sign
+/// of life.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long the sign may take; then the connection is closed. Without it the connection takes one
+/// request after the other, and answers none, until the system gives it up after a quarter of an
+/// hour.
+const SIGN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// One connection to an upstream.
 #[derive(Debug)]
@@ -144,6 +154,8 @@ where
                 .timer(TokioTimer::new())
                 .max_header_list_size(ANSWER_HEAD_BYTES_MAX as u32)
                 .adaptive_window(true)
+                .keep_alive_interval(SILENCE_MAX)
+                .keep_alive_timeout(SIGN_WAIT_MAX)
                 .handshake(io)
                 .await?;
             // The task ends when the last sender is dropped; its error reaches each request by

@@ -251,9 +251,12 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use http::{HeaderValue, Method};
+    use http::{HeaderValue, Method, Response};
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::upstream::Http2;
@@ -302,18 +305,58 @@ mod tests {
                 tokio::spawn(answer(stream, until, seen.clone()));
             }
         });
-        let origin = Origin {
+        (pool(port, Http2::Never), shown)
+    }
+
+    fn pool(port: u16, http2: Http2) -> Pool<Outgoing> {
+        Pool::new(Arc::new(Origin {
             host: "127.0.0.1".to_owned(),
             port,
             authority: HeaderValue::from_static("upstream"),
             base_path: String::new(),
             tls: None,
-            http2: Http2::Never,
+            http2,
             upgrades: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
-        };
-        (Pool::new(Arc::new(origin)), shown)
+        }))
+    }
+
+    /// Answers the requests of two HTTP/2 connections; the first one falls silent when it is told
+    /// to, and stays.
+    async fn silent_once(listener: TcpListener, silence: Arc<Notify>) {
+        let ok = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Outgoing::Done)) });
+        let mut served = Vec::new();
+        for _ in 0..2 {
+            let io = TokioIo::new(listener.accept().await.unwrap().0);
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let mut serving = Box::pin(server.serve_connection(io, ok));
+            tokio::select! {
+                _ = &mut serving => {}
+                () = silence.notified() => {}
+            }
+            served.push(serving);
+        }
+    }
+
+    /// Fails when a connection whose upstream has gone without a word, as behind a firewall that
+    /// forgot it, takes one request after the other and answers none.
+    #[tokio::test]
+    async fn a_shared_connection_that_has_fallen_silent_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = pool(listener.local_addr().unwrap().port(), Http2::Always);
+        let silence = Arc::new(Notify::new());
+        tokio::spawn(silent_once(listener, Arc::clone(&silence)));
+        pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        silence.notify_one();
+        // Nothing comes any more: from here on only waits end.
+        tokio::time::pause();
+        let hour = Duration::from_secs(3600);
+        let lost = tokio::time::timeout(hour, pool.send(request(Method::GET, Outgoing::Done)));
+        assert!(matches!(lost.await, Ok(Err(SendError::Broken(_)))));
+        tokio::time::resume();
+        let next = pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        assert_eq!(next.status, StatusCode::OK);
     }
 
     async fn answer(
