@@ -68,11 +68,19 @@ impl<'f> Place<'f> {
             };
             let path = self.0.join(name);
             let text = recording.to_text();
-            match create(&path).and_then(|mut file| file.write_all(text.as_bytes())) {
-                Ok(()) => return Ok(path),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            let mut file = match create(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(RecordError::File(path, error)),
-            }
+            };
+            return match file.write_all(text.as_bytes()) {
+                Ok(()) => Ok(path),
+                Err(error) => {
+                    // Half a recording is none.
+                    _ = std::fs::remove_file(&path);
+                    Err(RecordError::File(path, error))
+                }
+            };
         }
         Err(RecordError::Full(self.0.to_owned()))
     }

@@ -1,5 +1,6 @@
 //! What was kept of one body: the beginning in memory, the rest in a file.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -17,7 +18,6 @@ const CHUNK_BYTES_MAX: usize = 64 * 1024;
 const FIRST_STEP_BYTES: u64 = 64 * 1024;
 
 /// What was kept of one body.
-#[derive(Debug)]
 pub(super) struct Store {
     share: Share,
     /// A copy: a chunk of the client's would keep the whole buffer that it was read into, 8 KiB for
@@ -28,6 +28,16 @@ pub(super) struct Store {
     spilled: u64,
     announced: Option<u64>,
     intake: Intake,
+}
+
+impl fmt::Debug for Store {
+    /// Without the client's bytes.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory, spilled, announced, intake, .. } = self;
+        let mut shown = out.debug_struct("Store");
+        shown.field("memory", &memory.len()).field("spilled", spilled);
+        shown.field("announced", announced).field("intake", intake).finish_non_exhaustive()
+    }
 }
 
 /// What becomes of further bytes.

@@ -494,3 +494,13 @@ proptest! {
         assert_eq!((shared.memory.taken(), shared.spill.taken()), (0, 0));
     }
 }
+
+#[test]
+fn what_was_kept_is_not_shown() {
+    let mut store = Store::new(memory(100), None);
+    store.keep(b"hunter2");
+    let shown = format!("{store:?}");
+    // As text, and as the numbers of its bytes.
+    assert!(!shown.contains("hunter2") && !shown.contains("104"), "{shown}");
+    assert!(shown.contains("memory: 7"), "{shown}");
+}
