@@ -137,8 +137,9 @@ impl<'a> Counted<'a> {
             _ = self.guard().failed(failure, self.fingerprint, now, jitter);
         }
         match failure {
+            // What is to be closed is recorded, and only what is left of the budget is not.
+            _ if closed_at_start => self.write(Vec::new()).await?,
             Some(Failure::AnswerLost) => self.record(Stage::AnswerLost, None).await?,
-            None if closed_at_start => {}
             _ => self.write(vec![Change::Delete(Table::Sessions, key)]).await?,
         }
         if let Some(store) = &self.ledger.store {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use doorward::emulator::{Forced, User, Vendor};
 use doorward::secret::SecretText;
@@ -210,6 +211,39 @@ async fn half_a_trial_is_logged_out_unless_its_secret_was_refused() {
         let sent = requests.iter().filter(|request| request.starts_with("POST /logout")).count();
         assert_eq!(sent, logouts, "{status}: {}", said(&tried));
     }
+}
+
+/// Fails when what half a trial gave is forgotten because its logout was not confirmed.
+#[tokio::test]
+async fn what_half_a_trial_leaves_open_is_closed_at_the_next_start() {
+    let logouts = AtomicU32::new(0);
+    let puppet = Puppet::start(move |request| {
+        let is_first =
+            request.starts_with("POST /logout") && logouts.fetch_add(1, Ordering::Relaxed) == 0;
+        match request.split(' ').nth(1).unwrap_or_default() {
+            "/token" => Reply::json(r#"{"access":"access-00000000000000000001"}"#),
+            "/confirm" => Reply::keep("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"),
+            _ if is_first => Reply::keep("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"),
+            _ => Reply::json("{}"),
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "steps.toml", STEPS);
+    let mut setup = puppet.setup(Vendor::Contentstack).tables(STATE);
+    setup.recipe = format!("recipe_file = {path:?}");
+    let mut scene = setup.start().await;
+    within(scene.take_app().stop()).await;
+    let tried = run(&scene, &["try", "vendor"]).await;
+    let closes = "the next `doorward run` with this state closes it";
+    assert!(said(&tried).contains(closes), "{}", said(&tried));
+    scene.start_again();
+    until("what the trial left open is closed", || {
+        has(&scene, |event| matches!(event, Event::LeftOpen { closed: true, .. }))
+    })
+    .await;
+    assert_eq!(scene.call("GET", "/x").send().await.problem(), "login_held_back");
+    scene.stop().await;
 }
 
 /// A scene whose gateway has been stopped.

@@ -79,6 +79,27 @@ struct Run<'a, 'w> {
     code_used: Option<TotpStep>,
 }
 
+/// What is left after a logout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing, as far as is known.
+    Nothing,
+    /// A session that nobody closes.
+    Open,
+    /// A session that the next start closes.
+    ToTheNextStart,
+}
+
+impl Left {
+    fn is_open(self) -> bool {
+        self != Self::Nothing
+    }
+
+    fn is_closed_at_start(self) -> bool {
+        self == Self::ToTheNextStart
+    }
+}
+
 impl Run<'_, '_> {
     async fn run(mut self) -> TrialReport {
         let mut sent = false;
@@ -87,12 +108,14 @@ impl Run<'_, '_> {
             Err((cause, taken)) => {
                 let failure = cause.failure(sent);
                 let opened = taken.filter(|_| !judges_the_secret(failure));
-                let left_open = match opened {
-                    Some(opened) => !self.log_out_half(&opened).await,
-                    None => false,
+                let left = match opened {
+                    Some(opened) => self.log_out_half(&opened).await,
+                    None => Left::Nothing,
                 };
+                let (left_open, closed_at_start) = (left.is_open(), left.is_closed_at_start());
+                let report = self.report(ending(cause));
                 let failure = Some(failure);
-                return TrialReport { failure, left_open, ..self.report(ending(cause)) };
+                return TrialReport { failure, left_open, closed_at_start, ..report };
             }
         };
         let trial = self.trial;
@@ -118,36 +141,41 @@ impl Run<'_, '_> {
         {
             incomplete = Some(Incomplete::Probe);
         }
-        trial.counted.closes(&material).await;
-        let left_open = !self.log_out(&material, &injector).await;
+        let left = self.log_out(&material, &injector).await;
+        let (left_open, closed_at_start) = (left.is_open(), left.is_closed_at_start());
         if left_open && !recipe.logout.is_empty() {
             // A dead session has nothing left to close.
             incomplete = incomplete.or(Some(Incomplete::Logout));
         }
         let notice = self.without_session().await;
         let ending = incomplete.map_or(Ending::Good, Ending::Incomplete);
-        let closed_at_start = left_open && trial.counted.is_closed_at_start();
         let report = self.report(ending);
         TrialReport { end: Some(end), carried, notice, left_open, closed_at_start, ..report }
     }
 
-    /// Sends every logout step. Returns whether nothing is left open.
-    async fn log_out(&mut self, material: &Material, injector: &Injector) -> bool {
+    /// Sends every logout step.
+    async fn log_out(&mut self, material: &Material, injector: &Injector) -> Left {
+        let counted = self.trial.counted;
+        counted.closes(material).await;
         let logout = &self.trial.upstream.recipe.logout;
         let mut closed = !logout.is_empty();
         for (index, step) in logout.iter().enumerate() {
             closed &= self.step(Phase::Logout, index, step, material, injector).await;
         }
-        closed
+        match closed {
+            true => Left::Nothing,
+            false if counted.is_closed_at_start() => Left::ToTheNextStart,
+            false => Left::Open,
+        }
     }
 
     /// The same, of what the first steps of a login have given that did not end.
-    async fn log_out_half(&mut self, opened: &Material) -> bool {
+    async fn log_out_half(&mut self, opened: &Material) -> Left {
         let trial = self.trial;
         match Injector::new(&trial.upstream.recipe, opened, trial.clock.wall()) {
             Ok(injector) => self.log_out(opened, &injector).await,
             // It cannot be carried, so it cannot be logged out either.
-            Err(_) => false,
+            Err(_) => Left::Open,
         }
     }
 
