@@ -51,20 +51,22 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// Takes a version of this life in place of what is recorded. False where that is newer: a life
-    /// that is being closed is not opened again.
-    fn take(&mut self, life: u32, stage: Stage) -> bool {
-        if stage == Stage::Closing {
-            *self = Self { life: life.max(self.life), is_closing: true };
-            return true;
+    /// Takes a version of this life in place of what is recorded, and says how to write it. Nothing
+    /// where what is recorded is newer: a life that is being closed is not opened again.
+    fn take(&mut self, life: u32, stage: Stage) -> Option<Writing> {
+        let is_closing = stage == Stage::Closing;
+        if !is_closing && (life < self.life || (life == self.life && self.is_closing)) {
+            return None;
         }
-        let is_new = life > self.life || (life == self.life && !self.is_closing);
-        if is_new {
-            *self = Self { life, is_closing: false };
-        }
-        is_new
+        // A new life has tokens of its own, even where the one before is closed and forgotten.
+        let writing: Writing = if life > self.life { Change::Put } else { Change::Replace };
+        *self = Self { life: life.max(self.life), is_closing };
+        Some(writing)
     }
 }
+
+/// A change that writes a record.
+type Writing = fn(Table, RecordKey, Content) -> Change;
 
 /// Records what a session has become, in the background: by one task at a time, however often it
 /// changes. Of changes that come faster than they can be written, the last one counts.
@@ -156,6 +158,21 @@ impl Inner {
         _ = self.write(key, Change::Delete(Table::Sessions, record.key)).await;
     }
 
+    /// Deletes the record of a session whose tokens of this life are closed. What a refresh gave
+    /// meanwhile is open: its own logout deletes it.
+    pub(super) async fn record_closed(&self, session: &Session, life: u32) {
+        let (tenure, key) = (&session.tenure, &session.key);
+        let Some(record) = tenure.record else { return };
+        let recorded = tenure.recorded.lock().await;
+        if recorded.life > life {
+            return;
+        }
+        let pending = self.hand_over(key, Change::Delete(Table::Sessions, record.key)).await;
+        drop(recorded);
+        // Where it cannot be written it is asked after once more at the next start.
+        _ = self.allowed(done(pending).await, key);
+    }
+
     /// Records what a login or a refresh gave.
     ///
     /// # Errors
@@ -189,11 +206,9 @@ impl Inner {
         // What is read from here on is as new as anything that was written before.
         let newest = tenure.newest(session);
         let stage = stage(tenure, newest.life);
-        if !recorded.take(newest.life, stage) {
-            return Ok(());
-        }
+        let Some(writing) = recorded.take(newest.life, stage) else { return Ok(()) };
         let content = self.entry(key, record, stage, Some(&newest.material));
-        let change = Change::Replace(Table::Sessions, record.key, content);
+        let change = writing(Table::Sessions, record.key, content);
         let pending = self.hand_over(key, change).await;
         drop(recorded);
         self.allowed(done(pending).await, key)

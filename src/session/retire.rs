@@ -210,7 +210,6 @@ async fn log_out(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
 
 /// Sends the logout, and records that it will be sent and what came of it.
 async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
-    let (key, record) = (&session.key, session.tenure.record);
     // Where this cannot be written the logout is sent all the same.
     inner.record_closing(session).await;
     let newest = session.tenure.newest(session);
@@ -219,9 +218,9 @@ async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
         () = inner.clock.sleep(inner.limits.logout_timeout) => false,
     };
     session.tenure.end();
-    let (upstream, _) = inner.upstream_and_account(key);
+    let (upstream, _) = inner.upstream_and_account(&session.key);
     if confirmed || upstream.recipe.logout.is_empty() {
-        inner.record_end(key, record).await;
+        inner.record_closed(session, newest.life).await;
     } else {
         inner.left_over.put(Arc::clone(session));
     }

@@ -10,12 +10,14 @@ use doorward::secret::SecretText;
 use doorward::state::{Store, Table};
 use doorward::telemetry::Event;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Scene, Setup, until, within, write};
 use crate::puppet::{Puppet, Reply};
 use crate::restart::copy_folder;
 use crate::vendors::read;
 
+const LOG_OUT: &str = "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\n";
 const KEEP: &str =
     "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\nat_stop = \"keep\"\n";
 
@@ -83,9 +85,13 @@ form = { token = "{{access}}" }
 "#;
 
 async fn scene(recipe: &str, puppet: &Puppet) -> (Scene, TempDir) {
+    scene_with(KEEP, recipe, puppet).await
+}
+
+async fn scene_with(tables: &str, recipe: &str, puppet: &Puppet) -> (Scene, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), "recipe.toml", recipe);
-    let mut setup = puppet.setup(Vendor::Contentstack).tables(KEEP);
+    let mut setup = puppet.setup(Vendor::Contentstack).tables(tables);
     setup.recipe = format!("recipe_file = {path:?}");
     (setup.start().await, folder)
 }
@@ -112,6 +118,12 @@ fn lost_answers(scene: &Scene) -> usize {
     scene.events().iter().filter(|event| matches!(event, Event::AnswerLost { .. })).count()
 }
 
+/// The answer to a login or a refresh.
+fn pair(number: u32) -> String {
+    let (access, refresh) = (format!("access-{number:020}"), format!("fresh-{number:020}"));
+    format!(r#"{{"access":"{access}","refresh":"{refresh}","expires_in":300}}"#)
+}
+
 /// Fails when a refresh token that was sent before a crash is sent once more, or when the lost
 /// answer is not told.
 #[tokio::test]
@@ -120,14 +132,7 @@ async fn a_refresh_token_is_sent_once_also_over_a_crash() {
     let puppet = Puppet::start({
         let logins = Arc::clone(&logins);
         move |request| match request.split(' ').nth(1).unwrap_or_default() {
-            "/login" => {
-                let login = logins.fetch_add(1, Ordering::Relaxed) + 1;
-                let (access, refresh) =
-                    (format!("access-{login:020}"), format!("fresh-{login:020}"));
-                Reply::json(&format!(
-                    r#"{{"access":"{access}","refresh":"{refresh}","expires_in":300}}"#
-                ))
-            }
+            "/login" => Reply::json(&pair(logins.fetch_add(1, Ordering::Relaxed) + 1)),
             "/refresh" => Reply::hand_over(Vec::new()),
             _ => Reply::json("{}"),
         }
@@ -172,6 +177,50 @@ async fn what_half_a_login_gave_is_not_used_after_a_crash() {
     until("the lost answer is told", || lost_answers(&scene) == told + 1).await;
     scene.stop().await;
     assert_eq!(sent(&puppet, "POST /logout"), logouts);
+}
+
+/// Fails when what a refresh gave to a session that was being logged out is not in the ledger: a
+/// logout that is not confirmed is then forgotten.
+#[tokio::test]
+async fn what_a_refresh_gave_too_late_is_closed_at_the_next_start() {
+    for logout_ends_first in [true, false] {
+        let puppet = Puppet::start(|request| match request.split(' ').nth(1).unwrap_or_default() {
+            "/login" => Reply::json(&pair(1)),
+            "/refresh" => Reply::hand_over(Vec::new()),
+            "/logout" if request.contains("00001") => Reply::hand_over(Vec::new()),
+            "/logout" => Reply::keep("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"),
+            _ => Reply::json("{}"),
+        })
+        .await;
+        let (mut scene, _folder) = scene_with(LOG_OUT, PAIRS, &puppet).await;
+        assert_eq!(scene.call("GET", "/x").send().await.status, 200);
+        scene.clock.advance(Duration::from_secs(275));
+        let mut refreshing = puppet.handed_over().await;
+        let stopping = tokio::spawn(scene.take_app().stop());
+        let mut closing = puppet.handed_over().await;
+        let is_over = || scene.events().iter().any(|event| matches!(event, Event::Logout { .. }));
+        let (given, closed) = (whole(&pair(2)), whole("{}"));
+        if logout_ends_first {
+            closing.write_all(&closed).await.unwrap();
+            until("the first logout is over", is_over).await;
+            refreshing.write_all(&given).await.unwrap();
+        } else {
+            refreshing.write_all(&given).await.unwrap();
+            until("the second logout is over", is_over).await;
+            closing.write_all(&closed).await.unwrap();
+        }
+        within(stopping).await.unwrap();
+        assert_eq!(sent(&puppet, "POST /logout"), 2);
+        scene.start_again();
+        until("what the refresh gave is closed", || sent(&puppet, "POST /logout") == 3).await;
+        scene.stop().await;
+    }
+}
+
+/// An answer after which the connection is closed.
+fn whole(body: &str) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Fails when a session that is in use is forgotten because its login was long ago.
