@@ -19,7 +19,7 @@ use super::store::{Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
     AccountId, Doubt, Generation, Scope, Session, SessionKey, Upstream, UpstreamId, flight, ledger,
-    retire, upkeep,
+    retire, roll, upkeep,
 };
 use crate::clock::Clock;
 use crate::state::{Change, Content, RecordKey, Store, Table};
@@ -301,24 +301,23 @@ fn adopt(
             () = inner.stopping.cancelled() => Aliveness::Unknown,
         };
         drop(permit);
-        let alive = (aliveness == Aliveness::Alive).then(|| Arc::clone(&session));
-        let is_alive = alive.is_some();
-        if is_alive {
-            inner.reporter.report(Event::Adopted(inner.about(&session)));
+        let alive = (aliveness == Aliveness::Alive).then(|| roll::newest(&inner, &session));
+        if let Some(alive) = &alive {
+            inner.reporter.report(Event::Adopted(inner.about(alive)));
             // Clients of the earlier run have used it: it may be let go like any other.
-            if session.tenure.was_used(inner.clock.now()) {
+            if alive.tenure.was_used(inner.clock.now()) {
                 inner.standing(&key).slots.used_first();
             }
         }
-        if let Some(unused) = landing.land(alive) {
+        if let Some(unused) = landing.land(alive.clone()) {
             // Doorward is stopping.
             retire::retire(&inner, unused);
             return;
         }
-        if is_alive {
-            upkeep::begin(&inner, &session);
-            if is_changed {
-                ledger::record_soon(&inner, &session);
+        if let Some(alive) = alive {
+            upkeep::begin(&inner, &alive);
+            if is_changed || alive.generation != generation {
+                ledger::record_soon(&inner, &alive);
             }
             return;
         }

@@ -9,7 +9,8 @@ use http::HeaderMap;
 
 use super::broker::Inner;
 use super::{Session, flight, ledger, upkeep};
-use crate::login;
+use crate::clock::Moment;
+use crate::login::{self, Material};
 
 /// Takes what a living session's answer to a request for `path` brings. Of answers that were asked
 /// for by the same version, the first wins. Returns the next version, current or not: what it holds
@@ -24,11 +25,7 @@ pub(super) fn roll(
     let wall = inner.clock.wall();
     let material = login::roll(&upstream.recipe, &session.material, headers, path, wall)?;
     let (generation, tenure) = (inner.next_generation(), Arc::clone(&session.tenure));
-    // A new end is that of a new life; otherwise the end is as far away as it was.
-    let began = match material.expires == session.material.expires {
-        true => session.began,
-        false => inner.clock.now(),
-    };
+    let began = began(inner, session, &material);
     // What cannot be sent changes nothing: the version before is still good.
     let next = flight::version(inner, session.key, generation, material, tenure, began).ok()?;
     // One that was replaced meanwhile has a logout before it, with the newest cookies.
@@ -39,4 +36,26 @@ pub(super) fn roll(
         }
     }
     Some(next)
+}
+
+/// The newest version of a session that is about to be used: the answer to a question may have
+/// changed it before it was in the store.
+pub(super) fn newest(inner: &Inner, session: &Arc<Session>) -> Arc<Session> {
+    let newest = session.tenure.newest(session);
+    if newest.generation == session.generation {
+        return Arc::clone(session);
+    }
+    let (material, tenure) = (Material::clone(&newest.material), Arc::clone(&session.tenure));
+    let began = began(inner, session, &material);
+    // It was a version already: its values can be sent.
+    flight::version(inner, session.key, newest.generation, material, tenure, began)
+        .unwrap_or_else(|_| Arc::clone(session))
+}
+
+/// A new end is that of a new life; otherwise the end is as far away as it was.
+fn began(inner: &Inner, before: &Session, material: &Material) -> Moment {
+    match material.expires == before.material.expires {
+        true => before.began,
+        false => inner.clock.now(),
+    }
 }

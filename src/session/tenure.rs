@@ -83,7 +83,7 @@ enum Recording {
 /// A version of a session, as far as its record and its logout need it.
 #[derive(Clone, Debug)]
 pub(super) struct Newest {
-    generation: Generation,
+    pub(super) generation: Generation,
     /// Which of its tenure's lives it is a version of: each refresh begins a new one.
     pub(super) life: u32,
     pub(super) material: Arc<Material>,

@@ -84,6 +84,27 @@ path = "/logout"
 form = { token = "{{access}}" }
 "#;
 
+const ROLLS: &str = r#"
+name = "rolls"
+title = "A cookie that changes with every answer"
+account = { username = { kind = "login_name" }, password = { kind = "secret" } }
+probe = { method = "GET", path = "/me", alive = { status = [200] } }
+session = { cookies = "rolling" }
+inject = [{ cookies = true }]
+verdict = [{ when = { status = [401] }, then = "expired" }]
+
+[[login.steps]]
+name = "log in"
+method = "POST"
+path = "/login"
+json = { user = "{{username}}", password = "{{password}}" }
+
+[[logout.steps]]
+name = "log out"
+method = "POST"
+path = "/logout"
+"#;
+
 async fn scene(recipe: &str, puppet: &Puppet) -> (Scene, TempDir) {
     scene_with(KEEP, recipe, puppet).await
 }
@@ -177,6 +198,37 @@ async fn what_half_a_login_gave_is_not_used_after_a_crash() {
     until("the lost answer is told", || lost_answers(&scene) == told + 1).await;
     scene.stop().await;
     assert_eq!(sent(&puppet, "POST /logout"), logouts);
+}
+
+/// Fails when what the answer to its first question changes of a session of an earlier run is lost:
+/// then all that later answers change of it is lost, too.
+#[tokio::test]
+async fn a_session_that_rolls_while_it_is_asked_after_is_followed() {
+    let versions = Arc::new(AtomicU32::new(0));
+    let puppet = Puppet::start(move |_| {
+        let version = versions.fetch_add(1, Ordering::Relaxed) + 1;
+        Reply::keep(format!(
+            "HTTP/1.1 200 OK\r\nset-cookie: sid={version}; Path=/\r\ncontent-length: 0\r\n\r\n"
+        ))
+    })
+    .await;
+    let (mut scene, _folder) = scene(ROLLS, &puppet).await;
+    assert_eq!(scene.call("GET", "/x").send().await.status, 200);
+    within(scene.take_app().stop()).await;
+    scene.start_again();
+    for _ in 0..2 {
+        assert_eq!(scene.call("GET", "/x").send().await.status, 200);
+    }
+    within(scene.take_app().stop()).await;
+    scene.start_again();
+    assert_eq!(scene.call("GET", "/x").send().await.status, 200);
+    let requests = puppet.requests();
+    let carried = requests.iter().map(|request| {
+        let cookie = request.lines().find_map(|line| line.strip_prefix("cookie: sid="));
+        cookie.and_then(|version| version.parse::<u32>().ok()).unwrap_or_default()
+    });
+    assert_eq!(carried.collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6], "{requests:?}");
+    scene.stop().await;
 }
 
 /// Fails when what a refresh gave to a session that was being logged out is not in the ledger: a
