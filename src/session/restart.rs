@@ -18,8 +18,8 @@ use super::snapshot::shown;
 use super::store::{Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
-    AccountId, Doubt, Generation, Scope, Session, SessionKey, Upstream, UpstreamId, flight, ledger,
-    retire, roll, upkeep,
+    Account, AccountId, Doubt, Generation, Scope, Session, SessionKey, Upstream, UpstreamId,
+    flight, ledger, retire, roll, upkeep,
 };
 use crate::clock::Clock;
 use crate::state::{Change, Content, RecordKey, Store, Table};
@@ -192,9 +192,12 @@ fn locate(inner: &Inner, entry: &Entry) -> Option<SessionKey> {
     let number = |index: usize| u16::try_from(index).ok();
     let position = inner.upstreams.iter().position(|known| *known.name == *entry.upstream)?;
     let accounts = &inner.upstreams.get(position)?.accounts;
-    let account = accounts
-        .iter()
-        .position(|known| *known.name == *entry.account && known.login_name == entry.login_name)?;
+    let has_login_name = |known: &Account| known.login_name == entry.login_name;
+    let named = |known: &Account| *known.name == *entry.account && has_login_name(known);
+    let is_cut_off = entry.stage == Stage::Begun;
+    // A login that was cut off is counted for whoever has its login name.
+    let counted = || accounts.iter().position(has_login_name).filter(|_| is_cut_off);
+    let account = accounts.iter().position(named).or_else(counted)?;
     Some(SessionKey {
         upstream: UpstreamId(number(position)?),
         tenant: inner.upstreams.get(position)?.tenant,

@@ -223,6 +223,37 @@ async fn a_login_that_a_crash_cut_off_is_counted_and_listed() {
     scene.stop().await;
 }
 
+/// Fails when a login that a crash cut off holds its login name back at every start, because its
+/// account has another name now.
+#[tokio::test]
+async fn a_login_that_a_crash_cut_off_is_counted_once_whatever_its_account_is_called() {
+    let mut scene = Setup::of(Vendor::Contentstack).tables(LOG_OUT).start().await;
+    let login = scene.control().hold(login_line(Vendor::Contentstack));
+    let waiting = read(&scene).spawn();
+    within(login.arrived(1)).await;
+    let state = scene.folder.path().join("state");
+    let copy = scene.folder.path().join("copy");
+    copy_folder(&state, &copy);
+    waiting.abort();
+    login.release();
+    within(scene.take_app().stop()).await;
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::rename(&copy, &state).unwrap();
+    let text = std::fs::read_to_string(scene.folder.path().join("doorward.toml")).unwrap();
+    let text = text.replace("accounts.user]", "accounts.other]");
+    let text = text.replace("account = \"user\"", "account = \"other\"");
+    write(scene.folder.path(), "doorward.toml", &text);
+    scene.start_again();
+    assert_eq!(read(&scene).send().await.problem(), "login_held_back");
+    scene.clock.advance(Duration::from_secs(2));
+    assert_eq!(read(&scene).send().await.status, 200);
+    restart(&mut scene).await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    let told = count(&scene, |event| matches!(event, Event::AnswerLost { .. }));
+    assert_eq!(told, 1, "the lost answer is told once");
+    scene.stop().await;
+}
+
 /// Fails when a broken state stops the start, is destroyed, or gives every account a whole budget.
 #[tokio::test]
 async fn a_broken_state_is_kept_aside_and_accounts_start_with_one_attempt() {
