@@ -10,10 +10,11 @@ use tokio::sync::watch;
 
 use super::account::{Failure, Guard};
 use super::broker::Inner;
+use super::cause::{Cause, judges_the_secret};
 use super::credentials::Credentials;
 use super::entry::{Record, Stage};
 use super::jitter::Jitter;
-use super::prolong::Refreshing;
+use super::prolong::{Refreshed, Refreshing};
 use super::slots::Slot;
 use super::store::{Expiry, Flight, Outcome};
 use super::tenure::Tenure;
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
-use crate::login::{Attempt, Because, Material, Next, Refusal};
+use crate::login::{Attempt, Material, Next};
 use crate::recipe::{FieldKind, Recipe, RefusalClass};
 use crate::secret::SecretText;
 use crate::state::Unwritable;
@@ -55,8 +56,10 @@ pub(super) fn begin_after(
     // Where the secret has changed since the key was made, whoever asks makes another key.
     let credentials = vault.of(key.fingerprint).ok_or(Unavailable::Timeout)?;
     match may_log_in(inner, &key) {
-        // A refresh costs no attempt: pauses are for logins. A refused secret ends all of it.
-        Err(Unavailable::HeldBack { .. }) if inner.can_refresh(&key, trigger) => {}
+        // A refresh costs no attempt: pauses are for logins, but for that which is for the disk. A
+        // refused secret ends all of it.
+        Err(Unavailable::HeldBack { cause, .. })
+            if cause != HoldCause::StateUnwritable && inner.can_refresh(&key, trigger) => {}
         checked => checked?,
     }
     let generation = inner.next_generation();
@@ -130,6 +133,13 @@ impl Landing {
 }
 
 impl Landing {
+    /// The state is tried again after a growing pause. Returns what those who wait are told.
+    fn hold_unwritable(&self) -> Unavailable {
+        let (cause, now) = (HoldCause::StateUnwritable, self.inner.clock.now());
+        let jitter = Jitter::of(self.generation);
+        self.inner.with_guard(&self.key, |guard| guard.hold(cause, now, jitter))
+    }
+
     /// A session of a secret that is not used any more goes at once; those who waited for it make
     /// another key.
     fn outlived(&self, outcome: Outcome) -> Outcome {
@@ -162,11 +172,16 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
     let inner = &landing.inner;
     let (key, jitter) = (landing.key, Jitter::of(landing.generation));
     if let Some(refreshing) = Refreshing::claim(inner, &key) {
-        if let Some(session) = refreshing.run(inner, landing.generation).await {
-            landing.land(Ok(Arc::clone(&session)));
-            refreshing.landed(inner, landing.generation);
-            upkeep::begin(inner, &session);
-            return;
+        match refreshing.run(inner, landing.generation).await {
+            Refreshed::Next(session) => {
+                landing.land(Ok(Arc::clone(&session)));
+                refreshing.landed(inner, landing.generation);
+                upkeep::begin(inner, &session);
+                return;
+            }
+            // A login could not be recorded either.
+            Refreshed::Unrecorded => return landing.land(Err(landing.hold_unwritable())),
+            Refreshed::Nothing => {}
         }
         if let Err(unavailable) = may_log_in(inner, &key) {
             return landing.land(Err(unavailable));
@@ -235,9 +250,7 @@ async fn keep(landing: &Landing, session: Arc<Session>) -> Result<Arc<Session>, 
         return Ok(session);
     }
     retire::close(inner, &session).await;
-    let (cause, now) = (HoldCause::StateUnwritable, inner.clock.now());
-    let jitter = Jitter::of(landing.generation);
-    Err(Cause::NotKept(inner.gate(&key).with(|guard| guard.hold(cause, now, jitter))))
+    Err(Cause::NotKept(landing.hold_unwritable()))
 }
 
 /// Records how a login has failed, and closes what it had opened.
@@ -267,80 +280,6 @@ async fn settle(landing: &Landing, login: Login, failure: Failure, slot: Option<
             }
         };
         landing.inner.tasks.spawn_on(making_room, &control);
-    }
-}
-
-/// Whether what a login has taken may have been made out of a wrong secret: to use it, even for a
-/// logout, would be one more attempt that the vendor counts.
-pub(super) fn judges_the_secret(failure: Failure) -> bool {
-    match failure {
-        Failure::Refused { class, .. } => match class {
-            None
-            | Some(
-                RefusalClass::BadSecret
-                | RefusalClass::Locked
-                | RefusalClass::SecondFactor
-                | RefusalClass::NotAllowed,
-            ) => true,
-            Some(
-                RefusalClass::SlotsFull | RefusalClass::Throttled | RefusalClass::UpstreamBroken,
-            ) => false,
-        },
-        Failure::Unreachable | Failure::Unrecorded | Failure::Withdrawn | Failure::AnswerLost => {
-            false
-        }
-    }
-}
-
-/// Why a login gave no session.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Cause {
-    #[error("{}", describe(.0))]
-    Refused(Refusal, Option<Duration>),
-    #[error(transparent)]
-    Exchange(#[from] super::ExchangeError),
-    #[error("the login did not end in time")]
-    TimedOut,
-    #[error("doorward stopped before the time of the next one-time code")]
-    Stopped,
-    #[error("the attempt could not be recorded")]
-    Unrecorded,
-    #[error("the session could not be recorded")]
-    NotKept(Unavailable),
-    #[error(transparent)]
-    Unusable(#[from] Unusable),
-}
-
-fn describe(refusal: &Refusal) -> String {
-    let Refusal { class, step, status, because } = refusal;
-    let class = class.map_or("unclassified", super::account::class_name);
-    let status = status.as_u16();
-    match because {
-        Because::Unexpected => format!("refused ({class}) at `{step}`: status {status}"),
-        Because::Missing(value) => {
-            format!("refused ({class}) at `{step}`: status {status} without `{value}`")
-        }
-        Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
-        Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),
-    }
-}
-
-impl Cause {
-    pub(super) fn failure(&self, sent: bool) -> Failure {
-        match self {
-            Self::Refused(refusal, retry_after) => {
-                Failure::Refused { class: refusal.class, retry_after: *retry_after }
-            }
-            Self::Unrecorded | Self::NotKept(_) => Failure::Unrecorded,
-            // Whatever was sent was answered, and no answer judged the secret.
-            Self::Stopped => Failure::Withdrawn,
-            Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
-            Self::Exchange(super::ExchangeError::Send(_) | super::ExchangeError::BrokenOff)
-            | Self::TimedOut => Failure::AnswerLost,
-            Self::Exchange(_) | Self::Unusable(_) => {
-                Failure::Refused { class: None, retry_after: None }
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod account;
 mod broker;
+mod cause;
 pub mod counted;
 mod credentials;
 mod displacement;

@@ -96,6 +96,18 @@ pub(super) fn end_lapsed(inner: &Arc<Inner>, session: Arc<Session>) {
 pub(super) struct Refreshing {
     session: Arc<Session>,
     was_dead: bool,
+    /// It has landed: what becomes of its refresh token from now on is for others to say.
+    has_landed: bool,
+}
+
+/// What came of a refresh.
+pub(super) enum Refreshed {
+    /// The next version of the session.
+    Next(Arc<Session>),
+    /// Nothing: a login follows.
+    Nothing,
+    /// Nothing was sent, because that could not be recorded. What it would use is good.
+    Unrecorded,
 }
 
 impl Refreshing {
@@ -110,7 +122,7 @@ impl Refreshing {
             None => (inner.lapsed.take_if(key, |_| true)?, true),
         };
         if session.tenure.claim_refresh() {
-            return Some(Self { session, was_dead });
+            return Some(Self { session, was_dead, has_landed: false });
         }
         if was_dead {
             end_lapsed(inner, session);
@@ -118,28 +130,44 @@ impl Refreshing {
         None
     }
 
-    /// Sends the refresh steps. The next version of the session, or nothing: then a login follows,
-    /// and the session is ended if it was found dead. Not cancel safe: a refresh token is used up.
-    pub(super) async fn run(
-        &self,
-        inner: &Arc<Inner>,
-        generation: Generation,
-    ) -> Option<Arc<Session>> {
-        let next = prolong(inner, &self.session, generation).await;
-        if next.is_none() {
-            self.session.tenure.was_not_refreshed();
-            if self.was_dead || self.take_lapsed(inner, generation).is_some() {
-                end_lapsed(inner, Arc::clone(&self.session));
-            } else {
-                ledger::record_soon(inner, &self.session);
-            }
+    /// Sends the refresh steps. Where they give nothing the session is ended if it was found dead.
+    /// Not cancel safe: a refresh token is used up.
+    pub(super) async fn run(&self, inner: &Arc<Inner>, generation: Generation) -> Refreshed {
+        // A start that finds this recorded never sends the same once more.
+        if inner.record_session(&self.session).await.is_err() {
+            self.put_back(inner, generation);
+            return Refreshed::Unrecorded;
         }
-        next
+        if let Some(next) = prolong(inner, &self.session, generation).await {
+            return Refreshed::Next(next);
+        }
+        self.session.tenure.was_not_refreshed();
+        if self.was_dead || self.take_lapsed(inner, generation).is_some() {
+            end_lapsed(inner, Arc::clone(&self.session));
+        } else {
+            ledger::record_soon(inner, &self.session);
+        }
+        Refreshed::Nothing
+    }
+
+    /// Leaves the session to the next flight.
+    fn put_back(&self, inner: &Arc<Inner>, generation: Generation) {
+        self.session.tenure.was_not_sent();
+        let unwanted = match self.was_dead {
+            true => inner.lapsed.put(inner, Arc::clone(&self.session)),
+            // The stop has left what died meanwhile to this flight.
+            false if inner.stopping.is_cancelled() => self.take_lapsed(inner, generation),
+            false => None,
+        };
+        if let Some(unwanted) = unwanted {
+            end_lapsed(inner, unwanted);
+        }
     }
 
     /// The next version has landed: it may be refreshed in its turn, and what was found dead
     /// meanwhile is no more than the version before it.
-    pub(super) fn landed(&self, inner: &Inner, generation: Generation) {
+    pub(super) fn landed(mut self, inner: &Inner, generation: Generation) {
+        self.has_landed = true;
         self.session.tenure.was_refreshed();
         self.take_lapsed(inner, generation);
     }
@@ -155,7 +183,7 @@ impl Refreshing {
 impl Drop for Refreshing {
     /// A flight that died sends nothing more: the session is not left to it any longer.
     fn drop(&mut self) {
-        if self.session.tenure.refresh() == Refresh::UnderWay {
+        if !self.has_landed && self.session.tenure.refresh() == Refresh::UnderWay {
             self.session.tenure.was_not_refreshed();
         }
     }
@@ -166,8 +194,6 @@ async fn prolong(
     session: &Arc<Session>,
     generation: Generation,
 ) -> Option<Arc<Session>> {
-    // A start that finds this recorded never sends the same once more.
-    inner.record_session(session).await.ok()?;
     let started = inner.clock.now();
     let result = tokio::select! {
         result = steps(inner, session) => result,

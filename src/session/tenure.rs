@@ -190,6 +190,11 @@ impl Tenure {
         lock(&self.refresh).0 = Refresh::Spent;
     }
 
+    /// Nothing of its refresh was sent: the next flight may claim it.
+    pub(super) fn was_not_sent(&self) {
+        lock(&self.refresh).0 = Refresh::Unsent;
+    }
+
     /// It was refreshed and goes on: the next refresh and the next renewal may be claimed.
     pub(super) fn was_refreshed(&self) {
         self.renewal_claimed.store(false, Ordering::Relaxed);

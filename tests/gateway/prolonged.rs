@@ -163,10 +163,11 @@ async fn scene_with(session: &str, server: Server) -> Stage {
     scene_of(session, "", server).await
 }
 
+const STATE: &str =
+    "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\nat_stop = \"keep\"\n";
+
 /// A scene that keeps its sessions at stop.
 async fn scene_with_state(server: Server) -> Stage {
-    const STATE: &str =
-        "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\nat_stop = \"keep\"\n";
     scene_of("", STATE, server).await
 }
 
@@ -336,4 +337,31 @@ async fn a_session_that_is_refreshed_at_its_end_stays_in_the_ledger() {
     assert_eq!(read(&scene).await, 200);
     let server = server.lock().unwrap();
     assert_eq!((server.logins, server.logout_calls), (1, 0), "{server:?}");
+}
+
+/// Fails when a refresh is sent that could not be recorded, or its token given away unused; or when
+/// the living session makes room for a login that cannot be recorded either.
+#[tokio::test]
+async fn a_refresh_that_cannot_be_recorded_costs_neither_its_token_nor_the_session() {
+    let (scene, server, _folder, _puppet) =
+        scene_of("sessions_max = 1", STATE, Server::default()).await;
+    assert_eq!(read(&scene).await, 200);
+    // Nothing can be written any more.
+    scene.app().close_state().await;
+    scene.clock.advance(Duration::from_secs(275));
+    until("the refresh is tried", || {
+        scene.events().iter().any(|event| matches!(event, Event::StateUnwritable { .. }))
+    })
+    .await;
+    assert_eq!(read(&scene).await, 200);
+    // Its end comes, and it waits for the disk: for longer than the drain time.
+    for _ in 0..3 {
+        scene.clock.advance(Duration::from_secs(60));
+        assert_eq!(read(&scene).await, 503);
+    }
+    let calls = |server: &Server| (server.logins, server.refreshes, server.logout_calls);
+    assert_eq!(calls(&server.lock().unwrap()), (1, 0, 0));
+    scene.stop().await;
+    assert_eq!(calls(&server.lock().unwrap()), (1, 0, 1));
+    assert_eq!(server.lock().unwrap().logouts, 1);
 }

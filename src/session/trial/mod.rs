@@ -9,8 +9,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, header};
 
 use super::account::class_name;
+use super::cause::{Cause, judges_the_secret};
 use super::counted::Counted;
-use super::flight::{Cause, judges_the_secret, seconds};
+use super::flight::seconds;
 use super::{Exchange, ExchangeError, Transport, Upstream, UpstreamId};
 use crate::clock::Clock;
 use crate::forward::inject::Injector;

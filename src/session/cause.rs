@@ -1,0 +1,84 @@
+//! Why a login gave no session, and what that means for the account's guard.
+
+use std::time::Duration;
+
+use super::account::{Failure, class_name};
+use super::{ExchangeError, Unavailable};
+use crate::forward::inject::Unusable;
+use crate::login::{Because, Refusal};
+use crate::recipe::RefusalClass;
+
+/// Why a login gave no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    #[error("{}", describe(.0))]
+    Refused(Refusal, Option<Duration>),
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    #[error("the login did not end in time")]
+    TimedOut,
+    #[error("doorward stopped before the time of the next one-time code")]
+    Stopped,
+    #[error("the attempt could not be recorded")]
+    Unrecorded,
+    #[error("the session could not be recorded")]
+    NotKept(Unavailable),
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+}
+
+fn describe(refusal: &Refusal) -> String {
+    let Refusal { class, step, status, because } = refusal;
+    let class = class.map_or("unclassified", class_name);
+    let status = status.as_u16();
+    match because {
+        Because::Unexpected => format!("refused ({class}) at `{step}`: status {status}"),
+        Because::Missing(value) => {
+            format!("refused ({class}) at `{step}`: status {status} without `{value}`")
+        }
+        Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
+        Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),
+    }
+}
+
+impl Cause {
+    pub(super) fn failure(&self, sent: bool) -> Failure {
+        match self {
+            Self::Refused(refusal, retry_after) => {
+                Failure::Refused { class: refusal.class, retry_after: *retry_after }
+            }
+            Self::Unrecorded | Self::NotKept(_) => Failure::Unrecorded,
+            // Whatever was sent was answered, and no answer judged the secret.
+            Self::Stopped => Failure::Withdrawn,
+            Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
+            Self::Exchange(ExchangeError::Send(_) | ExchangeError::BrokenOff) | Self::TimedOut => {
+                Failure::AnswerLost
+            }
+            Self::Exchange(_) | Self::Unusable(_) => {
+                Failure::Refused { class: None, retry_after: None }
+            }
+        }
+    }
+}
+
+/// Whether what a login has taken may have been made out of a wrong secret: to use it, even for a
+/// logout, would be one more attempt that the vendor counts.
+pub(super) fn judges_the_secret(failure: Failure) -> bool {
+    match failure {
+        Failure::Refused { class, .. } => match class {
+            None
+            | Some(
+                RefusalClass::BadSecret
+                | RefusalClass::Locked
+                | RefusalClass::SecondFactor
+                | RefusalClass::NotAllowed,
+            ) => true,
+            Some(
+                RefusalClass::SlotsFull | RefusalClass::Throttled | RefusalClass::UpstreamBroken,
+            ) => false,
+        },
+        Failure::Unreachable | Failure::Unrecorded | Failure::Withdrawn | Failure::AnswerLost => {
+            false
+        }
+    }
+}
