@@ -391,9 +391,11 @@ impl Inner {
     /// Ends a session whose known end has come.
     pub(super) fn end_at_known_time(self: &Arc<Self>, session: &Session) {
         let is_dead = |current: &Session| current.generation == session.generation;
-        if let Expiry::Ended(ended) = self.store.expire(session.key, is_dead) {
-            self.reporter.report(Event::Expired(self.about(&ended)));
-            let Some(ended) = self.lapsed.put(self, ended) else { return };
+        // Who finds the key without a session finds what can be prolonged.
+        let leave = |ended| self.lapsed.put(self, ended);
+        if let Expiry::Ended(ended) = self.store.expire(session.key, is_dead, leave) {
+            self.reporter.report(Event::Expired(self.about(session)));
+            let Some(ended) = ended else { return };
             ended.tenure.end();
             retire::bury(self, ended, Evidence::Certain);
         }
@@ -414,21 +416,25 @@ impl Inner {
     pub(super) fn expire(self: &Arc<Self>, session: &Session, evidence: Evidence) {
         let guarded = self.without != Some(Mechanism::GenerationGuard);
         let is_dead = |current: &Session| !guarded || current.generation == session.generation;
-        let Expiry::Ended(ended) = self.store.expire(session.key, is_dead) else {
+        let leave = |ended: Arc<Session>| {
+            // Our own refresh ends what it replaces.
+            let is_ours = ended.tenure.refresh() == Refresh::UnderWay;
+            (is_ours, Arc::clone(&ended), self.lapsed.put(self, ended))
+        };
+        let expiry = self.store.expire(session.key, is_dead, leave);
+        let Expiry::Ended((is_ours, ended, unwanted)) = expiry else {
             self.reporter.report(Event::LateExpiry(self.about(session)));
             return;
         };
         self.reporter.report(Event::Expired(self.about(session)));
         let now = self.clock.now();
-        // Our own refresh ends what it replaces.
-        let is_ours = ended.tenure.refresh() == Refresh::UnderWay;
         if !is_ours
             && let Some(pause) =
                 self.standing(&session.key).died(&ended, self.newest_generation(), now)
         {
             self.reporter.report(Event::Displaced { about: self.about(session), pause });
         }
-        let Some(ended) = self.lapsed.put(self, ended) else { return };
+        let Some(ended) = unwanted else { return };
         ended.tenure.end();
         // Without a probe nobody was asked.
         let (upstream, _) = self.upstream_and_account(&session.key);

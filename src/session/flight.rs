@@ -1,6 +1,7 @@
 //! One login, in a task of its own on the control side: no client can cancel it, all who need its
 //! session wait for the same outcome, and its requests are never blindly repeated.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -147,7 +148,7 @@ impl Landing {
             return outcome;
         }
         let is_it = |session: &Session| session.generation == self.generation;
-        if let Expiry::Ended(session) = self.inner.store.expire(self.key, is_it) {
+        if let Expiry::Ended(session) = self.inner.store.expire(self.key, is_it, identity) {
             retire::retire(&self.inner, session);
         }
         Err(Unavailable::Timeout)

@@ -10,6 +10,7 @@
 //! - The new secret cannot be tried (upstream down, throttled): the old session goes on, and the
 //!   guard's pauses are waited for. A newer secret takes the place of the one that waits.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ impl Turn {
         };
         if probe::probe(&self.inner, &session, Doubt::Ambiguous).await == Aliveness::Dead {
             let is_it = |current: &Session| current.generation == session.generation;
-            if let Expiry::Ended(dead) = self.inner.store.expire(key, is_it) {
+            if let Expiry::Ended(dead) = self.inner.store.expire(key, is_it, identity) {
                 retire::retire(&self.inner, dead);
             }
             return Trial::Refused(DEAD_FROM_THE_START);

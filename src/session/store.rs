@@ -40,9 +40,9 @@ pub(super) enum Joined {
 
 /// What happened when a session was reported dead.
 #[derive(Debug)]
-pub(super) enum Expiry {
+pub(super) enum Expiry<T> {
     /// It was the current one and is gone now.
-    Ended(Arc<Session>),
+    Ended(T),
     /// It was an older one: the report came late.
     Late,
 }
@@ -167,19 +167,25 @@ impl Store {
         self.0.len()
     }
 
-    /// Ends the session that `is_dead` is true of; a login under way goes on.
-    pub(super) fn expire(&self, key: SessionKey, is_dead: impl Fn(&Session) -> bool) -> Expiry {
+    /// Ends the session that `is_dead` is true of; a login under way goes on. The session is handed
+    /// to `leave` before anybody finds the key without it. `leave` must not ask the store.
+    pub(super) fn expire<T>(
+        &self,
+        key: SessionKey,
+        is_dead: impl Fn(&Session) -> bool,
+        leave: impl FnOnce(Arc<Session>) -> T,
+    ) -> Expiry<T> {
         let Entry::Occupied(mut entry) = self.0.entry(key) else { return Expiry::Late };
         match entry.get() {
             State::Live(session) if is_dead(session) => {
-                let session = Arc::clone(session);
+                let left = leave(Arc::clone(session));
                 entry.remove();
-                Expiry::Ended(session)
+                Expiry::Ended(left)
             }
             State::Renewing(session, flight) if is_dead(session) => {
-                let (session, flight) = (Arc::clone(session), flight.clone());
+                let (left, flight) = (leave(Arc::clone(session)), flight.clone());
                 entry.insert(State::LoggingIn(flight));
-                Expiry::Ended(session)
+                Expiry::Ended(left)
             }
             _ => Expiry::Late,
         }
