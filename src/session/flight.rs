@@ -184,9 +184,10 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
             Refreshed::Unrecorded => return landing.land(Err(landing.hold_unwritable())),
             Refreshed::Nothing => {}
         }
-        if let Err(unavailable) = may_log_in(inner, &key) {
-            return landing.land(Err(unavailable));
-        }
+    }
+    // A refresh needs no leave of the guard, and may have been all that this flight was for.
+    if let Err(unavailable) = may_log_in(inner, &key) {
+        return landing.land(Err(unavailable));
     }
     // Where there is room for no other, the session that is renewed ends first.
     if inner.standing(&key).slots.are_taken()

@@ -195,3 +195,19 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::memory;
+    use super::*;
+
+    #[test]
+    fn what_was_kept_is_not_shown() {
+        let mut store = Store::new(memory(100), None);
+        store.keep(b"hunter2");
+        let shown = format!("{store:?}");
+        // As text, and as the numbers of its bytes.
+        assert!(!shown.contains("hunter2") && !shown.contains("104"), "{shown}");
+        assert!(shown.contains("memory: 7"), "{shown}");
+    }
+}
