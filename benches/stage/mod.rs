@@ -48,6 +48,7 @@ address = "127.0.0.1:0"
 
 [clients.bench]
 keys = ["{digest}"]
+grants = [{{}}]
 
 [upstreams.bench]
 url = "http://{address}"

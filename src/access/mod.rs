@@ -1,5 +1,7 @@
-//! Who calls: client keys and their digests, and what is asked of callers where there are no keys.
+//! Who calls and what they may do: client keys and their digests, grants, and what is asked of callers
+//! where there are no keys.
 
+pub mod grant;
 pub mod key;
 
 use std::collections::HashMap;
@@ -11,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::recipe::{InjectInto, Recipe};
 use crate::route;
+use grant::Grants;
 use key::{ClientKey, Digest, KEY_PREFIX, KeyError};
 
 /// The field of our own in which a client may present its key.
@@ -34,7 +37,7 @@ pub enum Access {
 
 /// The digests of all client keys, by the id that a key begins with.
 #[derive(Debug, Default)]
-pub struct Keyring(HashMap<String, Vec<(Digest, Caller)>>);
+pub struct Keyring(HashMap<String, (Vec<Digest>, Arc<Caller>)>);
 
 /// A client that showed its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Caller {
     pub number: u16,
     /// Its name.
     pub name: Arc<str>,
+    /// What it may do.
+    pub grants: Grants,
 }
 
 /// Why a caller may not call.
@@ -66,22 +71,27 @@ pub enum Denied {
 }
 
 impl Keyring {
-    /// Keeps the digests of every client's keys.
-    pub fn new<'a>(clients: impl IntoIterator<Item = (&'a str, Vec<Digest>)>) -> Self {
-        let mut keyring = Self::default();
-        for ((name, digests), number) in clients.into_iter().zip(0..) {
-            let caller = Caller { number, name: Arc::from(name) };
-            let keys = keyring.0.entry(name.to_owned()).or_default();
-            keys.extend(digests.into_iter().map(|digest| (digest, caller.clone())));
-        }
-        keyring
+    /// Keeps every client with the digests of its keys. Names do not repeat.
+    pub fn new<'a>(clients: impl IntoIterator<Item = (&'a str, Vec<Digest>, Grants)>) -> Self {
+        let clients = clients.into_iter().zip(0..).map(|((name, digests, grants), number)| {
+            let caller = Caller { number, name: Arc::from(name), grants };
+            (name.to_owned(), (digests, Arc::new(caller)))
+        });
+        Self(clients.collect())
     }
 
-    fn client(&self, text: &str) -> Result<Caller, KeyError> {
+    /// The client of this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Caller>> {
+        self.0.get(name).map(|(_, caller)| caller)
+    }
+
+    fn client(&self, text: &str) -> Result<&Arc<Caller>, KeyError> {
         let (id, digest) = ClientKey::presented(text)?;
-        let known = self.0.get(id);
-        let known = known.and_then(|keys| keys.iter().find(|(known, _)| *known == digest));
-        known.map(|(_, caller)| caller.clone()).ok_or(KeyError::Damaged)
+        let (digests, caller) = self.0.get(id).ok_or(KeyError::Damaged)?;
+        match digests.contains(&digest) {
+            true => Ok(caller),
+            false => Err(KeyError::Damaged),
+        }
     }
 }
 
@@ -98,7 +108,7 @@ impl Access {
         headers: &HeaderMap,
         host: &str,
         is_routed: bool,
-    ) -> Result<Option<Caller>, Denied> {
+    ) -> Result<Option<Arc<Caller>>, Denied> {
         match self {
             Self::Open => {
                 if !is_routed && !route::is_loopback_name(host) {
@@ -110,7 +120,7 @@ impl Access {
                 Ok(None)
             }
             Self::Keys(keyring) => {
-                let mut caller: Option<Caller> = None;
+                let mut caller: Option<&Arc<Caller>> = None;
                 for text in presented(recipe, headers) {
                     let client = match keyring.client(&text) {
                         Ok(client) => client,
@@ -122,7 +132,7 @@ impl Access {
                     }
                     caller = Some(client);
                 }
-                caller.map(Some).ok_or(Denied::Missing)
+                caller.cloned().map(Some).ok_or(Denied::Missing)
             }
         }
     }
@@ -221,7 +231,11 @@ mod tests {
     #[test]
     fn a_key_is_found_wherever_clients_put_it() {
         let alice = key("alice");
-        let access = Access::Keys(Arc::new(Keyring::new([("alice", vec![alice.digest()])])));
+        let access = Access::Keys(Arc::new(Keyring::new([(
+            "alice",
+            vec![alice.digest()],
+            Grants::default(),
+        )])));
         let text = alice.expose();
         let basic = format!("Basic {}", BASE64.encode(format!("x:{text}").as_bytes()));
         for (name, value) in [
@@ -242,8 +256,8 @@ mod tests {
     fn keys_that_are_missing_damaged_foreign_or_conflicting_are_denied() {
         let (alice, bob) = (key("alice"), key("bob"));
         let access = Access::Keys(Arc::new(Keyring::new([
-            ("alice", vec![alice.digest()]),
-            ("bob", vec![bob.digest()]),
+            ("alice", vec![alice.digest()], Grants::default()),
+            ("bob", vec![bob.digest()], Grants::default()),
         ])));
         let denied = |fields: &[(&str, String)]| {
             access.authenticate(&recipe(), &headers(fields), "cms.example", false).unwrap_err()

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::secrets::{Field, Kept};
+use crate::access::grant::{Grant, Grants};
 use crate::access::{Access, Keyring};
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
 use crate::forward::replay::keeping::{Keeping, Quota};
 use crate::forward::via::Via;
 use crate::proxy::{self, Shared, spill};
+use crate::recipe::pattern::PathPattern;
 use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
 use crate::route::{Route, Sharing, Table};
@@ -70,7 +72,7 @@ pub(super) fn rooms(
         upstreams.push(upstream(written, credentials)?);
     }
     let origins: Vec<_> = upstreams.iter().map(|upstream| Arc::clone(&upstream.origin)).collect();
-    let routes = routes(settings, &upstreams)?;
+    let routes = routes(settings)?;
     let broker = Broker::new(Parts {
         upstreams,
         transport: Transport::new(
@@ -137,8 +139,7 @@ pub(super) fn upstream(
     written: &settings::Upstream,
     credentials: &Credentials,
 ) -> Result<Upstream, BuildError> {
-    let document = recipe_document(&written.recipe)?;
-    let recipe = Recipe::load(&document, &written.parameters).map_err(BuildError::Recipe)?;
+    let recipe = recipe(written)?;
     let accounts = written
         .accounts
         .iter()
@@ -157,6 +158,15 @@ pub(super) fn upstream(
             settings::Streams::Close => session::Streams::Close,
         },
     })
+}
+
+/// An upstream's recipe with its parameters.
+///
+/// # Errors
+/// See [`BuildError`].
+pub(super) fn recipe(written: &settings::Upstream) -> Result<Recipe, BuildError> {
+    let document = recipe_document(&written.recipe)?;
+    Recipe::load(&document, &written.parameters).map_err(BuildError::Recipe)
 }
 
 fn account(
@@ -286,7 +296,12 @@ fn upgrades(written: &[String]) -> Result<Vec<HeaderValue>, BuildError> {
     values.collect()
 }
 
-fn routes(settings: &Settings, upstreams: &[Upstream]) -> Result<Table, BuildError> {
+/// The routes, by host and path.
+///
+/// # Errors
+/// See [`BuildError`].
+pub(super) fn routes(settings: &Settings) -> Result<Table, BuildError> {
+    let upstreams = &settings.upstreams;
     let routes = settings.routes.iter().map(|route| {
         let (upstream, account) = ids(upstreams, &route.upstream, &route.account)?;
         let choices = route.accounts.iter().map(|name| {
@@ -309,23 +324,73 @@ fn routes(settings: &Settings, upstreams: &[Upstream]) -> Result<Table, BuildErr
 }
 
 fn ids(
-    upstreams: &[Upstream],
+    upstreams: &[settings::Upstream],
     upstream: &str,
     account: &str,
 ) -> Result<(UpstreamId, AccountId), BuildError> {
     let unknown = || BuildError::Inconsistent(format!("no account {upstream}.{account}"));
     let number = |index: usize| u16::try_from(index).map_err(|_| unknown());
     let upstream_index =
-        upstreams.iter().position(|known| &*known.name == upstream).ok_or_else(unknown)?;
+        upstreams.iter().position(|known| known.name == upstream).ok_or_else(unknown)?;
     let accounts = upstreams.get(upstream_index).map_or(&[][..], |known| &known.accounts);
     let account_index =
-        accounts.iter().position(|known| &*known.name == account).ok_or_else(unknown)?;
+        accounts.iter().position(|known| known.name == account).ok_or_else(unknown)?;
     Ok((UpstreamId(number(upstream_index)?), AccountId(number(account_index)?)))
 }
 
-pub(super) fn keyring(settings: &Settings) -> Arc<Keyring> {
-    let clients = settings.clients.iter();
-    Arc::new(Keyring::new(clients.map(|client| (client.id.as_str(), client.keys.clone()))))
+/// The clients with their keys and grants.
+///
+/// # Errors
+/// See [`BuildError`].
+pub(super) fn keyring(
+    settings: &Settings,
+    recipes: &[Arc<Recipe>],
+) -> Result<Arc<Keyring>, BuildError> {
+    let clients = settings.clients.iter().map(|client| {
+        let grants = grants(client, settings, recipes)?;
+        Ok((client.id.as_str(), client.keys.clone(), grants))
+    });
+    Ok(Arc::new(Keyring::new(clients.collect::<Result<Vec<_>, BuildError>>()?)))
+}
+
+/// Each grant once for each of its upstreams, which reads paths in its own way.
+fn grants(
+    client: &settings::Client,
+    settings: &Settings,
+    recipes: &[Arc<Recipe>],
+) -> Result<Grants, BuildError> {
+    let wrong = |what: &str| BuildError::Inconsistent(format!("client `{}`: {what}", client.id));
+    let mut grants = Vec::new();
+    for (place, written) in client.grants.iter().enumerate() {
+        let upstreams = settings.upstreams.iter().zip(recipes).zip(0..);
+        for ((upstream, recipe), number) in upstreams {
+            if !written.upstreams.contains(&upstream.name) {
+                continue;
+            }
+            let accounts = written.accounts.as_ref().map(|names| {
+                let numbered = upstream.accounts.iter().zip(0..);
+                let granted = numbered.filter(|(account, _)| names.contains(&account.name));
+                granted.map(|(_, number)| AccountId(number)).collect()
+            });
+            let methods = written.methods.iter().flatten();
+            let paths = written.paths.iter().flatten();
+            grants.push(Grant {
+                place,
+                upstream: UpstreamId(number),
+                accounts,
+                methods: methods
+                    .map(|text| text.parse().map_err(|_| wrong(text)))
+                    .collect::<Result<_, _>>()?,
+                paths: paths
+                    .map(|text| {
+                        PathPattern::parse(text, recipe.spelling.case_insensitive)
+                            .map_err(|why| wrong(&why))
+                    })
+                    .collect::<Result<_, _>>()?,
+            });
+        }
+    }
+    Ok(Grants::new(grants))
 }
 
 pub(super) fn access(written: settings::Access, keyring: &Arc<Keyring>) -> Access {

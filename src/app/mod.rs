@@ -7,6 +7,7 @@ mod advice;
 mod build;
 mod clear;
 mod core;
+mod explain;
 mod secrets;
 mod state;
 mod trial;
@@ -30,6 +31,7 @@ use crate::upstream;
 pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
 pub use clear::{ClearError, clear};
+pub use explain::{ExplainError, Explained, Outcome, Question, explain};
 pub use state::NOT_KEPT;
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 
@@ -140,7 +142,8 @@ impl App {
             clock: clock.clone(),
             reporter: reporter.clone(),
         };
-        let access = build::keyring(settings);
+        let recipes: Vec<_> = built.shared.broker.recipes().collect();
+        let access = build::keyring(settings, &recipes)?;
         let cores = settings.cores.unwrap_or_else(available_cores);
 
         let mut listening = Vec::new();

@@ -39,6 +39,11 @@ impl Key {
         )?;
         writeln!(notes, "[clients.{name}]")?;
         writeln!(notes, "keys = [\"{}\"]", key.digest())?;
+        writeln!(
+            notes,
+            "# All that the routes lead to; `methods`, `paths`, `upstreams`, `accounts` bound it."
+        )?;
+        writeln!(notes, "grants = [{{}}]")?;
         Ok(Exit::Ok)
     }
 }
@@ -66,6 +71,7 @@ mod tests {
         let table: toml::Table = notes.parse().unwrap();
         let digest = table["clients"]["alice"]["keys"][0].as_str().unwrap();
         assert_eq!(digest.parse(), Ok(key.digest()));
+        assert_eq!(table["clients"]["alice"]["grants"].as_array().unwrap().len(), 1);
     }
 
     #[test]

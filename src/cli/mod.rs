@@ -8,6 +8,7 @@ pub mod demo;
 #[cfg(feature = "emulator")]
 pub mod emulate;
 mod ink;
+pub mod explain;
 pub mod key;
 pub mod recipes;
 mod replay;

@@ -51,6 +51,9 @@ pub enum Problem {
     /// The client names an account that this route does not leave to its choice.
     #[error("this route has no account of that name to choose by Doorward-Account")]
     AccountNotGranted,
+    /// No grant of the client allows the request.
+    #[error("no grant of this client allows this method and path here")]
+    NotGranted,
     /// The endpoint is closed by the recipe, which says why.
     #[error("this endpoint is closed: {0}")]
     EndpointClosed(String),
@@ -108,9 +111,10 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::CrossOrigin | Self::AccountNotGranted | Self::EndpointClosed(_) => {
-                StatusCode::FORBIDDEN
-            }
+            Self::CrossOrigin
+            | Self::AccountNotGranted
+            | Self::NotGranted
+            | Self::EndpointClosed(_) => StatusCode::FORBIDDEN,
             Self::ClientKeyMissing | Self::ClientKeyInvalid => StatusCode::UNAUTHORIZED,
             Self::LoginRefused
             | Self::UpstreamUnreachable(_)
@@ -139,6 +143,7 @@ impl Problem {
             Self::ClientKeyMissing => "client_key_missing",
             Self::ClientKeyInvalid => "client_key_invalid",
             Self::AccountNotGranted => "account_not_granted",
+            Self::NotGranted => "not_granted",
             Self::EndpointClosed(_) => "endpoint_closed",
             Self::LoginRefused => "login_refused",
             Self::LoginHeldBack { .. } => "login_held_back",
@@ -168,6 +173,7 @@ impl Problem {
             Self::ClientKeyMissing => "Client key needed",
             Self::ClientKeyInvalid => "Client key not valid",
             Self::AccountNotGranted => "Account not granted",
+            Self::NotGranted => "Not granted",
             Self::EndpointClosed(_) => "Endpoint closed",
             Self::LoginRefused => "The upstream refused the login",
             Self::LoginHeldBack { .. } => "Logins are held back",
@@ -198,6 +204,7 @@ impl Problem {
             | Self::ClientKeyMissing
             | Self::ClientKeyInvalid
             | Self::AccountNotGranted
+            | Self::NotGranted
             | Self::EndpointClosed(_) => "http_request_denied",
             Self::LoginRefused | Self::LoginHeldBack { .. } | Self::UpstreamUnavailable => {
                 "destination_unavailable"
@@ -280,6 +287,7 @@ mod tests {
             Problem::ClientKeyMissing,
             Problem::ClientKeyInvalid,
             Problem::AccountNotGranted,
+            Problem::NotGranted,
             Problem::EndpointClosed("why".to_owned()),
             Problem::LoginRefused,
             Problem::LoginHeldBack {

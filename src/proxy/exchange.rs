@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
+use super::authorize::{self, Asked};
 use super::body::{Content, ReplyBody};
 use super::deliver::Delivery;
 use super::ending::Ending;
@@ -20,13 +21,13 @@ use super::record::Record;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
-use crate::access::{self, Caller};
+use crate::access::Caller;
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{coding, hop, location, upgrade};
 use crate::recipe::pattern::Pointer;
-use crate::recipe::{EndpointRule, Recipe, ReplayPolicy};
+use crate::recipe::{EndpointRule, ReplayPolicy};
 use crate::route::{Reading, Route, Sharing};
 use crate::session::{
     self, AccountId, Aliveness, ClientNumber, Doubt, Evidence, Hold, Mechanism, Scope, Session,
@@ -111,9 +112,17 @@ async fn walk(
     let is_routed = shared.routes.names(&call.host);
     let caller = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed)?;
     record.client = caller.as_ref().map(|caller| Arc::clone(&caller.name));
-    let session = whose_session(route, caller.as_ref(), &head.headers)?;
 
-    let reading = read(&call, route, &head.method, recipe)?;
+    let asked = Asked {
+        method: &head.method,
+        canonical: &call.canonical,
+        query: call.target.query(),
+        account: authorize::named_account(&head.headers)?,
+    };
+    let permit = authorize::authorize(route, recipe, caller.as_deref(), asked)?;
+    let session = Whose(permit.account, scope(route, caller.as_deref())?);
+
+    let reading = permit.reading;
     let rule = shield::rule(recipe, &reading);
     match rule {
         Some(EndpointRule::Answer(answer)) => {
@@ -158,42 +167,14 @@ pub(super) struct Forwarded<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Whose(AccountId, Scope);
 
-/// The route decides; where it lets clients choose, the client names an account.
-fn whose_session(
-    route: &Route,
-    caller: Option<&Caller>,
-    headers: &HeaderMap,
-) -> Result<Whose, Problem> {
-    let mut named = headers.get_all(access::CLIENT_ACCOUNT).iter();
-    let name = named.next().map(|name| name.to_str().unwrap_or_default());
-    if named.next().is_some() {
-        return Err(Problem::AccountNotGranted);
-    }
-    let account = route.account(name).ok_or(Problem::AccountNotGranted)?;
-    let scope = match (route.sharing, caller) {
-        (Sharing::Shared, _) => Scope::Shared,
-        (Sharing::PerClient, Some(caller)) => Scope::Client(ClientNumber(caller.number)),
+/// Who shares the session.
+fn scope(route: &Route, caller: Option<&Caller>) -> Result<Scope, Problem> {
+    match (route.sharing, caller) {
+        (Sharing::Shared, _) => Ok(Scope::Shared),
+        (Sharing::PerClient, Some(caller)) => Ok(Scope::Client(ClientNumber(caller.number))),
         // Settings see to it that such a listener asks for keys.
-        (Sharing::PerClient, None) => return Err(Problem::ClientKeyMissing),
-    };
-    Ok(Whose(account, scope))
-}
-
-/// Reads the request as the upstream does. What has two readings is refused wherever a rule could
-/// be missed.
-fn read(call: &Call, route: &Route, method: &Method, recipe: &Recipe) -> Result<Reading, Problem> {
-    if recipe.has_path_rules()
-        && let Some(ambiguity) = call.canonical.ambiguity(recipe.spelling.encoded_slash)
-    {
-        return Err(Problem::AmbiguousPath(ambiguity));
+        (Sharing::PerClient, None) => Err(Problem::ClientKeyMissing),
     }
-    let path = match route.strip_prefix {
-        true => call.canonical.path.strip_prefix(&route.prefix).unwrap_or(&call.canonical.path),
-        false => &call.canonical.path,
-    };
-    let path = if path.is_empty() { "/" } else { path };
-    Reading::of(method, path, call.target.query(), &recipe.spelling)
-        .map_err(Problem::AmbiguousRequest)
 }
 
 /// Sends the request with a session, at most twice: again only after its session was found dead.

@@ -33,10 +33,13 @@ pub enum Sharing {
 }
 
 impl Route {
-    /// The account for a client that asks for `name`; nothing when it may not choose that.
-    pub fn account(&self, name: Option<&str>) -> Option<AccountId> {
-        let Some(name) = name else { return Some(self.account) };
-        self.choices.iter().find(|(known, _)| known == name).map(|(_, account)| *account)
+    /// The accounts that a client may use, those first that are preferred: the one that it names, or
+    /// else the route's own and those that it could name. None when it names one that it may not.
+    pub fn accounts(&self, name: Option<&str>) -> impl Iterator<Item = AccountId> {
+        let own = name.is_none().then_some(self.account);
+        let choices = self.choices.iter();
+        let choices = choices.filter(move |(known, _)| name.is_none_or(|name| known == name));
+        own.into_iter().chain(choices.map(|(_, account)| *account))
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     retire, roll, upkeep,
 };
 use crate::clock::{Clock, Moment};
+use crate::recipe::Recipe;
 use crate::telemetry::{About, Event, Reporter, Stage, Trigger};
 
 /// Keys that one request asks with while the account's secret changes under it.
@@ -145,6 +146,11 @@ impl Broker {
     /// The upstream with this id.
     pub fn upstream(&self, id: UpstreamId) -> &Upstream {
         self.0.upstream(id)
+    }
+
+    /// The recipes of all upstreams, by [`UpstreamId`].
+    pub fn recipes(&self) -> impl Iterator<Item = Arc<Recipe>> {
+        self.0.upstreams.iter().map(|upstream| Arc::clone(&upstream.recipe))
     }
 
     /// The key of the session that a request carries now. Made for each sending: the account's

@@ -47,6 +47,13 @@ impl Loaded {
         &self.sources.environment
     }
 
+    /// Where something stands in the configuration: file and line, as far as they are known.
+    pub fn place(&self, pointer: &str) -> String {
+        let fault = self.layers.key_fault(pointer, "");
+        let line = fault.line().map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}", fault.origin().display())
+    }
+
     /// Reads every secret and looks at every certificate that the settings refer to. Blocks on the
     /// file system and on commands.
     ///

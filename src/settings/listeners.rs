@@ -4,18 +4,24 @@ use std::collections::BTreeMap;
 
 use super::addresses::Address;
 use super::meaning::{Meaning, under};
+use super::routes::Upstreams;
 use super::written::{self, Access};
 use super::{Client, Listener, ServerTls};
 use crate::access::key::{ClientId, Digest, DigestError};
 
 impl Meaning<'_> {
-    pub(super) fn clients(&mut self, written: BTreeMap<String, written::Client>) -> Vec<Client> {
+    pub(super) fn clients(
+        &mut self,
+        written: BTreeMap<String, written::Client>,
+        upstreams: &Upstreams,
+    ) -> Vec<Client> {
         let mut clients: Vec<Client> = Vec::new();
         for (name, client) in written {
             let at = under("/clients", &name);
             let keys = self.digests(&at, client.keys.unwrap_or_default(), &clients);
+            let grants = self.grants(&at, client.grants.unwrap_or_default(), upstreams);
             match name.parse::<ClientId>() {
-                Ok(id) => clients.push(Client { id, keys }),
+                Ok(id) => clients.push(Client { id, keys, grants }),
                 Err(error) => {
                     let fault = self.layers.key_fault(&at, "this name cannot be used");
                     self.faults.push(fault.help(error.to_string()));

@@ -50,9 +50,9 @@ pub(super) fn load(sources: &Sources, recipes: &Recipes<'_>) -> Result<Loaded, F
 impl Meaning<'_> {
     fn settings(&mut self, written: Written) -> Settings {
         self.placeholders(&Pointer::root(), self.layers.merged());
-        let clients = self.clients(written.clients);
-        let listeners = self.listeners(written.listeners, &clients);
         let upstreams = self.upstreams(written.upstreams);
+        let clients = self.clients(written.clients, &upstreams);
+        let listeners = self.listeners(written.listeners, &clients);
         let routes = self.routes(written.routes, &upstreams);
         self.sessions_of_clients(&routes, &listeners);
         Settings {

@@ -7,6 +7,7 @@ mod accounts;
 mod addresses;
 mod credentials;
 mod defaults;
+mod grants;
 mod layers;
 mod listeners;
 mod meaning;
@@ -93,6 +94,21 @@ pub struct Client {
     pub id: ClientId,
     /// The digests of the client's keys; at least one.
     pub keys: Vec<Digest>,
+    /// What the client may do; at least one.
+    pub grants: Vec<Grant>,
+}
+
+/// Something that a client may do.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The names of the upstreams.
+    pub upstreams: Vec<String>,
+    /// The names of the accounts; nothing: any.
+    pub accounts: Option<Vec<String>>,
+    /// The methods; nothing: any.
+    pub methods: Option<Vec<String>>,
+    /// Path patterns, for paths as the upstream reads them; nothing: any.
+    pub paths: Option<Vec<String>>,
 }
 
 /// An API that Doorward logs in to.

@@ -7,7 +7,8 @@ use super::written;
 use super::{Access, Listener, Prefix, Route, SessionScope, Upstream};
 use crate::diagnosis::suggestion;
 
-type Upstreams = BTreeMap<String, Option<Upstream>>;
+/// By name; nothing where one cannot be used.
+pub(super) type Upstreams = BTreeMap<String, Option<Upstream>>;
 
 impl Meaning<'_> {
     pub(super) fn routes(

@@ -4,6 +4,8 @@
 //! Keys that must be there are `Option` here and required in the schema, so that a text with a
 //! missing key can still be judged for its meaning.
 
+mod clients;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -11,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
+pub(super) use clients::{Client, Grant};
 
 /// Everything that Doorward can be told.
 ///
@@ -98,16 +101,6 @@ pub(super) struct ServerTls {
     /// A PEM file with the private key of the certificate.
     #[schemars(required, extend("examples" = ["tls.key"]))]
     pub(super) key: Option<String>,
-}
-
-/// Somebody who may call.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Client {
-    /// The digests of the client's keys, as `doorward key new NAME` prints them. More than one
-    /// lets a key be replaced without a gap.
-    #[schemars(required, length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
-    pub(super) keys: Option<Vec<String>>,
 }
 
 /// An API that Doorward logs in to.

@@ -102,12 +102,17 @@ impl Setup {
         self
     }
 
-    /// The listener asks for keys, and these clients have some.
-    pub fn keys(mut self, keys: &[(&str, &ClientKey)]) -> Self {
+    /// The listener asks for keys, and these clients have some, and may do everything.
+    pub fn keys(self, keys: &[(&str, &ClientKey)]) -> Self {
+        keys.iter().fold(self, |setup, (name, key)| setup.client(name, key, "[{}]"))
+    }
+
+    /// The listener asks for keys, and this client has one, and these grants.
+    pub fn client(mut self, name: &str, key: &ClientKey, grants: &str) -> Self {
         self.listener = "access = \"keys\"".to_owned();
-        for (name, key) in keys {
-            self.tables.push_str(&format!("[clients.{name}]\nkeys = [\"{}\"]\n", key.digest()));
-        }
+        let digest = key.digest();
+        let client = format!("[clients.{name}]\nkeys = [\"{digest}\"]\ngrants = {grants}\n");
+        self.tables.push_str(&client);
         self
     }
 

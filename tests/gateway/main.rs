@@ -18,6 +18,7 @@ mod vendors;
 mod access;
 mod defects;
 mod doctor;
+mod grants;
 mod hostile;
 mod hostile_upstream;
 mod lifetimes;

@@ -179,7 +179,7 @@ async fn talkative_run(emulator: &Emulator, key: &ClientKey, format: &str) -> St
     let user = emulator.vendor().seeded_user();
     let password = write(folder.path(), "password", &user.password);
     let text = format!(
-        "[listeners.main]\naddress = \"127.0.0.1:0\"\n[clients.alice]\nkeys = [\"{}\"]\n\
+        "[listeners.main]\naddress = \"127.0.0.1:0\"\n[clients.alice]\nkeys = [\"{}\"]\ngrants = [{{}}]\n\
          [upstreams.vendor]\nurl = {:?}\nrecipe = \"{}\"\n\
          [upstreams.vendor.accounts.user]\nusername = {:?}\n\
          password = {{ file = {password:?}, verbatim = true }}\n\

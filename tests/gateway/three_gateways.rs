@@ -77,13 +77,10 @@ fn displaced(events: &[Event]) -> usize {
 /// others, or when replaced sessions are left open until they take the room of living ones.
 #[tokio::test]
 async fn three_gateways_on_one_account_with_room_never_end_each_others_sessions() {
-    let mut third = Setup::of(Vendor::Contentstack);
-    third.listener = "access = \"keys\"".to_owned();
-    third.route = "session = \"per-client\"".to_owned();
     let keys = CLIENTS.map(|name| ClientKey::generate(name.parse().unwrap()).unwrap());
-    for (name, key) in CLIENTS.iter().zip(&keys) {
-        third.tables.push_str(&format!("[clients.{name}]\nkeys = [\"{}\"]\n", key.digest()));
-    }
+    let clients: Vec<_> = CLIENTS.iter().copied().zip(&keys).collect();
+    let mut third = Setup::of(Vendor::Contentstack).keys(&clients);
+    third.route = "session = \"per-client\"".to_owned();
     let three = Three::start(third).await;
     assert_eq!(three.control().switches()["token_cap"], json!(20));
 

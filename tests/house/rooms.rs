@@ -37,7 +37,8 @@ const ROOMS: [(&str, &[&str]); 20] = [
     // Of `session` only ids: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
     ("shield", &["login", "recipe", "route", "secret"]),
-    ("access", &["recipe", "route", "secret"]),
+    // Of `session` only ids, as above.
+    ("access", &["recipe", "route", "secret", "session"]),
     (
         "proxy",
         &[
@@ -71,6 +72,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "server",
             "session",
             "settings",
+            "shield",
             "state",
             "telemetry",
             "upstream",

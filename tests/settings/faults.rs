@@ -1,6 +1,6 @@
 //! All faults of a text at once, each with its place and its hint.
 
-use super::{Folder, faults_of, good_with, nothing};
+use super::{Folder, GOOD, faults_of, good_with, nothing};
 
 #[test]
 fn six_faults_of_one_file_come_at_once_with_place_and_hint() {
@@ -85,6 +85,46 @@ path = "/a"
         "doorward.toml:28:1 an earlier route takes the same host and path",
     ];
     assert_eq!(faults_of(text), expected);
+}
+
+#[test]
+fn grants_that_could_allow_nothing_are_faults() {
+    let clients = r#"
+[clients.alice]
+keys = ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+[clients.bob]
+keys = ["sha256:8f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+[[clients.bob.grants]]
+upstreams = ["csm"]
+methods = ["get", "G T"]
+paths = ["v3", "/a%20b", "/v3/"]
+[[clients.bob.grants]]
+accounts = ["editr"]
+path = ["/x"]
+methods = []
+"#;
+    let text = format!("{GOOD}{clients}");
+    let first = GOOD.lines().count() + 2;
+    let expected = [
+        (0, "10 missing key `grants` in `clients.alice`"),
+        (5, "14 there is no upstream `csm`; did you mean `cms`?"),
+        (6, "12 methods are case-sensitive (RFC 9110); write \"GET\""),
+        (6, "19 this is no method"),
+        (7, "10 a path starts with `/`"),
+        (
+            7,
+            "16 a path is plain ASCII, not encoded: it is compared with the decoded path without its parameters",
+        ),
+        (
+            7,
+            "26 a path has no slash at the end: one at the end of a request's path counts for nothing",
+        ),
+        (9, "13 none of the upstreams meant has an account `editr`; did you mean `editor`?"),
+        (10, "1 unknown key `path` in `clients.bob.grants[1]`; did you mean `paths`?"),
+        (11, "11 this needs at least 1 element; for example [\"GET\",\"HEAD\"]"),
+    ];
+    let expected = expected.map(|(line, rest)| format!("doorward.toml:{}:{rest}", first + line));
+    assert_eq!(faults_of(&text), expected);
 }
 
 #[test]

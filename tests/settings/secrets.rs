@@ -29,7 +29,10 @@ fn a_literal_secret_is_never_shown() {
 #[test]
 fn a_key_in_the_place_of_its_digest_is_not_shown() {
     let key = ClientKey::generate("alice".parse().unwrap()).unwrap();
-    let text = format!("{GOOD}\n[clients.alice]\nkeys = [\"{}\", \"sha256:12\"]\n", key.expose());
+    let text = format!(
+        "{GOOD}\n[clients.alice]\nkeys = [\"{}\", \"sha256:12\"]\ngrants = [{{}}]\n",
+        key.expose()
+    );
     let folder = Folder::with(&[("doorward.toml", &text)]);
     let report = folder.faults(&["doorward.toml"], nothing()).to_string();
     assert!(report.contains("this is a client key itself, not its digest"), "{report}");

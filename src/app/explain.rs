@@ -1,0 +1,149 @@
+//! Says what would become of a client's request, and which rule decides. Nothing is started, sent or
+//! read but the configuration: no secret is needed.
+
+use std::sync::Arc;
+
+use http::{Method, Uri};
+
+use super::{BuildError, build};
+use crate::access::Caller;
+use crate::diagnosis::suggestion;
+use crate::proxy::authorize::{Asked, authorize};
+use crate::proxy::error::Problem;
+use crate::recipe::EndpointRule;
+use crate::route::{Canonical, Reading, Route};
+use crate::settings::{Loaded, Settings};
+use crate::shield;
+
+/// What is asked about.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The client's name.
+    pub client: &'a str,
+    /// The method.
+    pub method: Method,
+    /// The URL at Doorward, or its path and query alone.
+    pub url: Uri,
+    /// The account that the client names in `Doorward-Account`.
+    pub account: Option<&'a str>,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// No such client.
+    #[error("no client is called `{name}`{}", .meant.as_ref().map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default())]
+    UnknownClient {
+        /// The name.
+        name: String,
+        /// The one that was probably meant.
+        meant: Option<String>,
+    },
+    /// No path to ask about.
+    #[error("the URL has no path that begins with `/`")]
+    NoPath,
+    /// A room cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// What would become of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is forwarded.
+    Forwarded,
+    /// The same; values of the session in the answer are replaced.
+    Masked,
+    /// Doorward answers it in the upstream's place.
+    Answered,
+    /// It is refused.
+    Refused(Problem),
+}
+
+/// What decides about a request, as far as it comes.
+#[derive(Debug)]
+pub struct Explained {
+    /// What the route asks for: its host, if it names one, and its path.
+    pub route: Option<(Option<String>, String)>,
+    /// The upstream's name.
+    pub upstream: Option<String>,
+    /// How the upstream reads the request.
+    pub reading: Option<Reading>,
+    /// Which of the client's grants allows it, and where that stands: file and line.
+    pub grant: Option<(usize, String)>,
+    /// The account's name.
+    pub account: Option<String>,
+    /// What becomes of it.
+    pub outcome: Outcome,
+}
+
+/// Decides about a request as the gateway would.
+///
+/// # Errors
+/// See [`ExplainError`].
+pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, ExplainError> {
+    let settings = &loaded.settings;
+    let recipes = settings.upstreams.iter().map(|written| build::recipe(written).map(Arc::new));
+    let recipes = recipes.collect::<Result<Vec<_>, _>>()?;
+    let keyring = build::keyring(settings, &recipes)?;
+    let caller =
+        keyring.named(question.client).ok_or_else(|| unknown(settings, question.client))?;
+    let target = question.url.path_and_query().filter(|target| target.path().starts_with('/'));
+    let target = target.ok_or(ExplainError::NoPath)?;
+    let canonical = Canonical::of(target.path());
+    let host = question.url.authority().map_or("localhost", |authority| authority.as_str());
+    let mut explained = Explained {
+        route: None,
+        upstream: None,
+        reading: None,
+        grant: None,
+        account: None,
+        outcome: Outcome::Refused(Problem::NoRoute),
+    };
+    let routes = build::routes(settings)?;
+    let Some(route) = routes.find(host, &canonical.path) else { return Ok(explained) };
+    let number = usize::from(route.upstream.0);
+    let (Some(upstream), Some(recipe)) = (settings.upstreams.get(number), recipes.get(number))
+    else {
+        return Ok(explained);
+    };
+    explained.route = Some((route.host.clone(), shown_path(route)));
+    explained.upstream = Some(upstream.name.clone());
+    let asked = Asked {
+        method: &question.method,
+        canonical: &canonical,
+        query: target.query(),
+        account: question.account,
+    };
+    let permit = match authorize(route, recipe, Some(caller), asked) {
+        Ok(permit) => permit,
+        Err(problem) => {
+            explained.outcome = Outcome::Refused(problem);
+            return Ok(explained);
+        }
+    };
+    let account = upstream.accounts.get(usize::from(permit.account.0));
+    explained.account = account.map(|account| account.name.clone());
+    explained.grant = permit.grant.map(|place| (place, grant_place(loaded, caller, place)));
+    explained.outcome = match shield::rule(recipe, &permit.reading) {
+        None => Outcome::Forwarded,
+        Some(EndpointRule::Mask(_)) => Outcome::Masked,
+        Some(EndpointRule::Answer(_)) => Outcome::Answered,
+        Some(EndpointRule::Closed(why)) => Outcome::Refused(Problem::EndpointClosed(why.clone())),
+    };
+    explained.reading = Some(permit.reading);
+    Ok(explained)
+}
+
+fn unknown(settings: &Settings, name: &str) -> ExplainError {
+    let names = settings.clients.iter().map(|client| client.id.as_str());
+    ExplainError::UnknownClient { name: name.to_owned(), meant: suggestion(name, names) }
+}
+
+fn shown_path(route: &Route) -> String {
+    if route.prefix.is_empty() { "/".to_owned() } else { route.prefix.clone() }
+}
+
+fn grant_place(loaded: &Loaded, caller: &Caller, place: usize) -> String {
+    loaded.place(&format!("/clients/{}/grants/{place}", caller.name))
+}

@@ -1,0 +1,40 @@
+//! Who may call, as it is written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Somebody who may call.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings) struct Client {
+    /// The digests of the client's keys, as `doorward key new NAME` prints them. More than one
+    /// lets a key be replaced without a gap.
+    #[schemars(required, length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
+    pub(in crate::settings) keys: Option<Vec<String>>,
+    /// What the client may do; what no grant allows is refused with 403 `not_granted`. `[{}]`, one
+    /// grant without bounds, allows all that the routes lead to.
+    #[schemars(required, length(min = 1), extend("examples" = [[{ "methods": ["GET", "HEAD"], "paths": ["/v3/content_types/**"] }]]))]
+    pub(in crate::settings) grants: Option<Vec<Grant>>,
+}
+
+/// Something that a client may do. A request must be allowed by one grant in all respects; it is
+/// judged as its upstream reads it, whatever way it is spelt.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings) struct Grant {
+    /// The names of the upstreams. Without it, any.
+    #[schemars(length(min = 1), extend("examples" = [["cms"]]))]
+    pub(in crate::settings) upstreams: Option<Vec<String>>,
+    /// The names of accounts whose sessions the requests may use. Without it, any that the route
+    /// uses or leaves to its clients. A client that does not choose an account gets the first one
+    /// that is granted: the route's `account`, then those of its `accounts`.
+    #[schemars(length(min = 1), extend("examples" = [["reader"]]))]
+    pub(in crate::settings) accounts: Option<Vec<String>>,
+    /// The methods, in capitals. `GET` does not stand for `HEAD`. Without it, any.
+    #[schemars(length(min = 1), extend("examples" = [["GET", "HEAD"]]))]
+    pub(in crate::settings) methods: Option<Vec<String>>,
+    /// Patterns for the path below the upstream's URL, decoded and without parameters: `*` stands
+    /// for one segment, `**` at the end for all that follows. Without it, any.
+    #[schemars(length(min = 1), extend("examples" = [["/v3/content_types/**"]]))]
+    pub(in crate::settings) paths: Option<Vec<String>>,
+}
