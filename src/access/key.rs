@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -173,6 +174,15 @@ impl Digest {
         bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Self(bytes)
     }
+}
+
+/// What is known of a client's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// Its digest.
+    pub digest: Digest,
+    /// When it stops being good; nothing: never.
+    pub expires: Option<SystemTime>,
 }
 
 /// Why a text is no digest.

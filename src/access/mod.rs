@@ -6,6 +6,7 @@ pub mod key;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -14,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::recipe::{InjectInto, Recipe};
 use crate::route;
 use grant::Grants;
-use key::{ClientKey, Digest, KEY_PREFIX, KeyError};
+use key::{ClientKey, KEY_PREFIX, KeyError, KnownKey};
 
 /// The field of our own in which a client may present its key.
 pub const CLIENT_KEY: HeaderName = HeaderName::from_static("doorward-key");
@@ -37,7 +38,7 @@ pub enum Access {
 
 /// The digests of all client keys, by the id that a key begins with.
 #[derive(Debug, Default)]
-pub struct Keyring(HashMap<String, (Vec<Digest>, Arc<Caller>)>);
+pub struct Keyring(HashMap<String, (Vec<KnownKey>, Arc<Caller>)>);
 
 /// A client that showed its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,9 @@ pub enum Denied {
     /// A key that is damaged or that nobody has.
     #[error("the client key is not valid")]
     Invalid,
+    /// A key whose time is over.
+    #[error("the client key has expired")]
+    Expired,
     /// Keys of different clients.
     #[error("keys of different clients")]
     Conflicting,
@@ -72,10 +76,10 @@ pub enum Denied {
 
 impl Keyring {
     /// Keeps every client with the digests of its keys. Names do not repeat.
-    pub fn new<'a>(clients: impl IntoIterator<Item = (&'a str, Vec<Digest>, Grants)>) -> Self {
-        let clients = clients.into_iter().zip(0..).map(|((name, digests, grants), number)| {
+    pub fn new<'a>(clients: impl IntoIterator<Item = (&'a str, Vec<KnownKey>, Grants)>) -> Self {
+        let clients = clients.into_iter().zip(0..).map(|((name, keys, grants), number)| {
             let caller = Caller { number, name: Arc::from(name), grants };
-            (name.to_owned(), (digests, Arc::new(caller)))
+            (name.to_owned(), (keys, Arc::new(caller)))
         });
         Self(clients.collect())
     }
@@ -85,19 +89,29 @@ impl Keyring {
         self.0.get(name).map(|(_, caller)| caller)
     }
 
-    fn client(&self, text: &str) -> Result<&Arc<Caller>, KeyError> {
-        let (id, digest) = ClientKey::presented(text)?;
-        let (digests, caller) = self.0.get(id).ok_or(KeyError::Damaged)?;
-        match digests.contains(&digest) {
-            true => Ok(caller),
-            false => Err(KeyError::Damaged),
+    /// The client whose key this is; nothing where it is no key of ours at all.
+    fn client(
+        &self,
+        text: &str,
+        wall: impl FnOnce() -> SystemTime,
+    ) -> Result<Option<&Arc<Caller>>, Denied> {
+        let (id, digest) = match ClientKey::presented(text) {
+            Ok(presented) => presented,
+            Err(KeyError::NotAKey) => return Ok(None),
+            Err(KeyError::Damaged) => return Err(Denied::Invalid),
+        };
+        let (keys, caller) = self.0.get(id).ok_or(Denied::Invalid)?;
+        let known = keys.iter().find(|known| known.digest == digest).ok_or(Denied::Invalid)?;
+        match known.expires {
+            Some(end) if end <= wall() => Err(Denied::Expired),
+            _ => Ok(Some(caller)),
         }
     }
 }
 
 impl Access {
     /// Who calls; nothing in open mode. `host` is what the client asked for, `is_routed` whether a
-    /// route names it.
+    /// route names it, `wall` the time.
     ///
     /// # Errors
     /// See [`Denied`]. Any value that looks like a key of ours must be a good one, wherever it
@@ -108,6 +122,7 @@ impl Access {
         headers: &HeaderMap,
         host: &str,
         is_routed: bool,
+        wall: impl Fn() -> SystemTime,
     ) -> Result<Option<Arc<Caller>>, Denied> {
         match self {
             Self::Open => {
@@ -122,12 +137,8 @@ impl Access {
             Self::Keys(keyring) => {
                 let mut caller: Option<&Arc<Caller>> = None;
                 for text in presented(recipe, headers) {
-                    let client = match keyring.client(&text) {
-                        Ok(client) => client,
-                        Err(KeyError::NotAKey) => continue,
-                        Err(KeyError::Damaged) => return Err(Denied::Invalid),
-                    };
-                    if caller.as_ref().is_some_and(|caller| *caller != client) {
+                    let Some(client) = keyring.client(&text, &wall)? else { continue };
+                    if caller.is_some_and(|caller| !Arc::ptr_eq(caller, client)) {
                         return Err(Denied::Conflicting);
                     }
                     caller = Some(client);
@@ -221,6 +232,10 @@ mod tests {
         ClientKey::generate(name.parse().unwrap()).unwrap()
     }
 
+    fn known(key: &ClientKey) -> KnownKey {
+        KnownKey { digest: key.digest(), expires: None }
+    }
+
     fn headers(fields: &[(&str, String)]) -> HeaderMap {
         let fields = fields
             .iter()
@@ -233,7 +248,7 @@ mod tests {
         let alice = key("alice");
         let access = Access::Keys(Arc::new(Keyring::new([(
             "alice",
-            vec![alice.digest()],
+            vec![known(&alice)],
             Grants::default(),
         )])));
         let text = alice.expose();
@@ -247,7 +262,8 @@ mod tests {
             ("authtoken", text.to_owned()),
         ] {
             let headers = headers(&[(name, value)]);
-            let caller = access.authenticate(&recipe(), &headers, "cms.example", false);
+            let caller =
+                access.authenticate(&recipe(), &headers, "cms.example", false, SystemTime::now);
             assert_eq!(&*caller.unwrap().unwrap().name, "alice", "{name}");
         }
     }
@@ -256,11 +272,13 @@ mod tests {
     fn keys_that_are_missing_damaged_foreign_or_conflicting_are_denied() {
         let (alice, bob) = (key("alice"), key("bob"));
         let access = Access::Keys(Arc::new(Keyring::new([
-            ("alice", vec![alice.digest()], Grants::default()),
-            ("bob", vec![bob.digest()], Grants::default()),
+            ("alice", vec![known(&alice)], Grants::default()),
+            ("bob", vec![known(&bob)], Grants::default()),
         ])));
         let denied = |fields: &[(&str, String)]| {
-            access.authenticate(&recipe(), &headers(fields), "cms.example", false).unwrap_err()
+            access
+                .authenticate(&recipe(), &headers(fields), "cms.example", false, SystemTime::now)
+                .unwrap_err()
         };
         let good = alice.expose().to_owned();
         let cut = good[..good.len() - 1].to_owned();
@@ -295,7 +313,13 @@ mod tests {
         let open = |host: &str, is_routed, fields: &[(&str, &str)]| {
             let fields: Vec<_> =
                 fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-            Access::Open.authenticate(&recipe(), &headers(&fields), host, is_routed)
+            Access::Open.authenticate(
+                &recipe(),
+                &headers(&fields),
+                host,
+                is_routed,
+                SystemTime::now,
+            )
         };
         assert_eq!(open("127.0.0.1:8080", false, &[]), Ok(None));
         assert_eq!(open("cms.example", true, &[]), Ok(None));

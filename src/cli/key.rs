@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
+
 use super::Exit;
 use crate::access::key::{ClientId, ClientKey};
 
@@ -18,6 +20,9 @@ enum Command {
     New {
         /// The client's name
         name: ClientId,
+        /// When the key stops being good: a time with its offset, such as 2027-01-31T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Timestamp>,
     },
 }
 
@@ -28,7 +33,7 @@ impl Key {
     /// # Errors
     /// What `out` and `notes` refuse, and a machine without random bytes.
     pub fn run(&self, out: &mut impl Write, notes: &mut impl Write) -> io::Result<Exit> {
-        let Command::New { name } = &self.command;
+        let Command::New { name, expires } = &self.command;
         let key = ClientKey::generate(name.clone()).map_err(io::Error::other)?;
         writeln!(out, "{}", key.expose())?;
         out.flush()?;
@@ -38,7 +43,13 @@ impl Key {
             "# The key above is shown once. Only its digest is kept, in doorward.toml:"
         )?;
         writeln!(notes, "[clients.{name}]")?;
-        writeln!(notes, "keys = [\"{}\"]", key.digest())?;
+        let digest = key.digest();
+        match expires {
+            None => writeln!(notes, "keys = [\"{digest}\"]")?,
+            Some(end) => {
+                writeln!(notes, "keys = [{{ digest = \"{digest}\", expires = \"{end}\" }}]")?;
+            }
+        }
         writeln!(
             notes,
             "# All that the routes lead to; `methods`, `paths`, `upstreams`, `accounts` bound it."
@@ -72,6 +83,18 @@ mod tests {
         let digest = table["clients"]["alice"]["keys"][0].as_str().unwrap();
         assert_eq!(digest.parse(), Ok(key.digest()));
         assert_eq!(table["clients"]["alice"]["grants"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_key_is_printed_beside_its_digest() {
+        let expires = ["--expires", "2027-01-31T01:00:00+01:00"];
+        let line = Line::try_parse_from([&["doorward", "new", "alice"][..], &expires].concat());
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        line.unwrap().key.run(&mut out, &mut notes).unwrap();
+        let table: toml::Table = String::from_utf8(notes).unwrap().parse().unwrap();
+        let key = &table["clients"]["alice"]["keys"][0];
+        assert_eq!(key["expires"].as_str(), Some("2027-01-31T00:00:00Z"));
+        assert!(key["digest"].as_str().unwrap().starts_with("sha256:"));
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub enum Problem {
     /// A client key that is damaged or that nobody has.
     #[error("the client key is not valid, or is cut off")]
     ClientKeyInvalid,
+    /// A key whose time is over.
+    #[error("the client key has expired")]
+    ClientKeyExpired,
     /// The client names an account that this route does not leave to its choice.
     #[error("this route has no account of that name to choose by Doorward-Account")]
     AccountNotGranted,
@@ -115,7 +118,9 @@ impl Problem {
             | Self::AccountNotGranted
             | Self::NotGranted
             | Self::EndpointClosed(_) => StatusCode::FORBIDDEN,
-            Self::ClientKeyMissing | Self::ClientKeyInvalid => StatusCode::UNAUTHORIZED,
+            Self::ClientKeyMissing | Self::ClientKeyInvalid | Self::ClientKeyExpired => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::LoginRefused
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
@@ -142,6 +147,7 @@ impl Problem {
             Self::CrossOrigin => "cross_origin",
             Self::ClientKeyMissing => "client_key_missing",
             Self::ClientKeyInvalid => "client_key_invalid",
+            Self::ClientKeyExpired => "client_key_expired",
             Self::AccountNotGranted => "account_not_granted",
             Self::NotGranted => "not_granted",
             Self::EndpointClosed(_) => "endpoint_closed",
@@ -172,6 +178,7 @@ impl Problem {
             Self::CrossOrigin => "Cross-origin request refused",
             Self::ClientKeyMissing => "Client key needed",
             Self::ClientKeyInvalid => "Client key not valid",
+            Self::ClientKeyExpired => "Client key expired",
             Self::AccountNotGranted => "Account not granted",
             Self::NotGranted => "Not granted",
             Self::EndpointClosed(_) => "Endpoint closed",
@@ -203,6 +210,7 @@ impl Problem {
             | Self::CrossOrigin
             | Self::ClientKeyMissing
             | Self::ClientKeyInvalid
+            | Self::ClientKeyExpired
             | Self::AccountNotGranted
             | Self::NotGranted
             | Self::EndpointClosed(_) => "http_request_denied",
@@ -236,6 +244,7 @@ impl From<Denied> for Problem {
         match denied {
             Denied::Missing => Self::ClientKeyMissing,
             Denied::Invalid | Denied::Conflicting => Self::ClientKeyInvalid,
+            Denied::Expired => Self::ClientKeyExpired,
             Denied::ForeignHost => Self::MisdirectedHost,
             Denied::CrossOrigin => Self::CrossOrigin,
         }
@@ -286,6 +295,7 @@ mod tests {
             Problem::CrossOrigin,
             Problem::ClientKeyMissing,
             Problem::ClientKeyInvalid,
+            Problem::ClientKeyExpired,
             Problem::AccountNotGranted,
             Problem::NotGranted,
             Problem::EndpointClosed("why".to_owned()),

@@ -110,7 +110,8 @@ async fn walk(
     record.upstream = Some(Arc::clone(&upstream.name));
 
     let is_routed = shared.routes.names(&call.host);
-    let caller = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed)?;
+    let wall = || shared.clock.wall();
+    let caller = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed, wall)?;
     record.client = caller.as_ref().map(|caller| Arc::clone(&caller.name));
 
     let asked = Asked {
@@ -127,7 +128,7 @@ async fn walk(
     match rule {
         Some(EndpointRule::Answer(answer)) => {
             record.reason = "answered_locally";
-            return Ok(own_answer(shield::local_answer(answer, shared.clock.wall()), record));
+            return Ok(own_answer(shield::local_answer(answer, wall()), record));
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
         Some(EndpointRule::Mask(_)) | None => {}

@@ -34,7 +34,10 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if matches!(problem, Problem::ClientKeyMissing | Problem::ClientKeyInvalid) {
+    if matches!(
+        problem,
+        Problem::ClientKeyMissing | Problem::ClientKeyInvalid | Problem::ClientKeyExpired
+    ) {
         let challenge = HeaderValue::from_static("Bearer realm=\"doorward\"");
         headers.insert(header::WWW_AUTHENTICATE, challenge);
     }

@@ -1,13 +1,17 @@
 //! Listeners and clients: who reaches Doorward, and by what right.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
 
 use super::addresses::Address;
 use super::meaning::{Meaning, under};
 use super::routes::Upstreams;
 use super::written::{self, Access};
+use super::written::{ExpiringKey, Key};
 use super::{Client, Listener, ServerTls};
-use crate::access::key::{ClientId, Digest, DigestError};
+use crate::access::key::{ClientId, Digest, DigestError, KnownKey};
 
 impl Meaning<'_> {
     pub(super) fn clients(
@@ -18,7 +22,7 @@ impl Meaning<'_> {
         let mut clients: Vec<Client> = Vec::new();
         for (name, client) in written {
             let at = under("/clients", &name);
-            let keys = self.digests(&at, client.keys.unwrap_or_default(), &clients);
+            let keys = self.keys(&at, client.keys.unwrap_or_default(), &clients);
             let grants = self.grants(&at, client.grants.unwrap_or_default(), upstreams);
             match name.parse::<ClientId>() {
                 Ok(id) => clients.push(Client { id, keys, grants }),
@@ -31,34 +35,66 @@ impl Meaning<'_> {
         clients
     }
 
-    fn digests(&mut self, at: &str, written: Vec<String>, others: &[Client]) -> Vec<Digest> {
-        let mut digests: Vec<Digest> = Vec::new();
-        for (index, text) in written.iter().enumerate() {
+    fn keys(&mut self, at: &str, written: Vec<Key>, others: &[Client]) -> Vec<KnownKey> {
+        let mut keys: Vec<KnownKey> = Vec::new();
+        for (index, key) in written.into_iter().enumerate() {
             let at = under(&under(at, "keys"), &index.to_string());
-            match text.parse::<Digest>() {
-                Ok(digest) if digests.contains(&digest) => {
-                    self.fault(&at, "this digest stands here twice");
+            let (digest_at, digest, expires) = match key {
+                Key::Digest(digest) => (at, Some(digest), None),
+                Key::Expiring(ExpiringKey { digest, expires }) => {
+                    // The schema has told what is missing.
+                    let expires =
+                        expires.and_then(|text| self.expires(&under(&at, "expires"), &text));
+                    (under(&at, "digest"), digest, expires)
                 }
-                Ok(digest) => {
-                    if let Some(other) = others.iter().find(|other| other.keys.contains(&digest)) {
-                        self.fault(&at, format!("client `{}` has the same key", other.id));
-                    }
-                    digests.push(digest);
-                }
-                Err(error) => {
-                    let fault = self.layers.secret_fault(&at, error.to_string());
-                    self.faults.push(match error {
-                        DigestError::Key => fault
-                            .help("this key is no secret any more: make a new one")
-                            .help("`doorward key new NAME` prints the line that belongs here"),
-                        DigestError::Malformed => {
-                            fault.help("`doorward key new NAME` prints the line that belongs here")
-                        }
-                    });
-                }
+            };
+            let digest = digest.and_then(|text| self.digest(&digest_at, &text, &keys, others));
+            if let Some(digest) = digest {
+                keys.push(KnownKey { digest, expires });
             }
         }
-        digests
+        keys
+    }
+
+    fn expires(&mut self, at: &str, text: &str) -> Option<SystemTime> {
+        match text.parse::<Timestamp>() {
+            Ok(time) => Some(time.into()),
+            Err(_) => {
+                let fault = self.layers.fault(at, "this is no time with an offset (RFC 3339)");
+                self.faults.push(fault.help("for example \"2027-01-31T00:00:00Z\""));
+                None
+            }
+        }
+    }
+
+    fn digest(
+        &mut self,
+        at: &str,
+        text: &str,
+        own: &[KnownKey],
+        others: &[Client],
+    ) -> Option<Digest> {
+        let error = match text.parse::<Digest>() {
+            Ok(digest) => {
+                let has = |keys: &[KnownKey]| keys.iter().any(|key| key.digest == digest);
+                if has(own) {
+                    self.fault(at, "this digest stands here twice");
+                    return None;
+                }
+                if let Some(other) = others.iter().find(|other| has(&other.keys)) {
+                    self.fault(at, format!("client `{}` has the same key", other.id));
+                }
+                return Some(digest);
+            }
+            Err(error) => error,
+        };
+        let fault = self.layers.secret_fault(at, error.to_string());
+        let fault = match error {
+            DigestError::Key => fault.help("this key is no secret any more: make a new one"),
+            DigestError::Malformed => fault,
+        };
+        self.faults.push(fault.help("`doorward key new NAME` prints the line that belongs here"));
+        None
     }
 
     pub(super) fn listeners(

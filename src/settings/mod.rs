@@ -35,7 +35,7 @@ pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
 pub use written::{Access, Http2, LogFormat, LogLevel, SessionScope, Streams};
 
-use crate::access::key::{ClientId, Digest};
+use crate::access::key::{ClientId, KnownKey};
 use crate::diagnosis::Faults;
 use crate::secret;
 
@@ -92,8 +92,8 @@ pub struct ServerTls {
 pub struct Client {
     /// The name in the client's keys.
     pub id: ClientId,
-    /// The digests of the client's keys; at least one.
-    pub keys: Vec<Digest>,
+    /// The client's keys; at least one.
+    pub keys: Vec<KnownKey>,
     /// What the client may do; at least one.
     pub grants: Vec<Grant>,
 }

@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
-pub(super) use clients::{Client, Grant};
+pub(super) use clients::{Client, ExpiringKey, Grant, Key};
 
 /// Everything that Doorward can be told.
 ///

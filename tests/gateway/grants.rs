@@ -1,6 +1,7 @@
 //! What a client may do, whatever way its request is spelt, and `doorward explain`.
 
 use std::process::Command;
+use std::time::Duration;
 
 use doorward::access::key::ClientKey;
 use doorward::emulator::{User, Vendor, contentstack, mfiles};
@@ -113,6 +114,31 @@ async fn a_client_uses_the_first_account_that_it_is_granted() {
         };
         assert_eq!(told(call).await, (403, expected.to_owned()), "{account}");
     }
+    scene.stop().await;
+}
+
+/// Fails when a key is good after its end, or is called unknown then.
+#[tokio::test]
+async fn a_key_is_good_until_its_end() {
+    let alice = key("alice");
+    let mut setup = Setup::of(Vendor::Contentstack);
+    setup.listener = "access = \"keys\"".to_owned();
+    let now = jiff::Timestamp::now();
+    let end = now + Duration::from_secs(3600);
+    let scene = setup
+        .tables(&format!(
+            "[clients.alice]\nkeys = [{{ digest = \"{}\", expires = \"{end}\" }}]\ngrants = [{{}}]\n",
+            alice.digest()
+        ))
+        .start()
+        .await;
+    let types = "/v3/content_types";
+    assert_eq!(told(call_as(&scene, &alice, "GET", types)).await.0, 200);
+    scene.clock.advance(Duration::from_secs(3500));
+    assert_eq!(told(call_as(&scene, &alice, "GET", types)).await.0, 200);
+    scene.clock.advance(Duration::from_secs(101));
+    let expired = told(call_as(&scene, &alice, "GET", types)).await;
+    assert_eq!(expired, (401, "client_key_expired".to_owned()));
     scene.stop().await;
 }
 

@@ -94,6 +94,9 @@ fn grants_that_could_allow_nothing_are_faults() {
 keys = ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
 [clients.bob]
 keys = ["sha256:8f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+[clients.carol]
+keys = [{ digest = "sha256:7", expires = "2027-01-31" }, { expires = 2027-01-31T00:00:00Z }]
+grants = [{}]
 [[clients.bob.grants]]
 upstreams = ["csm"]
 methods = ["get", "G T"]
@@ -107,21 +110,31 @@ methods = []
     let first = GOOD.lines().count() + 2;
     let expected = [
         (0, "10 missing key `grants` in `clients.alice`"),
-        (5, "14 there is no upstream `csm`; did you mean `cms`?"),
-        (6, "12 methods are case-sensitive (RFC 9110); write \"GET\""),
-        (6, "19 this is no method"),
-        (7, "10 a path starts with `/`"),
         (
-            7,
+            5,
+            "20 a digest is `sha256:` and 64 hex digits; `doorward key new NAME` prints the line that belongs here",
+        ),
+        (5, "42 this is no time with an offset (RFC 3339); for example \"2027-01-31T00:00:00Z\""),
+        (5, "58 missing key `digest` in `clients.carol.keys[1]`"),
+        (
+            5,
+            "70 expected a string for `expires`, found a date; for example \"2027-01-31T00:00:00Z\"",
+        ),
+        (8, "14 there is no upstream `csm`; did you mean `cms`?"),
+        (9, "12 methods are case-sensitive (RFC 9110); write \"GET\""),
+        (9, "19 this is no method"),
+        (10, "10 a path starts with `/`"),
+        (
+            10,
             "16 a path is plain ASCII, not encoded: it is compared with the decoded path without its parameters",
         ),
         (
-            7,
+            10,
             "26 a path has no slash at the end: one at the end of a request's path counts for nothing",
         ),
-        (9, "13 none of the upstreams meant has an account `editr`; did you mean `editor`?"),
-        (10, "1 unknown key `path` in `clients.bob.grants[1]`; did you mean `paths`?"),
-        (11, "11 this needs at least 1 element; for example [\"GET\",\"HEAD\"]"),
+        (12, "13 none of the upstreams meant has an account `editr`; did you mean `editor`?"),
+        (13, "1 unknown key `path` in `clients.bob.grants[1]`; did you mean `paths`?"),
+        (14, "11 this needs at least 1 element; for example [\"GET\",\"HEAD\"]"),
     ];
     let expected = expected.map(|(line, rest)| format!("doorward.toml:{}:{rest}", first + line));
     assert_eq!(faults_of(&text), expected);

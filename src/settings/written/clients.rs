@@ -8,13 +8,36 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub(in crate::settings) struct Client {
     /// The digests of the client's keys, as `doorward key new NAME` prints them. More than one
-    /// lets a key be replaced without a gap.
+    /// lets a key be replaced without a gap; taking one out revokes it.
     #[schemars(required, length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
-    pub(in crate::settings) keys: Option<Vec<String>>,
+    pub(in crate::settings) keys: Option<Vec<Key>>,
     /// What the client may do; what no grant allows is refused with 403 `not_granted`. `[{}]`, one
     /// grant without bounds, allows all that the routes lead to.
     #[schemars(required, length(min = 1), extend("examples" = [[{ "methods": ["GET", "HEAD"], "paths": ["/v3/content_types/**"] }]]))]
     pub(in crate::settings) grants: Option<Vec<Grant>>,
+}
+
+/// A key: its digest, or its digest with its end.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(extend("examples" = ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]))]
+pub(in crate::settings) enum Key {
+    /// The digest of a key that is good until it is taken out.
+    Digest(String),
+    /// The digest of a key that ends by itself.
+    Expiring(ExpiringKey),
+}
+
+/// A key that ends by itself.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings) struct ExpiringKey {
+    /// The digest, as `doorward key new NAME` prints it.
+    #[schemars(required)]
+    pub(in crate::settings) digest: Option<String>,
+    /// When the key stops being good: a time with its offset (RFC 3339).
+    #[schemars(required, extend("examples" = ["2027-01-31T00:00:00Z"]))]
+    pub(in crate::settings) expires: Option<String>,
 }
 
 /// Something that a client may do. A request must be allowed by one grant in all respects; it is
