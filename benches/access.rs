@@ -1,0 +1,81 @@
+//! Who calls and what it may do: what a key costs with one client and with a thousand, and what
+//! grants cost. It must not grow with the clients.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use doorward::access::grant::{Grant, Grants};
+use doorward::access::key::{ClientKey, KnownKey};
+use doorward::access::{Access, Keyring};
+use doorward::recipe::Recipe;
+use doorward::recipe::pattern::PathPattern;
+use doorward::route::Reading;
+use doorward::session::{AccountId, UpstreamId};
+use http::{HeaderMap, HeaderName, Method};
+
+/// Keys of each client.
+const KEYS: usize = 10;
+
+fn access(criterion: &mut Criterion) {
+    let document = doorward::recipe::built_in("contentstack").unwrap();
+    let recipe = Recipe::load(&document, &BTreeMap::new()).unwrap();
+    let mut group = criterion.benchmark_group("access");
+    for clients in [1, 1000] {
+        let names: Vec<String> = (0..clients).map(|number| format!("client-{number}")).collect();
+        let keys: Vec<Vec<ClientKey>> = names.iter().map(|name| keys(name)).collect();
+        let known = names.iter().zip(&keys).map(|(name, keys)| {
+            let known = keys.iter().map(|key| KnownKey { digest: key.digest(), expires: None });
+            (name.as_str(), known.collect(), Grants::default())
+        });
+        let access = Access::Keys(Arc::new(Keyring::new(known)));
+        // The last key of a client in the middle.
+        let key = keys.get(clients / 2).and_then(|keys| keys.last()).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static("doorward-key"), key.expose().parse().unwrap());
+        headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+        group.bench_function(format!("{} keys of {clients} clients", clients * KEYS), |bencher| {
+            bencher.iter(|| {
+                let headers = black_box(&headers);
+                let caller =
+                    access.authenticate(&recipe, headers, "cms", false, SystemTime::now).unwrap();
+                assert!(caller.is_some());
+                caller
+            });
+        });
+    }
+    for number in [1, 100] {
+        let grants = Grants::new((0..number).map(grant).collect());
+        let path = format!("/v3/things-{}/a/b", number - 1);
+        let reading = Reading { method: Method::GET, path };
+        group.bench_function(format!("the last of {number} grants"), |bencher| {
+            bencher.iter(|| {
+                let place = grants.allowing(UpstreamId(0), AccountId(0), black_box(&reading));
+                assert_eq!(place, Some(number - 1));
+            });
+        });
+    }
+    group.finish();
+}
+
+fn keys(name: &str) -> Vec<ClientKey> {
+    (0..KEYS).map(|_| ClientKey::generate(name.parse().unwrap()).unwrap()).collect()
+}
+
+fn grant(place: usize) -> Grant {
+    let path = format!("/v3/things-{place}/**");
+    Grant {
+        place,
+        upstream: UpstreamId(0),
+        accounts: None,
+        methods: vec![Method::GET, Method::HEAD],
+        paths: vec![PathPattern::parse(&path, false).unwrap()],
+    }
+}
+
+criterion_group!(benches, access);
+criterion_main!(benches);
