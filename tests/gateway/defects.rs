@@ -14,7 +14,7 @@
 //! | 6. Without a session requests go on as they are | `defects::after_a_failed_login_nothing_is_sent_without_a_session` | the early return without a session |
 //! | 7. A download that began by replay is cut | `streams::a_large_slow_download_that_began_by_replay_completes`, `refresh::the_old_session_is_logged_out_after_its_last_request` | the answer's body outside the request's time, the hold on its session |
 //! | 8. A slow login is begun again | `single_login::a_login_that_takes_20_s_is_one_login` | the shared flight |
-//! | 9. One upstream's login holds up the others | `single_login::a_login_that_hangs_at_one_upstream_leaves_the_others_untouched` | the control side's own runtime |
+//! | 9. One upstream's login holds up the others | `single_login::a_login_that_hangs_at_one_upstream_leaves_the_others_untouched` | a gate for each account, and the login in a task of its own |
 //! | 10. Accounts, or an edited secret, share a session | `hostile::two_accounts_at_one_upstream_never_share_a_session`, `restart::a_session_of_another_secret_is_closed_at_the_start` | the account and the fingerprint in `SessionKey` |
 //! | 11. The first answer is lost where no replay is made | `replay::beyond_the_bound_the_first_answer_passes_whole_with_the_reason`, `replay_once::a_first_answer_in_the_middle_of_an_upload_reaches_the_client_whole` | the first answer as the last word |
 //! | 12. A secret is told by answers, logs or `Debug` | `nothing_leaks::the_most_talkative_log_holds_no_secret_and_no_key`, `nothing_leaks::debug_of_a_running_gateway_shows_no_secret`, `nothing_leaks::header_fields_that_hold_the_session_are_masked_in_every_form` | `SecretText`, the masks |
