@@ -427,9 +427,11 @@ fn ending(cause: Cause) -> Ending {
         }
         Cause::Exchange(error) => Ending::Unreachable(error),
         // Each step of a trial has its own deadline, and its session needs nobody's room.
-        Cause::TimedOut | Cause::Stopped | Cause::Unrecorded | Cause::NotKept(_) => {
+        Cause::TimedOut | Cause::Stopped | Cause::NotKept(_) => {
             Ending::Unreachable(SendError::Timeout.into())
         }
+        // A one-time code that cannot be recorded as sent is not sent.
+        Cause::Unrecorded => Ending::Incomplete(Incomplete::Unrecorded),
         Cause::Unusable(unusable) => Ending::Refused { class: None, why: unusable.to_string() },
     }
 }
