@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod route;
 pub mod access;
 pub mod forward;
+pub mod limit;
 pub mod shield;
 pub mod session;
 pub mod recording;

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
 use crate::forward::replay::keeping::{Keeping, Quota};
 use crate::forward::via::Via;
+use crate::limit::{Bounds, Limit, Limits, Rate};
 use crate::proxy::{self, Shared, spill};
 use crate::recipe::pattern::PathPattern;
 use crate::recipe::template::Values;
@@ -86,9 +87,11 @@ pub(super) fn rooms(
         without,
         kept,
     });
+    let account_limits = Arc::new(account_limits(settings, clock));
     let shared = Shared {
         routes,
         broker,
+        account_limits,
         clock: clock.clone(),
         reporter: reporter.clone(),
         limits: proxy::Limits {
@@ -101,6 +104,22 @@ pub(super) fn rooms(
         via: via(),
     };
     Ok(Rooms { shared, origins })
+}
+
+/// What may be asked of each account, by upstream and account.
+fn account_limits(settings: &Settings, clock: &Clock) -> Limits {
+    let control = tokio::runtime::Handle::current();
+    let of_upstream = |upstream: &settings::Upstream| {
+        let settings::AccountLimits { rate, in_flight_max, waiting_max } = upstream.limits;
+        let rate = rate.map(|settings::Rate { requests, per, burst }| Rate {
+            interval: per / requests,
+            burst,
+        });
+        let bounds = Bounds { rate, in_flight_max, waiting_max };
+        let limits = upstream.accounts.iter();
+        limits.map(|_| Limit::new(bounds, clock.clone(), control.clone())).collect()
+    };
+    Limits::new(settings.upstreams.iter().map(of_upstream).collect())
 }
 
 fn keeping(settings: &Settings) -> Keeping {

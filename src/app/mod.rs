@@ -23,6 +23,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
+use crate::limit::Limits;
 use crate::server::{self, Address, Stop};
 use crate::session::{LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
@@ -45,6 +46,7 @@ pub struct App {
     _cut_off: [DropGuard; 2],
     cores: Vec<JoinHandle<()>>,
     broker: crate::session::Broker,
+    limits: Arc<Limits>,
     secrets: secrets::Keeper,
     reading: JoinHandle<()>,
     timeouts: settings::Timeouts,
@@ -185,6 +187,7 @@ impl App {
             stop,
             cores: threads,
             broker: shared.broker.clone(),
+            limits: Arc::clone(&shared.account_limits),
             secrets: secrets::Keeper::start(keeping),
             reading: tokio::spawn(reports.run(surroundings.readers)),
             timeouts: settings.timeouts.clone(),
@@ -195,6 +198,11 @@ impl App {
     /// The listeners, with their real ports.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// How many requests wait for their turn at an account.
+    pub fn waiting(&self) -> usize {
+        self.limits.waiting()
     }
 
     /// Writes what is waiting to be written and lets the state go; nothing is recorded afterwards.

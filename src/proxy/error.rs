@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::access::Denied;
+use crate::limit::Refused;
 use crate::route::{Ambiguity, Unreadable};
 use crate::session::{HoldCause, Unavailable};
 use crate::upstream::SendError;
@@ -57,6 +58,15 @@ pub enum Problem {
     /// No grant of the client allows the request.
     #[error("no grant of this client allows this method and path here")]
     NotGranted,
+    /// The account's rate is used up, or its upstream has asked for a pause.
+    #[error("the account that Doorward holds may not be asked more at the moment")]
+    RateLimited {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// As many requests as may be are under way.
+    #[error("too many requests are under way at this account")]
+    Overloaded,
     /// The endpoint is closed by the recipe, which says why.
     #[error("this endpoint is closed: {0}")]
     EndpointClosed(String),
@@ -127,9 +137,11 @@ impl Problem {
             | Self::AnswerWithheld
             | Self::Loop => StatusCode::BAD_GATEWAY,
             Self::ReplayBroken => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::LoginHeldBack { .. } | Self::UpstreamUnavailable | Self::Stopping => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::LoginHeldBack { .. }
+            | Self::UpstreamUnavailable
+            | Self::Overloaded
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::LoginTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -150,6 +162,8 @@ impl Problem {
             Self::ClientKeyExpired => "client_key_expired",
             Self::AccountNotGranted => "account_not_granted",
             Self::NotGranted => "not_granted",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Overloaded => "overloaded",
             Self::EndpointClosed(_) => "endpoint_closed",
             Self::LoginRefused => "login_refused",
             Self::LoginHeldBack { .. } => "login_held_back",
@@ -181,6 +195,8 @@ impl Problem {
             Self::ClientKeyExpired => "Client key expired",
             Self::AccountNotGranted => "Account not granted",
             Self::NotGranted => "Not granted",
+            Self::RateLimited { .. } => "Rate limited",
+            Self::Overloaded => "Overloaded",
             Self::EndpointClosed(_) => "Endpoint closed",
             Self::LoginRefused => "The upstream refused the login",
             Self::LoginHeldBack { .. } => "Logins are held back",
@@ -213,6 +229,8 @@ impl Problem {
             | Self::ClientKeyExpired
             | Self::AccountNotGranted
             | Self::NotGranted
+            | Self::RateLimited { .. }
+            | Self::Overloaded
             | Self::EndpointClosed(_) => "http_request_denied",
             Self::LoginRefused | Self::LoginHeldBack { .. } | Self::UpstreamUnavailable => {
                 "destination_unavailable"
@@ -229,7 +247,11 @@ impl Problem {
     /// When it is worth asking again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::LoginHeldBack { retry_after, .. } => Some(*retry_after),
+            Self::LoginHeldBack { retry_after, .. } | Self::RateLimited { retry_after } => {
+                Some(*retry_after)
+            }
+            // A place becomes free when any answer ends.
+            Self::Overloaded => Some(Duration::from_secs(1)),
             Self::UpstreamUnavailable => Some(UNAVAILABLE_RETRY_AFTER),
             _ => None,
         }
@@ -238,6 +260,15 @@ impl Problem {
 
 /// Maintenance lasts minutes; asking twice a minute is polite.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Rate(retry_after) => Self::RateLimited { retry_after },
+            Refused::Crowded => Self::Overloaded,
+        }
+    }
+}
 
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
@@ -298,6 +329,8 @@ mod tests {
             Problem::ClientKeyExpired,
             Problem::AccountNotGranted,
             Problem::NotGranted,
+            Problem::RateLimited { retry_after: Duration::from_secs(1) },
+            Problem::Overloaded,
             Problem::EndpointClosed("why".to_owned()),
             Problem::LoginRefused,
             Problem::LoginHeldBack {

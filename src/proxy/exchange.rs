@@ -26,6 +26,7 @@ use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{coding, hop, location, upgrade};
+use crate::limit::Limit;
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, ReplayPolicy};
 use crate::route::{Reading, Route, Sharing};
@@ -134,10 +135,14 @@ async fn walk(
         Some(EndpointRule::Mask(_)) | None => {}
     }
 
+    let deadline = record.started + shared.limits.request_timeout;
+    let limit = limit(shared, route, permit.account)?;
+    let client = caller.map_or(u32::MAX, |caller| u32::from(caller.number));
+    record.permit = Some(limit.admit(client, deadline).await?);
+
     let call = Forwarded { call: &call, route, upstream, reading: &reading, session };
     let prepared = prepare::request(shared, peer, &call, head, &body, rule, &record.id);
     let replay = Replay::new(body, &shared.keeping);
-    let deadline = record.started + shared.limits.request_timeout;
     let (mut answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
     let deadline = deadline.max(shared.clock.now() + upstream.origin.response_timeout);
 
@@ -167,6 +172,16 @@ pub(super) struct Forwarded<'a> {
 /// Whose session a request carries: which account's, and who shares it.
 #[derive(Clone, Copy, Debug)]
 struct Whose(AccountId, Scope);
+
+/// What may be asked of an account.
+fn limit<'a>(
+    shared: &'a Shared,
+    route: &Route,
+    account: AccountId,
+) -> Result<&'a Arc<Limit>, Problem> {
+    // Each account has its own.
+    shared.account_limits.of(route.upstream.0, account.0).ok_or(Problem::NoRoute)
+}
 
 /// Who shares the session.
 fn scope(route: &Route, caller: Option<&Caller>) -> Result<Scope, Problem> {
@@ -207,6 +222,10 @@ async fn send(
             answer = delivery.send(&session.session, body) => answer?,
             problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
+
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            limit(&core.shared, to.route, account)?.was_too_much(&answer.headers);
+        }
 
         // A long body may have used the request's time up: what follows has time of its own.
         deadline = deadline.max(clock.now() + to.upstream.origin.response_timeout);

@@ -31,6 +31,7 @@ use crate::forward::hop::Origin;
 use crate::forward::replay::Sending;
 use crate::forward::replay::keeping::Keeping;
 use crate::forward::via::Via;
+use crate::limit;
 use crate::route::Table;
 use crate::session::Broker;
 use crate::telemetry::Reporter;
@@ -56,6 +57,8 @@ pub struct Shared {
     pub routes: Table,
     /// Sessions.
     pub broker: Broker,
+    /// What may be asked of accounts.
+    pub account_limits: Arc<limit::Limits>,
     /// The clock.
     pub clock: Clock,
     /// Where events are reported.

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use super::{RequestId, Shared};
 use crate::clock::{Clock, Moment};
+use crate::limit::Permit;
 use crate::session::Generation;
 use crate::telemetry::{Event, Request};
 
@@ -25,6 +26,8 @@ pub(super) struct Record {
     pub(super) replayed: bool,
     pub(super) body_bytes: u64,
     pub(super) started: Moment,
+    /// Its place among what the account may be asked, until the answer's body has ended.
+    pub(super) permit: Option<Permit>,
     shared: Arc<Shared>,
 }
 
@@ -48,6 +51,7 @@ impl Record {
             replayed: false,
             body_bytes: 0,
             started: shared.clock.now(),
+            permit: None,
             shared,
         }
     }

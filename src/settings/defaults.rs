@@ -117,3 +117,6 @@ impl Default for Timeouts {
 fn duration(text: &str) -> DurationText {
     DurationText(text.to_owned())
 }
+
+/// Some hundred clients with a few requests each; who comes later would hardly get a turn in time.
+pub(super) const WAITING_MAX: usize = 1000;

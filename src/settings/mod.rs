@@ -134,10 +134,34 @@ pub struct Upstream {
     pub streams: Streams,
     /// The protocols that a connection may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
+    /// How much all clients together may ask of each account.
+    pub limits: AccountLimits,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
     pub response_timeout: Duration,
+}
+
+/// How much may be asked of an account.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountLimits {
+    /// How fast; nothing: any.
+    pub rate: Option<Rate>,
+    /// The most requests under way; nothing: any number.
+    pub in_flight_max: Option<u32>,
+    /// The most requests that wait.
+    pub waiting_max: usize,
+}
+
+/// So many requests in so much time.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// How many; at least one.
+    pub requests: u32,
+    /// In how much time; longer than nothing.
+    pub per: Duration,
+    /// The most at once; at least one.
+    pub burst: u32,
 }
 
 /// One set of credentials at an upstream.

@@ -5,6 +5,7 @@
 //! missing key can still be judged for its meaning.
 
 mod clients;
+mod limits;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::defaults;
 pub(super) use clients::{Client, ExpiringKey, Grant, Key};
+pub(super) use limits::AccountLimits;
 
 /// Everything that Doorward can be told.
 ///
@@ -146,6 +148,9 @@ pub(super) struct Upstream {
     /// that is coming in takes as long as it takes; one that stops for so long gets 408.
     #[serde(default = "defaults::response_timeout")]
     pub(super) response_timeout: DurationText,
+    /// How much all clients together may ask of each account.
+    #[serde(default)]
+    pub(super) limits: AccountLimits,
     /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads
     /// the password.
     #[serde(default)]

@@ -239,6 +239,11 @@ impl Scene {
         &self.door
     }
 
+    /// Requests that wait for their turn at an account.
+    pub fn waiting(&self) -> usize {
+        self.app.as_ref().unwrap().waiting()
+    }
+
     /// What has been reported so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()

@@ -22,6 +22,7 @@ mod grants;
 mod hostile;
 mod hostile_upstream;
 mod lifetimes;
+mod limits;
 mod local_answers;
 mod lock_out;
 mod login_answers;

@@ -8,7 +8,7 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("clock", &[]),
     ("diagnosis", &[]),
     ("secret", &[]),
@@ -39,12 +39,14 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("shield", &["login", "recipe", "route", "secret"]),
     // Of `session` only ids, as above.
     ("access", &["recipe", "route", "secret", "session"]),
+    ("limit", &["clock"]),
     (
         "proxy",
         &[
             "access",
             "clock",
             "forward",
+            "limit",
             "recipe",
             "route",
             "session",
@@ -63,6 +65,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "clock",
             "diagnosis",
             "forward",
+            "limit",
             "login",
             "proxy",
             "recipe",
