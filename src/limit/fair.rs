@@ -139,6 +139,11 @@ impl<T> Fair<T> {
         self.paused_until
     }
 
+    /// The rate, if there is one.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.bounds.rate
+    }
+
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
         self.count

@@ -71,8 +71,13 @@ pub struct Permit(Option<Arc<Limit>>);
 /// Why a request may not go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The rate or a pause of the account; when to ask again.
-    Rate(Duration),
+    /// The rate or a pause of the account.
+    Rate {
+        /// When to ask again.
+        wait: Duration,
+        /// The rate, if it has one.
+        rate: Option<Rate>,
+    },
     /// Too many requests are under way.
     Crowded,
 }
@@ -144,7 +149,7 @@ impl Limit {
         let wait = state.fair.next_at().saturating_since(now);
         match state.fair.is_crowded() && wait.is_zero() {
             true => Refused::Crowded,
-            false => Refused::Rate(wait),
+            false => Refused::Rate { wait, rate: state.fair.rate() },
         }
     }
 

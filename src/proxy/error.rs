@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::access::Denied;
-use crate::limit::Refused;
+use crate::limit::{Rate, Refused};
 use crate::route::{Ambiguity, Unreadable};
 use crate::session::{HoldCause, Unavailable};
 use crate::upstream::SendError;
@@ -63,6 +63,8 @@ pub enum Problem {
     RateLimited {
         /// When to ask again.
         retry_after: Duration,
+        /// The account's rate, if it has one.
+        rate: Option<Rate>,
     },
     /// As many requests as may be are under way.
     #[error("too many requests are under way at this account")]
@@ -247,7 +249,7 @@ impl Problem {
     /// When it is worth asking again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::LoginHeldBack { retry_after, .. } | Self::RateLimited { retry_after } => {
+            Self::LoginHeldBack { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
                 Some(*retry_after)
             }
             // A place becomes free when any answer ends.
@@ -264,7 +266,7 @@ const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(30);
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Rate(retry_after) => Self::RateLimited { retry_after },
+            Refused::Rate { wait, rate } => Self::RateLimited { retry_after: wait, rate },
             Refused::Crowded => Self::Overloaded,
         }
     }
@@ -329,7 +331,7 @@ mod tests {
             Problem::ClientKeyExpired,
             Problem::AccountNotGranted,
             Problem::NotGranted,
-            Problem::RateLimited { retry_after: Duration::from_secs(1) },
+            Problem::RateLimited { retry_after: Duration::from_secs(1), rate: None },
             Problem::Overloaded,
             Problem::EndpointClosed("why".to_owned()),
             Problem::LoginRefused,

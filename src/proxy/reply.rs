@@ -6,8 +6,13 @@ use serde_json::json;
 
 use super::error::Problem;
 use crate::forward::hop::REQUEST_ID;
+use crate::limit::Rate;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// What is left of a quota, and the quota (draft-ietf-httpapi-ratelimit-headers, sections 3 and 4).
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Renders a problem.
 pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
@@ -33,6 +38,13 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
     insert(headers, REQUEST_ID, request_id);
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let (Problem::RateLimited { rate, .. }, Some(seconds)) = (problem, retry_after) {
+        insert(headers, RATE_LIMIT, &format!("\"account\";r=0;t={seconds}"));
+        if let Some(Rate { interval, burst }) = rate {
+            let window = interval.saturating_mul(*burst).as_secs().max(1);
+            insert(headers, RATE_LIMIT_POLICY, &format!("\"account\";q={burst};w={window}"));
+        }
     }
     if matches!(
         problem,

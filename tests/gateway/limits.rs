@@ -65,7 +65,10 @@ async fn the_rate_of_an_account_is_shared_fairly_between_clients() {
         }
         refused += 1;
         assert_eq!((answer.status.as_u16(), answer.problem()), (429, "rate_limited".to_owned()));
-        assert!(answer.one("retry-after").parse::<u64>().unwrap() >= 1);
+        let seconds: u64 = answer.one("retry-after").parse().unwrap();
+        assert!(seconds >= 1);
+        assert_eq!(answer.one("ratelimit"), format!("\"account\";r=0;t={seconds}"));
+        assert_eq!(answer.one("ratelimit-policy"), "\"account\";q=1;w=1");
     }
     assert!(refused >= 30, "{refused} were refused");
     scene.stop().await;
