@@ -163,6 +163,7 @@ impl App {
             });
         }
 
+        let reports = reports.for_readers(surroundings.readers);
         let stop = Stop::default();
         let shared = Arc::new(built.shared);
         let limits = build::server_limits(settings, cores);
@@ -189,7 +190,7 @@ impl App {
             broker: shared.broker.clone(),
             limits: Arc::clone(&shared.account_limits),
             secrets: secrets::Keeper::start(keeping),
-            reading: tokio::spawn(reports.run(surroundings.readers)),
+            reading: tokio::spawn(reports.run()),
             timeouts: settings.timeouts.clone(),
             clock,
         })

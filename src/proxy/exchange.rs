@@ -17,7 +17,7 @@ use super::error::Problem;
 use super::inspect::{Extent, Looked};
 use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
-use super::record::Record;
+use super::record::{self, Record};
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
@@ -35,7 +35,7 @@ use crate::session::{
     Upstream,
 };
 use crate::shield::{self, MaskError};
-use crate::telemetry::Trigger;
+use crate::telemetry::{Trigger, Who};
 use crate::upstream::Origin;
 
 /// A request is sent at most so often: once, and once more on a new session.
@@ -108,12 +108,15 @@ async fn walk(
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.upstream);
     let recipe = &*upstream.recipe;
-    record.upstream = Some(Arc::clone(&upstream.name));
+    record.upstream = Some(route.upstream);
 
     let is_routed = shared.routes.names(&call.host);
     let wall = || shared.clock.wall();
     let caller = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed, wall)?;
-    record.client = caller.as_ref().map(|caller| Arc::clone(&caller.name));
+    record.who = Some(match &caller {
+        Some(caller) => Who::Client(Arc::clone(&caller.name)),
+        None => Who::Open,
+    });
 
     let asked = Asked {
         method: &head.method,
@@ -122,13 +125,14 @@ async fn walk(
         account: authorize::named_account(&head.headers)?,
     };
     let permit = authorize::authorize(route, recipe, caller.as_deref(), asked)?;
+    record.allowed = Some((permit.account, permit.grant));
     let session = Whose(permit.account, scope(route, caller.as_deref())?);
 
     let reading = permit.reading;
     let rule = shield::rule(recipe, &reading);
     match rule {
         Some(EndpointRule::Answer(answer)) => {
-            record.reason = "answered_locally";
+            record.reason = record::ANSWERED_LOCALLY;
             return Ok(own_answer(shield::local_answer(answer, wall()), record));
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
@@ -215,6 +219,7 @@ async fn send(
         let session::Held { session, hold } = broker.session(key, trigger, deadline).await?;
         let mut session = Held { hold, session, next: None };
         record.generation = Some(session.session.generation);
+        record.session_at = Some(clock.now());
         record.replayed = sendings > 0;
         sendings += 1;
 
@@ -228,7 +233,9 @@ async fn send(
         }
 
         // A long body may have used the request's time up: what follows has time of its own.
-        deadline = deadline.max(clock.now() + to.upstream.origin.response_timeout);
+        let now = clock.now();
+        record.head_at = Some(now);
+        deadline = deadline.max(now + to.upstream.origin.response_timeout);
         let mut answer = Looked::not_yet(answer);
         let bytes_max = core.shared.limits.verdict_body_bytes_max;
         let verdict = answer.judge(recipe, to.reading, bytes_max, clock, deadline).await;
@@ -369,7 +376,7 @@ async fn finish(
     if let Some(pointers) = mask {
         masked(shared, &mut answer, &held, pointers, placeholder, deadline).await?;
     }
-    if record.reason == super::record::CLIENT_LEFT {
+    if record.reason == record::CLIENT_LEFT {
         record.reason = if record.replayed { "replayed" } else { "forwarded" };
     }
     let Looked { status, headers, seen, extent, rest, .. } = answer;

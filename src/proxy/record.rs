@@ -8,15 +8,19 @@ use http::{Method, StatusCode};
 use super::{RequestId, Shared};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permit;
-use crate::session::Generation;
-use crate::telemetry::{Event, Request};
+use crate::session::{AccountId, Generation, UpstreamId};
+use crate::telemetry::{Decision, Event, Request, Who};
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) id: RequestId,
-    pub(super) client: Option<Arc<str>>,
-    pub(super) upstream: Option<Arc<str>>,
+    /// Once somebody was let in.
+    pub(super) who: Option<Who>,
+    /// Once a route is found.
+    pub(super) upstream: Option<UpstreamId>,
+    /// Once the request is allowed: whose account it uses, and by which grant.
+    pub(super) allowed: Option<(AccountId, Option<usize>)>,
     pub(super) method: Method,
     /// Once it is understood.
     pub(super) target: Option<PathAndQuery>,
@@ -28,8 +32,15 @@ pub(super) struct Record {
     pub(super) started: Moment,
     /// Its place among what the account may be asked, until the answer's body has ended.
     pub(super) permit: Option<Permit>,
+    /// When the last sending's session was there.
+    pub(super) session_at: Option<Moment>,
+    /// When the head of the last answer was there.
+    pub(super) head_at: Option<Moment>,
     shared: Arc<Shared>,
 }
+
+/// The reason of a request that was answered in its upstream's place.
+pub(super) const ANSWERED_LOCALLY: &str = "answered_locally";
 
 /// The reason of a request whose client left before it was answered.
 pub(super) const CLIENT_LEFT: &str = "client_left";
@@ -41,8 +52,9 @@ impl Record {
     pub(super) fn new(id: RequestId, method: Method, shared: Arc<Shared>) -> Self {
         Self {
             id,
-            client: None,
+            who: None,
             upstream: None,
+            allowed: None,
             method,
             target: None,
             status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
@@ -52,7 +64,19 @@ impl Record {
             body_bytes: 0,
             started: shared.clock.now(),
             permit: None,
+            session_at: None,
+            head_at: None,
             shared,
+        }
+    }
+
+    fn decision(&self) -> Decision {
+        match (self.generation, self.reason) {
+            // A session is at hand only when the request is about to be sent.
+            (Some(_), _) => Decision::Forwarded,
+            (None, ANSWERED_LOCALLY) => Decision::AnsweredLocally,
+            (None, CLIENT_LEFT) => Decision::Abandoned,
+            (None, _) => Decision::Refused,
         }
     }
 
@@ -64,20 +88,31 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Shared { clock, reporter, .. } = &*self.shared;
+        let Shared { clock, reporter, broker, .. } = &*self.shared;
         if !reporter.wants_requests() {
             return;
         }
+        let upstream = self.upstream.map(|upstream| broker.upstream(upstream));
+        let account = self.allowed.and_then(|(AccountId(account), _)| {
+            let account = upstream?.accounts.get(usize::from(account))?;
+            Some(Arc::clone(&account.name))
+        });
+        let after = |moment: Moment| moment.saturating_since(self.started);
         reporter.report(Event::Request(Box::new(Request {
             id: Arc::from(self.id.as_str()),
-            client: self.client.take(),
-            upstream: self.upstream.take(),
+            who: self.who.take(),
+            upstream: upstream.map(|upstream| Arc::clone(&upstream.name)),
+            account,
+            grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
             path: self.target.as_ref().map(|target| target.path().to_owned()).unwrap_or_default(),
+            decision: self.decision(),
             status: self.status,
             reason: self.reason,
             generation: self.generation.map(|generation| generation.0),
             replayed: self.replayed,
+            session_after: self.session_at.map(after),
+            head_after: self.head_at.map(after),
             took: clock.now().saturating_since(self.started),
             body_bytes: self.body_bytes,
         })));

@@ -150,7 +150,7 @@ fn log_trouble(trouble: &SecretTrouble) {
 fn log_request(request: &Request) {
     debug!(
         request_id = %request.id,
-        client = request.client.as_deref(),
+        client = request.client(),
         upstream = request.upstream.as_deref(),
         method = %request.method,
         path = ?request.path,

@@ -2,16 +2,17 @@
 //! demo's live view and, later, metrics and audit. Reporting never waits.
 
 mod log;
+mod request;
 mod rotation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
 use tokio::sync::mpsc;
 
 pub use log::{Format, Log};
+pub use request::{Decision, Request, Who};
 pub use rotation::{Rotation, SecretTrouble, Stage};
 
 /// Events that wait for the reader; at the bound new ones are dropped and counted.
@@ -185,33 +186,6 @@ pub enum LetGo {
     Room,
 }
 
-/// A request that ended.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Its id.
-    pub id: Arc<str>,
-    /// The client's name, where clients have names.
-    pub client: Option<Arc<str>>,
-    /// The upstream's name, where a route was found.
-    pub upstream: Option<Arc<str>>,
-    /// The method.
-    pub method: Method,
-    /// The path without its query.
-    pub path: String,
-    /// The status that the client got.
-    pub status: StatusCode,
-    /// What decided the answer, from a closed list.
-    pub reason: &'static str,
-    /// The generation of the session that the last sending carried.
-    pub generation: Option<u64>,
-    /// Whether it was sent a second time.
-    pub replayed: bool,
-    /// From the head of the request to the end of the answer's body.
-    pub took: Duration,
-    /// Bytes of the answer's body.
-    pub body_bytes: u64,
-}
-
 /// Takes reports from every room. Clones report to the same readers.
 #[derive(Clone, Debug)]
 pub struct Reporter {
@@ -221,11 +195,11 @@ pub struct Reporter {
 }
 
 /// The reading end of a [`Reporter`].
-#[derive(Debug)]
 pub struct Reports {
     receiver: mpsc::Receiver<(SystemTime, Event)>,
     dropped: Arc<AtomicU64>,
     wants_requests: Arc<AtomicBool>,
+    readers: Vec<Box<dyn Reader>>,
 }
 
 /// Somebody who wants to know what happened.
@@ -252,7 +226,7 @@ pub fn reports() -> (Reporter, Reports) {
         dropped: Arc::clone(&dropped),
         wants_requests: Arc::clone(&wants_requests),
     };
-    (reporter, Reports { receiver, dropped, wants_requests })
+    (reporter, Reports { receiver, dropped, wants_requests, readers: Vec::new() })
 }
 
 impl Reporter {
@@ -270,22 +244,36 @@ impl Reporter {
 }
 
 impl Reports {
-    /// Hands every event to every reader, until all reporters are gone.
-    pub async fn run(mut self, mut readers: Vec<Box<dyn Reader>>) {
+    /// Who reads. Requests are reported from here on, if one of them wants to hear of them: so this
+    /// comes before the first request.
+    #[must_use]
+    pub fn for_readers(mut self, readers: Vec<Box<dyn Reader>>) -> Self {
         let wants_requests = readers.iter().any(|reader| reader.wants_requests());
         self.wants_requests.store(wants_requests, Ordering::Relaxed);
+        self.readers = readers;
+        self
+    }
+
+    /// Hands every event to every reader, until all reporters are gone.
+    pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while self.receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
             for (at, event) in batch.drain(..) {
-                readers.iter_mut().for_each(|reader| reader.read(at, &event));
+                self.readers.iter_mut().for_each(|reader| reader.read(at, &event));
             }
-            let dropped = self.dropped.swap(0, Ordering::Relaxed);
-            if dropped > 0 {
-                readers.iter_mut().for_each(|reader| reader.dropped(dropped));
-            }
+            self.tell_dropped();
             if !self.receiver.is_closed() {
                 tokio::time::sleep(GATHER).await;
             }
+        }
+        // What was dropped while the last ones were read.
+        self.tell_dropped();
+    }
+
+    fn tell_dropped(&mut self) {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            self.readers.iter_mut().for_each(|reader| reader.dropped(dropped));
         }
     }
 }

@@ -241,6 +241,7 @@ mod tests {
     use http::Method;
 
     use super::*;
+    use crate::telemetry::{Decision, Who};
 
     const UPSTREAM: &str = "cms";
 
@@ -261,14 +262,19 @@ mod tests {
     fn request(generation: Option<u64>, replayed: bool, reason: &'static str) -> Event {
         Event::Request(Box::new(Request {
             id: "1".into(),
-            client: None,
+            who: Some(Who::Open),
             upstream: Some(UPSTREAM.into()),
+            account: Some("demo".into()),
+            grant: None,
             method: Method::GET,
             path: "/cms/v3/content_types".to_owned(),
+            decision: Decision::Forwarded,
             status: StatusCode::OK,
             reason,
             generation,
             replayed,
+            session_after: None,
+            head_after: None,
             took: Duration::from_millis(55),
             body_bytes: 7,
         }))
