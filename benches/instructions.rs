@@ -117,7 +117,8 @@ impl Stage {
         let (upstream, key) = (Upstream::start(), stage::key());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("doorward.toml");
-        std::fs::write(file, stage::configuration(&upstream, &key)).unwrap();
+        let tables = std::env::var("BENCH_TABLES").unwrap_or_default();
+        std::fs::write(file, stage::configuration(&upstream, &key) + &tables).unwrap();
         Self { key, folder, _upstream: upstream }
     }
 

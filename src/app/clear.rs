@@ -1,7 +1,8 @@
 //! Clears the budget and the quarantine of accounts, where no gateway holds the state.
 
 use super::trial::{choose, known};
-use super::{StartError, TrialError, build, state};
+use super::{StartError, TrialError, audit, build, state};
+use crate::audit::cleared;
 use crate::clock::Clock;
 use crate::session::counted::{self, Cleared};
 use crate::settings::{self, Loaded};
@@ -48,5 +49,15 @@ pub async fn clear(
     let built = build::upstream(&written, &credentials).map_err(TrialError::Build)?;
     let clock = Clock::system();
     let (kept, _) = state::open(loaded, &clock)?;
-    Ok(counted::clear(kept, &built, &clock).await?)
+    // Whatever cannot be told is not done.
+    let mut trail = audit::open(loaded)?;
+    let accounts = counted::clear(kept, &built, &clock).await?;
+    let lines: Vec<_> = accounts
+        .iter()
+        .map(|one| cleared(upstream, &one.account, &one.was, one.attempts_left))
+        .collect();
+    if let Some(trail) = &mut trail {
+        trail.append(&lines).map_err(StartError::AuditUnwritable)?;
+    }
+    Ok(accounts)
 }

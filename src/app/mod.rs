@@ -4,6 +4,7 @@
 //! thread with a runtime of its own, its own sockets and its own upstream connections.
 
 mod advice;
+mod audit;
 mod build;
 mod clear;
 mod core;
@@ -49,6 +50,7 @@ pub struct App {
     limits: Arc<Limits>,
     secrets: secrets::Keeper,
     reading: JoinHandle<()>,
+    audit: Option<crate::audit::Ended>,
     timeouts: settings::Timeouts,
     clock: Clock,
 }
@@ -104,6 +106,12 @@ pub enum StartError {
     /// The state of an earlier run cannot be used.
     #[error(transparent)]
     State(#[from] crate::state::OpenError),
+    /// The audit trail cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] crate::audit::OpenError),
+    /// The audit trail cannot be written.
+    #[error("the audit trail cannot be written")]
+    AuditUnwritable(#[source] io::Error),
     /// A listener cannot be bound.
     #[error("cannot listen at {address} (listener `{name}`)")]
     Listen {
@@ -115,8 +123,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// A core's thread cannot be started.
-    #[error("cannot start a core")]
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
     Core(#[source] io::Error),
 }
 
@@ -163,7 +171,13 @@ impl App {
             });
         }
 
-        let reports = reports.for_readers(surroundings.readers);
+        let mut readers = surroundings.readers;
+        let audit = audit::start(loaded, &reporter)?.map(|(audit, ended)| {
+            readers.push(Box::new(audit));
+            ended
+        });
+        let reports = reports.for_readers(readers);
+
         let stop = Stop::default();
         let shared = Arc::new(built.shared);
         let limits = build::server_limits(settings, cores);
@@ -191,6 +205,7 @@ impl App {
             limits: Arc::clone(&shared.account_limits),
             secrets: secrets::Keeper::start(keeping),
             reading: tokio::spawn(reports.run()),
+            audit,
             timeouts: settings.timeouts.clone(),
             clock,
         })
@@ -241,11 +256,15 @@ impl App {
         // Reports end when the last reporter is gone; a task that still holds one is not waited
         // for.
         _ = tokio::time::timeout(LAST_EVENTS, self.reading).await;
+        if let Some(written) = self.audit {
+            _ = tokio::time::timeout(LAST_EVENTS, written).await;
+        }
         report
     }
 }
 
-/// How long the last events may take to be read.
+/// How long the last events may take to be read, and the last lines of the audit trail to be
+/// written.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
 fn available_cores() -> usize {

@@ -88,7 +88,9 @@ impl Check {
         let loaded = Settings::load(&self.config.sources(environment), recipes)?;
         let (credentials, exposed) = loaded.read_credentials()?;
         let state_key = loaded.read_state_key()?;
-        let secrets = credentials.len() + usize::from(state_key.is_some());
+        let audit_key = loaded.read_audit_key()?;
+        let keys = [state_key, audit_key].into_iter().flatten().count();
+        let secrets = credentials.len() + keys;
         let summary = summary(&loaded.settings, secrets);
         let notes = loaded.settings.state.is_none().then_some(NOT_KEPT).into_iter().collect();
         Ok(Judged { summary, warnings: [loaded.warnings, exposed].concat(), notes })

@@ -1,6 +1,7 @@
 //! The commands. Each is a struct of its arguments with a `run` that writes to what it is handed;
 //! only `main` knows the terminal.
 
+pub mod audit;
 pub mod check;
 pub mod clear;
 #[cfg(feature = "emulator")]

@@ -63,6 +63,7 @@ impl Meaning<'_> {
             limits: limits(written.limits),
             timeouts: self.timeouts(&written.timeouts),
             state: written.state.and_then(|state| self.state(state)),
+            audit: written.audit.and_then(|audit| self.audit(audit)),
             cores: written.runtime.cores,
             spill_dir: self.spill_dir(written.runtime.spill_dir.as_deref()),
             log: Log { format: written.log.format, level: written.log.level },

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod addresses;
+mod audit;
 mod credentials;
 mod defaults;
 mod grants;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use addresses::{Address, Origin, Scheme};
+pub use audit::Audit;
 pub use credentials::Credentials;
 pub use layers::Sources;
 pub use recipes::{
@@ -56,6 +58,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Where the state is kept; in memory only where nothing is said.
     pub state: Option<State>,
+    /// Where the audit trail is written; nowhere where nothing is said.
+    pub audit: Option<Audit>,
     /// How many cores carry requests; all that the process may use where nothing is said.
     pub cores: Option<usize>,
     /// Where request bodies are kept that memory does not hold; the system's folder for temporary

@@ -9,7 +9,7 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "listeners",
     "clients",
     "upstreams",
@@ -17,6 +17,7 @@ const SECTIONS: [&str; 9] = [
     "limits",
     "timeouts",
     "state",
+    "audit",
     "runtime",
     "log",
 ];

@@ -96,24 +96,6 @@ impl Loaded {
     /// When it cannot be used.
     pub fn read_state_key(&self) -> Result<Option<SecretText>, Faults> {
         let Some(state) = &self.settings.state else { return Ok(None) };
-        let mut faults = Faults::new();
-        let key = match state.key.read(&self.sources.environment) {
-            Ok(unsealed) => Some(unsealed.text),
-            Err(error) => {
-                let fault = self.layers.fault(KEY, error.to_string());
-                faults.push(error.remedy().into_iter().fold(fault, crate::diagnosis::Fault::help));
-                None
-            }
-        };
-        if let Some(length) = key.as_ref().map(|key| key.expose().len())
-            && length < KEY_BYTES_MIN
-        {
-            let message = format!("the key has {length} bytes; it needs at least {KEY_BYTES_MIN}");
-            let fault = self.layers.fault(KEY, message);
-            faults.push(fault.help(
-                "make one: (umask 077; head -c 32 /dev/urandom | base64 -w0 > secrets/state_key)",
-            ));
-        }
-        faults.or(key)
+        self.read_key(KEY, &state.key, KEY_BYTES_MIN, "secrets/state_key").map(Some)
     }
 }

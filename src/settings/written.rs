@@ -47,6 +47,9 @@ pub(super) struct Written {
     /// What survives a restart: how many login attempts each account has left, and which sessions
     /// are open. Without this table it is kept in memory only.
     pub(super) state: Option<super::state::Written>,
+    /// The audit trail: a line for each request and each event of a session, chained so that changes
+    /// show; docs/AUDIT.md is its format. Without this table none is written.
+    pub(super) audit: Option<super::audit::Written>,
     /// How Doorward uses the machine.
     #[serde(default)]
     pub(super) runtime: Runtime,

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tracing::{debug, error, info, warn};
 
-use super::{About, Event, Login, Reader, Request, Rotation, SecretTrouble, Stage};
+use super::{About, AuditTrouble, Event, Login, Reader, Request, Rotation, SecretTrouble, Stage};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,12 @@ impl Reader for Log {
                 tracing::error!(%upstream, %account, %why, "the state could not be written");
             }
             Event::StateNotice(notice) => warn!("{notice}"),
+            Event::Audit(AuditTrouble::Unwritable { why }) => {
+                error!(why, "the audit trail cannot be written: its lines are lost");
+            }
+            Event::Audit(AuditTrouble::Lost { lost }) => {
+                error!(lost, "lines of the audit trail were lost; it is written again");
+            }
             Event::Request(request) => log_request(request),
         }
     }

@@ -1,6 +1,7 @@
 //! What happened, told once: rooms report typed events, readers turn them into log lines, the
-//! demo's live view and, later, metrics and audit. Reporting never waits.
+//! demo's live view, the audit trail and, later, metrics. Reporting never waits.
 
+mod audit;
 mod log;
 mod request;
 mod rotation;
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
+pub use audit::AuditTrouble;
 pub use log::{Format, Log};
 pub use request::{Decision, Request, Who};
 pub use rotation::{Rotation, SecretTrouble, Stage};
@@ -115,6 +117,8 @@ pub enum Event {
     },
     /// Something about the state that an operator should know.
     StateNotice(String),
+    /// The audit trail has gaps.
+    Audit(AuditTrouble),
     /// A request ended, its body included.
     Request(Box<Request>),
 }
@@ -129,6 +133,14 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// The word in the audit trail.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Refresh => "refresh",
+        }
+    }
+
     /// What that means, for an operator.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -194,6 +206,10 @@ pub struct Reporter {
     wants_requests: Arc<AtomicBool>,
 }
 
+/// A [`Reporter`] for readers: reports end although it is there.
+#[derive(Clone, Debug)]
+pub struct WeakReporter(mpsc::WeakSender<(SystemTime, Event)>);
+
 /// The reading end of a [`Reporter`].
 pub struct Reports {
     receiver: mpsc::Receiver<(SystemTime, Event)>,
@@ -239,6 +255,20 @@ impl Reporter {
     pub fn report(&self, event: Event) {
         if self.sender.try_send((SystemTime::now(), event)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The same for a reader, which must not keep reports from ending.
+    pub fn downgrade(&self) -> WeakReporter {
+        WeakReporter(self.sender.downgrade())
+    }
+}
+
+impl WeakReporter {
+    /// Reports an event, unless reports have ended or the bound is reached.
+    pub fn report(&self, event: Event) {
+        if let Some(sender) = self.0.upgrade() {
+            _ = sender.try_send((SystemTime::now(), event));
         }
     }
 }

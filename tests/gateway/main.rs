@@ -16,6 +16,8 @@ mod puppet;
 mod vendors;
 
 mod access;
+mod audit;
+mod audit_chain;
 mod defects;
 mod doctor;
 mod grants;

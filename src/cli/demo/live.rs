@@ -132,6 +132,7 @@ impl Live {
                 (Some(upstream), self.ink(Colour::Red, &format!("nothing is recorded: {why}")))
             }
             Event::StateNotice(notice) => (None, self.ink(Colour::Yellow, notice)),
+            Event::Audit(_) => (None, self.ink(Colour::Red, "the audit trail has gaps")),
             Event::Request(request) => (request.upstream.as_ref(), self.request(at, request)),
         };
         let upstream = upstream.map_or("-", |name| name);
