@@ -319,6 +319,7 @@ fn broker(site: &Upstream, clock: &Clock) -> Broker {
             tenant: doorward::session::Tenant(Fingerprint::of([])),
             accounts: (0..ACCOUNTS).map(account).collect(),
             streams: doorward::session::Streams::Drain,
+            search_bodies: doorward::session::SearchBodies::Identity,
         }],
         transport: Transport::new(vec![Pool::new(origin)], ANSWER_BYTES_MAX),
         clock: clock.clone(),

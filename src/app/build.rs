@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::secrets::{Field, Kept};
+use super::words;
 use crate::access::grant::{Grant, Grants};
 use crate::access::{Access, Keyring};
 use crate::clock::Clock;
@@ -171,11 +172,8 @@ pub(super) fn upstream(
         origin: Arc::new(origin(written)?),
         tenant: tenant(written),
         accounts,
-        streams: match written.streams {
-            settings::Streams::Keep => session::Streams::Keep,
-            settings::Streams::Drain => session::Streams::Drain,
-            settings::Streams::Close => session::Streams::Close,
-        },
+        streams: words::streams(written.streams),
+        search_bodies: words::search_bodies(written.search_bodies),
     })
 }
 

@@ -12,6 +12,7 @@ mod explain;
 mod secrets;
 mod state;
 mod trial;
+mod words;
 
 use std::io;
 use std::net::SocketAddr;

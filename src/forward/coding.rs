@@ -58,6 +58,17 @@ fn read(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, Undecodable> {
     if content.len() > bytes_max { Err(Undecodable::TooLong) } else { Ok(content) }
 }
 
+/// Whether the body is in a coding.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    let is_identity = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| {
+            let mut codings = text.split(',').map(str::trim);
+            codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+        })
+    };
+    !headers.get_all(header::CONTENT_ENCODING).iter().all(is_identity)
+}
+
 /// Leaves in `Accept-Encoding` only codings that we can read, for upstreams whose answers are
 /// judged by their bodies.
 pub fn accept_readable_only(headers: &mut HeaderMap) {

@@ -9,11 +9,11 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::ending::Ending;
 use super::record::{Record, SESSION_REPLACED};
+use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::upload::{Unwanted, Upload};
-use crate::forward::replay::{Replay, Sending};
+use crate::forward::replay::Replay;
 use crate::session::Hold;
-use crate::upstream::AnswerBody;
 
 /// The body of an answer to a client.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub struct ReplyBody {
 pub(super) enum Content {
     /// Made here.
     Whole(Bytes),
-    /// From the upstream: what was looked at already, then the rest.
-    Streamed { seen: Bytes, rest: AnswerBody<Sending<Upload>> },
+    /// From the upstream.
+    Streamed(Stream),
 }
 
 impl ReplyBody {
@@ -99,42 +99,35 @@ impl Body for ReplyBody {
         if self.ending.as_mut().is_some_and(|ending| Pin::new(ending).poll(context).is_ready()) {
             return Poll::Ready(Some(Err(self.cut())));
         }
-        let frame = match &mut self.content {
-            Content::Whole(bytes) | Content::Streamed { seen: bytes, .. } if !bytes.is_empty() => {
-                Some(Ok(Frame::data(std::mem::take(bytes))))
-            }
-            Content::Whole(_) => None,
-            Content::Streamed { rest, .. } => {
-                let frame = std::task::ready!(Pin::new(rest).poll_frame(context));
-                // Trailers are fields that nothing was stripped from: they end here.
-                frame.filter(|frame| !matches!(frame, Ok(frame) if frame.is_trailers()))
+        let this = &mut *self;
+        let chunk = match &mut this.content {
+            Content::Whole(bytes) if bytes.is_empty() => None,
+            Content::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
+            Content::Streamed(stream) => {
+                let chunk = std::task::ready!(stream.poll_chunk(context));
+                if let Some(record) = &mut this.record {
+                    record.redacted = stream.redacted();
+                }
+                chunk
             }
         };
-        if let (Some(Ok(frame)), Some(record)) = (&frame, &mut self.record) {
-            record.body_bytes += frame.data_ref().map_or(0, |chunk| chunk.len() as u64);
+        if let (Some(Ok(chunk)), Some(record)) = (&chunk, &mut this.record) {
+            record.body_bytes += chunk.len() as u64;
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(CutOff::Upstream)))
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(CutOff::Upstream)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_empty(),
-            Content::Streamed { seen, rest } => seen.is_empty() && rest.is_end_stream(),
+            Content::Streamed(stream) => stream.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Streamed { seen, rest } => {
-                let (seen, rest) = (seen.len() as u64, rest.size_hint());
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower().saturating_add(seen));
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(upper.saturating_add(seen));
-                }
-                hint
-            }
+            Content::Streamed(stream) => stream.size_hint(),
         }
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::authorize::{self, Asked};
 use super::body::{Content, ReplyBody};
+use super::conceal::Concealment;
 use super::deliver::Delivery;
 use super::ending::Ending;
 use super::error::Problem;
@@ -18,6 +19,7 @@ use super::inspect::{Extent, Looked};
 use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
+use super::stream::Stream;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
@@ -25,7 +27,7 @@ use crate::access::Caller;
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
-use crate::forward::{coding, hop, location, upgrade};
+use crate::forward::{hop, location, upgrade};
 use crate::limit::Limit;
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, ReplayPolicy};
@@ -34,7 +36,7 @@ use crate::session::{
     self, AccountId, Aliveness, ClientNumber, Doubt, Evidence, Hold, Mechanism, Scope, Session,
     Upstream,
 };
-use crate::shield::{self, MaskError};
+use crate::shield::{self, Redactor};
 use crate::telemetry::{Trigger, Who};
 use crate::upstream::Origin;
 
@@ -351,7 +353,7 @@ async fn finish(
     to: &Forwarded<'_>,
     mut answer: Looked,
     held: Held,
-    mask: Option<&[Pointer]>,
+    pointers: Option<&[Pointer]>,
     deadline: Moment,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
@@ -365,7 +367,8 @@ async fn finish(
     let headers = &mut answer.headers;
     hop::remove_hop_by_hop(headers);
     headers.remove(header::SET_COOKIE);
-    shield::mask_headers(headers, &held.session.guarded_with(held.next.as_deref()), placeholder);
+    let redactor = Redactor::new(held.session.guarded_with(held.next.as_deref()));
+    shield::mask_headers(headers, redactor.secrets(), placeholder);
     location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
     shared.via.add(headers, answer.version);
     if !headers.contains_key(header::CACHE_CONTROL) {
@@ -373,9 +376,10 @@ async fn finish(
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
     headers.insert(hop::REQUEST_ID, record.id.field());
-    if let Some(pointers) = mask {
-        masked(shared, &mut answer, &held, pointers, placeholder, deadline).await?;
-    }
+    let search = to.upstream.search_bodies;
+    let concealment = Concealment { redactor, search, pointers, placeholder, deadline };
+    let (redactor, redacted) = concealment.apply(shared, &mut answer).await?;
+    record.redacted = redacted;
     if record.reason == record::CLIENT_LEFT {
         record.reason = if record.replayed { "replayed" } else { "forwarded" };
     }
@@ -387,7 +391,7 @@ async fn finish(
         Extent::Whole => (Content::Whole(seen), None),
         _ => {
             let ending = Ending::of_answer(to.upstream, &held.session, &headers, &shared.clock);
-            (Content::Streamed { seen, rest }, ending)
+            (Content::Streamed(Stream::new(seen, rest, redactor)), ending)
         }
     };
     let mut response = Response::new(content);
@@ -401,53 +405,6 @@ fn switched(mut reply: Reply, upgrade: Agreed, record: &mut Record) -> Reply {
     upgrade::set(reply.response.headers_mut(), &upgrade.protocol);
     record.reason = "upgraded";
     Reply { upgrade: Some(Box::new(upgrade)), ..reply }
-}
-
-async fn masked(
-    shared: &Shared,
-    answer: &mut Looked,
-    held: &Held,
-    pointers: &[Pointer],
-    placeholder: &str,
-    deadline: Moment,
-) -> Result<(), Problem> {
-    let bytes_max = shared.limits.mask_body_bytes_max;
-    answer.read(bytes_max, &shared.clock, deadline).await;
-    match answer.extent {
-        Extent::Whole => {}
-        Extent::BrokenOff => return Err(Problem::UpstreamBroken),
-        Extent::Part => return Err(Problem::AnswerWithheld),
-    }
-    if answer.seen.is_empty() {
-        return Ok(());
-    }
-    let content = coding::decode(&answer.headers, &answer.seen, bytes_max)
-        .map_err(|_| Problem::AnswerWithheld)?;
-    let content = match shield::mask(
-        &content,
-        pointers,
-        &held.session.guarded_with(held.next.as_deref()),
-        placeholder,
-    ) {
-        Ok(masked) => masked,
-        // An error page has no values where the pointers say.
-        Err(MaskError::NotJson) if !answer.status.is_success() => content,
-        Err(MaskError::NotJson | MaskError::Opaque) => return Err(Problem::AnswerWithheld),
-    };
-    answer.seen = Bytes::from(content);
-    coding::describe_identity(&mut answer.headers, &answer.seen);
-    weaken_etag(&mut answer.headers);
-    Ok(())
-}
-
-/// The bytes are not those that the tag is for (RFC 9110 section 8.8.1).
-fn weaken_etag(headers: &mut HeaderMap) {
-    let strong = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
-    let weak =
-        strong.and_then(|tag| HeaderValue::from_str(&format!("W/{}", tag.to_str().ok()?)).ok());
-    if let Some(weak) = weak {
-        headers.insert(header::ETAG, weak);
-    }
 }
 
 fn stripped_prefix(route: &Route) -> &str {

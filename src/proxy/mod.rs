@@ -3,6 +3,7 @@
 
 pub mod authorize;
 pub mod body;
+mod conceal;
 mod deliver;
 mod ending;
 pub mod error;
@@ -13,6 +14,7 @@ mod prepare;
 mod record;
 pub mod reply;
 pub mod spill;
+mod stream;
 pub mod upload;
 pub mod tunnel;
 

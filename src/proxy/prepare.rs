@@ -17,7 +17,7 @@ use crate::forward::replay::Sending;
 use crate::forward::{coding, hop, inject, target, upgrade};
 use crate::recipe::EndpointRule;
 use crate::route::Route;
-use crate::session::{Session, Upstream};
+use crate::session::{SearchBodies, Session, Upstream};
 
 /// A request without its session.
 #[derive(Debug)]
@@ -58,7 +58,9 @@ pub(super) fn request<'a>(
     let expects = headers.remove(header::EXPECT);
     let expects_continue = head.version > Version::HTTP_10
         && expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if matches!(rule, Some(EndpointRule::Mask(_))) {
+    let is_searched = to.upstream.search_bodies == SearchBodies::Identity;
+    if is_searched || matches!(rule, Some(EndpointRule::Mask(_))) {
+        // A client that puts the parts of a value together would have it whole.
         coding::accept_identity_only(&mut headers);
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);

@@ -29,6 +29,8 @@ pub(super) struct Record {
     pub(super) generation: Option<Generation>,
     pub(super) replayed: bool,
     pub(super) body_bytes: u64,
+    /// How many stretches of the answer's body were replaced because they showed a secret.
+    pub(super) redacted: u64,
     pub(super) started: Moment,
     /// Its place among what the account may be asked, until the answer's body has ended.
     pub(super) permit: Option<Permit>,
@@ -62,6 +64,7 @@ impl Record {
             generation: None,
             replayed: false,
             body_bytes: 0,
+            redacted: 0,
             started: shared.clock.now(),
             permit: None,
             session_at: None,
@@ -89,7 +92,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let Shared { clock, reporter, broker, .. } = &*self.shared;
-        if !reporter.wants_requests() {
+        // What an operator has to know is reported in any case.
+        if !reporter.wants_requests() && self.redacted == 0 {
             return;
         }
         let upstream = self.upstream.map(|upstream| broker.upstream(upstream));
@@ -115,6 +119,7 @@ impl Drop for Record {
             head_after: self.head_at.map(after),
             took: clock.now().saturating_since(self.started),
             body_bytes: self.body_bytes,
+            redacted: self.redacted,
         })));
     }
 }

@@ -27,12 +27,9 @@ use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
 use crate::login::{Attempt, Material, Next};
 use crate::recipe::{FieldKind, Recipe, RefusalClass};
-use crate::secret::SecretText;
+use crate::secret::Search;
 use crate::state::Unwritable;
 use crate::telemetry::{self, Event, Lost, Trigger};
-
-/// Shorter values are not searched for: they would be found where they do not stand.
-const SEARCHED_BYTES_MIN: usize = 16;
 
 /// Begins a login, if the account's guard admits one.
 pub(super) fn begin(
@@ -400,18 +397,20 @@ pub(super) fn version(
         began,
         expires: left.map(|left| inner.clock.now() + left),
         tenure,
-        guarded,
+        guarded: Arc::new(guarded),
     }))
 }
 
-/// Everything secret that is long enough to be found only where it really stands, in all its forms.
-fn guarded(recipe: &Recipe, material: &Material) -> Vec<SecretText> {
-    let is_secret =
-        |name: &str| recipe.fields.get(name).is_none_or(|field| field.kind == FieldKind::Secret);
+/// The search for everything secret, in all its forms.
+fn guarded(recipe: &Recipe, material: &Material) -> Search {
+    // The end of a session is no secret, and other things may end at the same moment.
+    let is_end = |name: &str| recipe.session.expires.as_ref().is_some_and(|(end, _)| end == name);
+    let is_field =
+        |name: &str| recipe.fields.get(name).is_some_and(|field| field.kind != FieldKind::Secret);
+    let is_secret = |name: &str| !is_end(name) && !is_field(name);
     let values = material.values.iter().filter(|(name, _)| is_secret(name));
     let values = values.chain(material.cookies.iter()).map(|(_, value)| value);
-    let values = values.filter(|value| value.expose().len() >= SEARCHED_BYTES_MIN);
-    values.flat_map(SecretText::forms).collect()
+    Search::new(values)
 }
 
 impl Inner {

@@ -32,7 +32,6 @@ mod transport;
 pub mod trial;
 mod upkeep;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ use crate::clock::Moment;
 use crate::forward::inject::Injector;
 use crate::login::Material;
 use crate::recipe::{Recipe, RefusalClass};
-use crate::secret::{Fingerprint, SecretText};
+use crate::secret::{Fingerprint, Search};
 use crate::upstream::Origin;
 pub use broker::{Broker, Limits, Parts};
 pub use credentials::Credentials;
@@ -118,8 +117,8 @@ pub struct Session {
     expires: Option<Moment>,
     /// What it shares with its other versions.
     tenure: Arc<Tenure>,
-    /// Values that must not leave.
-    guarded: Vec<SecretText>,
+    /// Finds the values that must not leave.
+    guarded: Arc<Search>,
 }
 
 /// Proof that a request carries a session: the session is not logged out while one lives.
@@ -147,17 +146,12 @@ impl Session {
         self.tenure.cut.clone()
     }
 
-    /// Token, cookie and password values that are long enough to be searched for: they must not
-    /// leave.
-    pub fn guarded(&self) -> &[SecretText] {
-        &self.guarded
-    }
-
-    /// The same, with those that the next version brought.
-    pub fn guarded_with(&self, next: Option<&Self>) -> Cow<'_, [SecretText]> {
+    /// Finds the token, cookie and password values that must not leave, and those that the next
+    /// version brought.
+    pub fn guarded_with(&self, next: Option<&Self>) -> Arc<Search> {
         match next {
-            None => Cow::Borrowed(&self.guarded),
-            Some(next) => Cow::Owned([self.guarded.as_slice(), &next.guarded].concat()),
+            None => Arc::clone(&self.guarded),
+            Some(next) => Arc::new(self.guarded.with(&next.guarded)),
         }
     }
 
@@ -188,6 +182,8 @@ pub struct Upstream {
     pub accounts: Vec<Account>,
     /// What becomes of streams on a session that was replaced.
     pub streams: Streams,
+    /// Whether bodies of answers are searched for session values.
+    pub search_bodies: SearchBodies,
     /// Tells its recipe with its parameters from others: [`recipe_print`].
     pub recipe_print: Fingerprint,
 }
@@ -202,6 +198,16 @@ pub enum Streams {
     Drain,
     /// They are cut, and the session is logged out.
     Close,
+}
+
+/// Whether bodies of answers are searched for session values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SearchBodies {
+    /// All of them; the upstream is asked for bodies without a content coding.
+    #[default]
+    Identity,
+    /// None.
+    Off,
 }
 
 /// One account of an upstream.

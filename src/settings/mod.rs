@@ -35,7 +35,7 @@ pub use recipes::{
 pub use reference::{reference, schema};
 pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
-pub use written::{Access, Http2, LogFormat, LogLevel, SessionScope, Streams};
+pub use written::{Access, Http2, LogFormat, LogLevel, SearchBodies, SessionScope, Streams};
 
 use crate::access::key::{ClientId, KnownKey};
 use crate::diagnosis::Faults;
@@ -136,6 +136,8 @@ pub struct Upstream {
     pub http2: Http2,
     /// What becomes of streams on a session that was replaced.
     pub streams: Streams,
+    /// Whether bodies of answers are searched for session values.
+    pub search_bodies: SearchBodies,
     /// The protocols that a connection may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
     /// How much all clients together may ask of each account.

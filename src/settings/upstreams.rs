@@ -59,6 +59,7 @@ impl Meaning<'_> {
             tls,
             http2: written.http2,
             streams: written.streams,
+            search_bodies: written.search_bodies,
             upgrades,
             limits,
             connect_timeout,

@@ -6,6 +6,7 @@
 
 mod clients;
 mod limits;
+mod search;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::defaults;
 pub(super) use clients::{Client, ExpiringKey, Grant, Key};
 pub(super) use limits::AccountLimits;
+pub use search::SearchBodies;
 
 /// Everything that Doorward can be told.
 ///
@@ -139,6 +141,10 @@ pub(super) struct Upstream {
     /// `text/event-stream`, or an answer whose body is still coming in 10 seconds after its head.
     #[serde(default)]
     pub(super) streams: Streams,
+    /// Whether bodies of answers are searched for session values, which are then replaced by as
+    /// many `*`.
+    #[serde(default)]
+    pub(super) search_bodies: SearchBodies,
     /// The protocols that a client may have its connection upgraded to, such as `websocket`; for
     /// any other the request is sent on as an ordinary one. Needs HTTP/1.1 on both sides; a tunnel
     /// has a connection of its own. What passes through it is neither judged nor masked.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::recipe::pattern::Pointer;
-use crate::secret::SecretText;
+use crate::secret::Search;
 
 /// An answer in which nothing could be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum MaskError {
     NotJson,
 }
 
-/// Replaces what stands at `pointers`, and every string that holds one of `secrets`, by
+/// Replaces what stands at `pointers`, and every string that holds a secret, by
 /// `placeholder`. The order of members stays.
 ///
 /// # Errors
@@ -25,13 +25,13 @@ pub enum MaskError {
 pub fn mask(
     body: &[u8],
     pointers: &[Pointer],
-    secrets: &[SecretText],
+    secrets: &Search,
     placeholder: &str,
 ) -> Result<Vec<u8>, MaskError> {
     // Some servers put a byte order mark in front, against RFC 8259 section 8.1.
     let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(mut json) = serde_json::from_slice::<Value>(text) else {
-        let shown = secrets.iter().any(|secret| super::contains(body, secret.expose().as_bytes()));
+        let shown = secrets.is_in(body);
         return Err(if shown { MaskError::Opaque } else { MaskError::NotJson });
     };
     for pointer in pointers {
@@ -45,9 +45,9 @@ pub fn mask(
     Ok(serde_json::to_vec(&json).unwrap_or_default())
 }
 
-fn mask_strings(value: &mut Value, secrets: &[SecretText], placeholder: &str) {
+fn mask_strings(value: &mut Value, secrets: &Search, placeholder: &str) {
     match value {
-        Value::String(text) if secrets.iter().any(|secret| text.contains(secret.expose())) => {
+        Value::String(text) if secrets.is_in(text.as_bytes()) => {
             *text = placeholder.to_owned();
         }
         Value::Array(items) => {
@@ -63,11 +63,12 @@ fn mask_strings(value: &mut Value, secrets: &[SecretText], placeholder: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::SecretText;
 
     fn masked(body: &str) -> Result<String, MaskError> {
         let pointers = [Pointer::parse("/user/authtoken").unwrap()];
         let secrets = [SecretText::from("blt0123456789abcdef".to_owned())];
-        mask(body.as_bytes(), &pointers, &secrets, "hidden")
+        mask(body.as_bytes(), &pointers, &Search::new(secrets.iter()), "hidden")
             .map(|body| String::from_utf8(body).unwrap())
     }
 

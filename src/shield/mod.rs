@@ -3,14 +3,16 @@
 
 mod local;
 mod mask;
+mod redact;
 
 use http::HeaderMap;
 
 use crate::recipe::{Endpoint, EndpointRule, Recipe};
 use crate::route::Reading;
-use crate::secret::SecretText;
+use crate::secret::Search;
 pub use local::local_answer;
 pub use mask::{MaskError, mask};
+pub use redact::{MARK, Passed, Redactor, redact};
 
 /// The rule for a request, if its endpoint has one.
 pub fn rule<'a>(recipe: &'a Recipe, reading: &Reading) -> Option<&'a EndpointRule> {
@@ -24,21 +26,13 @@ impl Endpoint {
     }
 }
 
-/// Replaces every header value that holds one of `secrets`.
-pub fn mask_headers(headers: &mut HeaderMap, secrets: &[SecretText], placeholder: &str) {
+/// Replaces every header value that holds a secret.
+pub fn mask_headers(headers: &mut HeaderMap, secrets: &Search, placeholder: &str) {
     for value in headers.values_mut() {
-        let holds = |secret: &SecretText| contains(value.as_bytes(), secret.expose().as_bytes());
-        if secrets.iter().any(holds) {
+        if secrets.is_in(value.as_bytes()) {
             // A placeholder is checked text; should it still be none, nothing is better than the
             // secret.
             *value = placeholder.parse().unwrap_or(http::HeaderValue::from_static(""));
         }
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    let Some(first) = part.first() else { return false };
-    // Windows are compared by a call of `memcmp`; a look at the first byte saves nearly all of
-    // them.
-    text.windows(part.len()).any(|window| window.first() == Some(first) && window == part)
 }

@@ -154,6 +154,16 @@ fn log_trouble(trouble: &SecretTrouble) {
 }
 
 fn log_request(request: &Request) {
+    if request.redacted > 0 {
+        warn!(
+            request_id = %request.id,
+            upstream = request.upstream.as_deref(),
+            method = %request.method,
+            path = ?request.path,
+            redacted = request.redacted,
+            "an answer showed a session value or a password: it was replaced",
+        );
+    }
     debug!(
         request_id = %request.id,
         client = request.client(),
@@ -166,6 +176,7 @@ fn log_request(request: &Request) {
         replayed = request.replayed,
         took_ms = request.took.as_millis() as u64,
         body_bytes = request.body_bytes,
+        redacted = request.redacted,
         "request",
     );
 }

@@ -40,6 +40,8 @@ pub struct Request {
     pub took: Duration,
     /// Bytes of the answer's body.
     pub body_bytes: u64,
+    /// How many stretches of the answer's body were replaced because they showed a secret.
+    pub redacted: u64,
 }
 
 /// Who sent a request.

@@ -45,6 +45,7 @@ mod rolling;
 mod rotation;
 mod rotation_pace;
 mod scopes;
+mod searched_bodies;
 mod settings;
 mod single_login;
 mod stop;

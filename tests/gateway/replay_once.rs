@@ -17,13 +17,13 @@ use crate::vendors;
 #[tokio::test]
 async fn nothing_is_sent_again_after_the_first_byte_of_an_answer() {
     let half =
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\nhalf";
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\nhalf\n";
     let puppet = Puppet::logged_in(move |_| Reply::close(half)).await;
     let scene = puppet.scene(Vendor::Contentstack).await;
     let mut raw = Raw::connect(scene.door(), scene.record()).await;
     raw.write("PUT /v3/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nbody").await;
     let answer = raw.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("half"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("half\n"), "{answer}");
     assert_eq!((puppet.calls().len(), logins(&puppet)), (1, 1));
 }
 

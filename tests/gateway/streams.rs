@@ -54,9 +54,9 @@ const LIFE: Duration = Duration::from_secs(1000);
 const DRAIN: Duration = Duration::from_secs(30);
 
 const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-                      transfer-encoding: chunked\r\n\r\n7\r\ndata: 1\r\n";
+                      transfer-encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
 const SLOW: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/zip\r\n\
-                    content-length: 1000\r\n\r\nfirst half";
+                    content-length: 1000\r\n\r\nfirst half\n";
 
 /// An upstream whose sessions are numbered, and whose streams are the test's.
 async fn upstream() -> Puppet {
@@ -143,10 +143,11 @@ async fn begin(scene: &Scene, puppet: &Puppet, kind: &str) -> Stream {
 impl Stream {
     /// Whether something still arrives at the client.
     async fn goes_on(&mut self) {
-        // As long as a chunk of events must be; a tunnel and half an answer take any bytes.
+        // As long as a chunk of events must be; a tunnel and half an answer take any bytes. The end
+        // of a line is never held back.
         self.said += 1;
         let word = format!("still {}", self.said);
-        self.upstream.write_all(format!("7\r\n{word}\r\n").as_bytes()).await.unwrap();
+        self.upstream.write_all(format!("8\r\n{word}\n\r\n").as_bytes()).await.unwrap();
         self.client.read_to(&word).await;
     }
 

@@ -278,6 +278,7 @@ mod tests {
             head_after: None,
             took: Duration::from_millis(55),
             body_bytes: 7,
+            redacted: 0,
         }))
     }
 
