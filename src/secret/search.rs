@@ -33,8 +33,6 @@ pub struct Search {
     pieces: Vec<Piece>,
     /// The pieces that begin with an anchor, by its number in `finder`.
     anchored: Vec<Range<usize>>,
-    /// The pieces that begin with a byte.
-    by_first_byte: Vec<Range<usize>>,
     finder: Option<Finder>,
     longest: usize,
     /// For each byte whether a piece could have it.
@@ -73,14 +71,6 @@ impl Search {
         pieces.sort_by(|one, other| one.bytes().cmp(other.bytes()));
         pieces.dedup_by(|one, other| one.bytes() == other.bytes());
         let anchored = runs(&pieces, Piece::anchor);
-        let mut by_first_byte = vec![0..0; 256];
-        for run in runs(&pieces, |piece| piece.bytes().get(..1).unwrap_or_default()) {
-            let first = pieces.get(run.start).and_then(|piece| piece.bytes().first());
-            if let Some(place) = first.and_then(|first| by_first_byte.get_mut(usize::from(*first)))
-            {
-                *place = run;
-            }
-        }
         let anchors = anchored.iter().filter_map(|run| pieces.get(run.start)).map(Piece::anchor);
         let finder = Finder::new(anchors);
         let longest = pieces.iter().map(|piece| piece.bytes().len()).max().unwrap_or_default();
@@ -90,7 +80,7 @@ impl Search {
         }
         let runs = pieces.iter().flat_map(|piece| piece.bytes().chunk_by(u8::eq));
         let run_bytes_max = runs.map(<[u8]>::len).max().unwrap_or_default().max(RUN_BYTES_MIN);
-        Self { pieces, anchored, by_first_byte, finder, longest, letters, run_bytes_max }
+        Self { pieces, anchored, finder, longest, letters, run_bytes_max }
     }
 
     /// Whether there is nothing to be searched for.
@@ -124,14 +114,6 @@ impl Search {
             from = start + 1;
         }
         None
-    }
-
-    /// The length of the longest piece that `text` begins with; 0 when there is none.
-    pub fn beginning(&self, text: &[u8]) -> usize {
-        let Some(first) = text.first() else { return 0 };
-        let run = self.by_first_byte.get(usize::from(*first)).cloned().unwrap_or_default();
-        let pieces = self.pieces.get(run).unwrap_or_default().iter().map(Piece::bytes);
-        pieces.rev().find(|piece| text.starts_with(piece)).map_or(0, <[u8]>::len)
     }
 
     /// Where the end of `text` begins that could become a piece with more text behind it.
@@ -242,9 +224,6 @@ mod tests {
         let both = search(&[TOKEN, &long]);
         assert_eq!(both.next(long.as_bytes(), 0), Some(0..long.len()));
         assert_eq!(both.next(format!("{TOKEN}-and-less").as_bytes(), 0), Some(0..TOKEN.len()));
-        assert_eq!(both.beginning(TOKEN.as_bytes()), TOKEN.len());
-        assert_eq!(both.beginning(format!("{long}!").as_bytes()), long.len());
-        assert_eq!(both.beginning(b"blt"), 0);
     }
 
     #[test]

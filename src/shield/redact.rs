@@ -79,28 +79,23 @@ impl Redactor {
         self.shown.extend_from_slice(near);
         let is_all = reach == chunk.len();
         let begin = self.position - known as u64;
-        let mut covered = 0;
-        for at in 0..known {
-            let length = self.search.beginning(self.held.get(at..).unwrap_or_default());
-            if length > 0 {
-                cover(&mut self.shown, at, at + length);
-                self.count.add(begin + at as u64, begin + (at + length) as u64);
-                covered = covered.max(at + length);
-            }
-        }
         let open = if is_all { self.search.open_end(&self.held) } else { known };
+        // Unless all of the chunk is held back, what begins in it is found there.
+        let ends_before = if open < known { self.held.len() } else { known };
+        let (mut from, mut covered) = (0, 0);
+        while let Some(hit) = self.search.next(&self.held, from)
+            && hit.start < ends_before
+        {
+            cover(&mut self.shown, hit.start, hit.end);
+            self.count.add(begin + hit.start as u64, begin + hit.end as u64);
+            covered = covered.max(hit.end);
+            from = hit.start + 1;
+        }
         if open >= known {
             let before = self.shown.get(..known).map(Bytes::copy_from_slice).unwrap_or_default();
             self.held.clear();
             self.shown.clear();
             return Passed { before, now: self.fresh(chunk, covered.saturating_sub(known)) };
-        }
-        // All of the chunk is held back. It may hold a shorter secret.
-        let mut from = known;
-        while let Some(hit) = self.search.next(&self.held, from) {
-            cover(&mut self.shown, hit.start, hit.end);
-            self.count.add(begin + hit.start as u64, begin + hit.end as u64);
-            from = hit.start + 1;
         }
         self.position += chunk.len() as u64;
         let before = self.shown.get(..open).map(Bytes::copy_from_slice).unwrap_or_default();
