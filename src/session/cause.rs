@@ -27,14 +27,15 @@ pub(super) enum Cause {
     Unusable(#[from] Unusable),
 }
 
-fn describe(refusal: &Refusal) -> String {
+/// A refusal in words.
+pub(super) fn describe(refusal: &Refusal) -> String {
     let Refusal { class, step, status, because } = refusal;
-    let class = class.map_or("unclassified", class_name);
+    let class = class.map_or("no rule of the recipe matched", class_name);
     let status = status.as_u16();
     match because {
-        Because::Unexpected => format!("refused ({class}) at `{step}`: status {status}"),
+        Because::Unexpected => format!("`{step}` was answered with {status} ({class})"),
         Because::Missing(value) => {
-            format!("refused ({class}) at `{step}`: status {status} without `{value}`")
+            format!("`{step}` was answered with {status}, without `{value}` ({class})")
         }
         Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
         Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::account::class_name;
-use super::cause::{Cause, judges_the_secret};
+use super::cause::{Cause, describe, judges_the_secret};
 use super::counted::Counted;
 use super::flight::seconds;
 use super::{Exchange, ExchangeError, Transport, Upstream, UpstreamId};
 use crate::clock::Clock;
 use crate::forward::inject::Injector;
-use crate::login::{Attempt, Because, Material, Next, Refusal, Request, StepAnswer, render};
+use crate::login::{Attempt, Material, Next, Request, StepAnswer, render};
 use crate::recipe::condition::{Condition, Truth};
 use crate::recipe::template::{Template, Values};
 use crate::recipe::{Step, StepBody};
@@ -422,7 +421,7 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
 fn ending(cause: Cause) -> Ending {
     match cause {
         Cause::Refused(refusal, _) => {
-            let why = why(&refusal);
+            let why = describe(&refusal);
             Ending::Refused { class: refusal.class, why }
         }
         Cause::Exchange(error) => Ending::Unreachable(error),
@@ -433,20 +432,6 @@ fn ending(cause: Cause) -> Ending {
         // A one-time code that cannot be recorded as sent is not sent.
         Cause::Unrecorded => Ending::Incomplete(Incomplete::Unrecorded),
         Cause::Unusable(unusable) => Ending::Refused { class: None, why: unusable.to_string() },
-    }
-}
-
-fn why(refusal: &Refusal) -> String {
-    let Refusal { class, step, status, because } = refusal;
-    let status = status.as_u16();
-    let class = class.map_or("no rule of the recipe matched", class_name);
-    match because {
-        Because::Unexpected => format!("`{step}` was answered with {status} ({class})"),
-        Because::Missing(value) => {
-            format!("`{step}` was answered with {status}, without `{value}` ({class})")
-        }
-        Because::Unusable(value) => format!("the value for `{value}` cannot be sent"),
-        Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),
     }
 }
 
