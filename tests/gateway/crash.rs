@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Scene, Setup, until, within, write};
 use crate::puppet::{Puppet, Reply};
-use crate::restart::copy_folder;
+use crate::restart::{keep_state, start_on_kept};
 use crate::vendors::read;
 
 const LOG_OUT: &str = "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\n";
@@ -23,66 +23,9 @@ const KEEP: &str =
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-const PAIRS: &str = r#"
-name = "pairs"
-title = "Access tokens that live 300 s, with refresh tokens"
-account = { username = { kind = "login_name" }, password = { kind = "secret" } }
-probe = { method = "GET", path = "/me", alive = { status = [200] } }
-session = { expires = { value = "life", unit = "seconds" }, refresh_ahead = "30s" }
-inject = [{ header = "Authorization", value = "Bearer {{access}}" }]
-verdict = [{ when = { status = [401] }, then = "expired" }]
+const PAIRS: &str = include_str!("../fixtures/pairs.toml");
 
-[[login.steps]]
-name = "log in"
-method = "POST"
-path = "/login"
-json = { user = "{{username}}", password = "{{password}}" }
-take.access = { json = "/access" }
-take.refresh = { json = "/refresh" }
-take.life = { json = "/expires_in" }
-
-[[refresh.steps]]
-name = "refresh"
-method = "POST"
-path = "/refresh"
-form = { refresh = "{{refresh}}" }
-take.access = { json = "/access" }
-take.refresh = { json = "/refresh" }
-take.life = { json = "/expires_in" }
-
-[[logout.steps]]
-name = "log out"
-method = "POST"
-path = "/logout"
-form = { refresh = "{{refresh}}" }
-"#;
-
-const STEPS: &str = r#"
-name = "steps"
-title = "The first step gives the token, the second one proves the secret"
-account = { username = { kind = "login_name" }, password = { kind = "secret" } }
-inject = [{ header = "Authorization", value = "Bearer {{access}}" }]
-verdict = [{ when = { status = [401] }, then = "expired" }]
-
-[[login.steps]]
-name = "token"
-method = "POST"
-path = "/token"
-json = { user = "{{username}}", password = "{{password}}" }
-take.access = { json = "/access" }
-
-[[login.steps]]
-name = "confirm"
-method = "POST"
-path = "/confirm"
-form = { token = "{{access}}" }
-
-[[logout.steps]]
-name = "log out"
-method = "POST"
-path = "/logout"
-form = { token = "{{access}}" }
-"#;
+const STEPS: &str = include_str!("../fixtures/steps.toml");
 
 const ROLLS: &str = r#"
 name = "rolls"
@@ -115,20 +58,6 @@ async fn scene_with(tables: &str, recipe: &str, puppet: &Puppet) -> (Scene, Temp
     let mut setup = puppet.setup(Vendor::Contentstack).tables(tables);
     setup.recipe = format!("recipe_file = {path:?}");
     (setup.start().await, folder)
-}
-
-/// Keeps what a crash at this moment would leave.
-fn keep_state(scene: &Scene) {
-    copy_folder(&scene.folder.path().join("state"), &scene.folder.path().join("copy"));
-}
-
-/// Starts Doorward on what was kept, as if the run between had not been.
-async fn crash(scene: &mut Scene) {
-    within(scene.take_app().stop()).await;
-    let (state, copy) = (scene.folder.path().join("state"), scene.folder.path().join("copy"));
-    std::fs::remove_dir_all(&state).unwrap();
-    std::fs::rename(copy, state).unwrap();
-    scene.start_again();
 }
 
 fn sent(puppet: &Puppet, line: &str) -> usize {
@@ -166,7 +95,7 @@ async fn a_refresh_token_is_sent_once_also_over_a_crash() {
     keep_state(&scene);
     drop(refreshing);
     until("the first run logs in instead", || logins.load(Ordering::Relaxed) == 2).await;
-    crash(&mut scene).await;
+    start_on_kept(&mut scene).await;
     until("the lost answer is told", || lost_answers(&scene) == 1).await;
     assert_eq!(scene.call("GET", "/x").send().await.status, 200);
     scene.clock.advance(Duration::from_secs(15));
@@ -194,7 +123,7 @@ async fn what_half_a_login_gave_is_not_used_after_a_crash() {
     within(scene.take_app().stop()).await;
     let (logouts, told) = (sent(&puppet, "POST /logout"), lost_answers(&scene));
     scene.start_again();
-    crash(&mut scene).await;
+    start_on_kept(&mut scene).await;
     until("the lost answer is told", || lost_answers(&scene) == told + 1).await;
     scene.stop().await;
     assert_eq!(sent(&puppet, "POST /logout"), logouts);

@@ -45,6 +45,7 @@ use doorward::telemetry::Event;
 use serde_json::json;
 
 use crate::harness::{Scene, Setup, until, within, write as write_file};
+use crate::restart::{keep_state, put_back};
 use crate::vendors::{login_line, logout_line, read, read_line, write, write_line};
 
 /// How many requests with this line the upstream got.
@@ -312,13 +313,9 @@ async fn a_session_whose_logout_has_begun_is_never_used_by_a_later_start() {
         within(logout.arrived(1)).await;
 
         // What a crash in the middle of the logout leaves.
-        let state = scene.folder.path().join("state");
-        let copy = scene.folder.path().join("copy");
-        crate::restart::copy_folder(&state, &copy);
+        keep_state(&scene);
         logout.release();
-        within(scene.take_app().stop()).await;
-        std::fs::remove_dir_all(&state).unwrap();
-        std::fs::rename(&copy, &state).unwrap();
+        put_back(&mut scene).await;
         scene.control().reset_counters();
         scene.start_again();
 

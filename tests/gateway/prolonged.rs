@@ -12,59 +12,8 @@ use tokio::io::AsyncWriteExt;
 use crate::harness::{Scene, until, within, write};
 use crate::puppet::{Puppet, Reply};
 
-const RECIPE: &str = r#"
-name = "pairs"
-title = "Access tokens that live 300 s, with refresh tokens"
-
-[account]
-username = { kind = "login_name" }
-password = { kind = "secret" }
-
-[[login.steps]]
-name = "log in"
-method = "POST"
-path = "/login"
-json = { user = "{{username}}", password = "{{password}}" }
-take.access = { json = "/access" }
-take.refresh = { json = "/refresh" }
-take.life = { json = "/expires_in" }
-
-[[login.refusals]]
-when = { status = [400, 401] }
-class = "bad_secret"
-
-[[refresh.steps]]
-name = "refresh"
-method = "POST"
-path = "/refresh"
-form = { refresh = "{{refresh}}" }
-take.access = { json = "/access" }
-take.refresh = { json = "/refresh" }
-take.life = { json = "/expires_in" }
-
-[session]
-expires = { value = "life", unit = "seconds" }
-refresh_ahead = "30s"
-
-[probe]
-method = "GET"
-path = "/x"
-alive = { status = [200] }
-
-[[inject]]
-header = "Authorization"
-value = "Bearer {{access}}"
-
-[[verdict]]
-when = { status = [401] }
-then = "expired"
-
-[[logout.steps]]
-name = "log out"
-method = "POST"
-path = "/logout"
-form = { refresh = "{{refresh}}" }
-"#;
+/// Renewed 30 s ahead of its end.
+const RECIPE: &str = include_str!("../fixtures/pairs.toml");
 
 /// A server of token pairs.
 #[derive(Debug, Default)]

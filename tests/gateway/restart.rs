@@ -1,6 +1,6 @@
 //! What survives a restart: budgets, quarantines, and the sessions that are still alive.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use doorward::app::StartError;
@@ -19,19 +19,35 @@ async fn restart(scene: &mut Scene) {
     scene.start_again();
 }
 
-/// Starts Doorward on what a crash at this moment would leave: on a copy of the state.
-async fn crash(scene: &mut Scene) {
-    let state = scene.folder.path().join("state");
+/// Keeps what a crash at this moment would leave. The folder that it is in.
+pub fn keep_state(scene: &Scene) -> PathBuf {
     let copy = scene.folder.path().join("copy");
-    copy_folder(&state, &copy);
+    copy_folder(&scene.folder.path().join("state"), &copy);
+    copy
+}
+
+/// Stops Doorward and puts back what was kept, as if the run since then had not been.
+pub async fn put_back(scene: &mut Scene) {
     within(scene.take_app().stop()).await;
+    let (state, copy) = (scene.folder.path().join("state"), scene.folder.path().join("copy"));
     std::fs::remove_dir_all(&state).unwrap();
-    std::fs::rename(&copy, &state).unwrap();
+    std::fs::rename(copy, state).unwrap();
+}
+
+/// Starts Doorward on what was kept.
+pub async fn start_on_kept(scene: &mut Scene) {
+    put_back(scene).await;
     scene.start_again();
 }
 
+/// Starts Doorward on what a crash at this moment would leave.
+async fn crash(scene: &mut Scene) {
+    keep_state(scene);
+    start_on_kept(scene).await;
+}
+
 /// Copies the files of a folder that has no folders in it.
-pub fn copy_folder(from: &Path, to: &Path) {
+fn copy_folder(from: &Path, to: &Path) {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).create(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -203,15 +219,10 @@ async fn a_login_that_a_crash_cut_off_is_counted_and_listed() {
     let login = scene.control().hold(login_line(vendor));
     let waiting = read(&scene).spawn();
     within(login.arrived(1)).await;
-    let state = scene.folder.path().join("state");
-    let copy = scene.folder.path().join("copy");
-    copy_folder(&state, &copy);
+    keep_state(&scene);
     waiting.abort();
     login.release();
-    within(scene.take_app().stop()).await;
-    std::fs::remove_dir_all(&state).unwrap();
-    std::fs::rename(&copy, &state).unwrap();
-    scene.start_again();
+    start_on_kept(&mut scene).await;
     let answer = read(&scene).send().await;
     assert_eq!(answer.problem(), "login_held_back");
     until("the lost answer is told", || {
@@ -231,14 +242,10 @@ async fn a_login_that_a_crash_cut_off_is_counted_once_whatever_its_account_is_ca
     let login = scene.control().hold(login_line(Vendor::Contentstack));
     let waiting = read(&scene).spawn();
     within(login.arrived(1)).await;
-    let state = scene.folder.path().join("state");
-    let copy = scene.folder.path().join("copy");
-    copy_folder(&state, &copy);
+    keep_state(&scene);
     waiting.abort();
     login.release();
-    within(scene.take_app().stop()).await;
-    std::fs::remove_dir_all(&state).unwrap();
-    std::fs::rename(&copy, &state).unwrap();
+    put_back(&mut scene).await;
     let text = std::fs::read_to_string(scene.folder.path().join("doorward.toml")).unwrap();
     let text = text.replace("accounts.user]", "accounts.other]");
     let text = text.replace("account = \"user\"", "account = \"other\"");

@@ -12,7 +12,7 @@ use doorward::telemetry::Event;
 
 use crate::harness::{Scene, Setup, until, within, write};
 use crate::puppet::{Puppet, Reply};
-use crate::restart::copy_folder;
+use crate::restart::keep_state;
 use crate::vendors::{login_line, logout_line, read};
 
 const STATE: &str = "[state]\npath = \"state\"\nkey = { file = \"state_key\" }\n";
@@ -97,17 +97,20 @@ async fn what_a_trial_was_refused_the_gateway_does_not_try() {
     scene.stop().await;
 }
 
-/// Fails when a trial that was killed is counted by every trial after it.
-#[tokio::test]
-async fn a_trial_that_was_killed_is_counted_once() {
-    let vendor = Vendor::Contentstack;
-    let mut scene = Setup::of(vendor).tables(STATE).start().await;
-    within(scene.take_app().stop()).await;
-    let hold = scene.control().hold(login_line(vendor));
+/// A scene whose gateway has stopped, and a trial was killed in the middle of its login.
+async fn killed_in_a_trials_login() -> Scene {
+    let scene = stopped(Vendor::Contentstack).await;
+    let hold = scene.control().hold(login_line(Vendor::Contentstack));
     let child = begin_trial(&scene);
     within(hold.arrived(1)).await;
     kill(child);
-    drop(hold);
+    scene
+}
+
+/// Fails when a trial that was killed is counted by every trial after it.
+#[tokio::test]
+async fn a_trial_that_was_killed_is_counted_once() {
+    let scene = killed_in_a_trials_login().await;
     let held = run(&scene, &["try", "vendor"]).await;
     assert_eq!(held.status.code(), Some(77), "{}", said(&held));
     let trying = async { while run(&scene, &["try", "vendor"]).await.status.code() != Some(0) {} };
@@ -117,14 +120,7 @@ async fn a_trial_that_was_killed_is_counted_once() {
 /// Fails when an account stays held back by a trial that was killed although it was cleared.
 #[tokio::test]
 async fn a_trial_that_was_killed_is_over_when_it_is_cleared() {
-    let vendor = Vendor::Contentstack;
-    let mut scene = Setup::of(vendor).tables(STATE).start().await;
-    within(scene.take_app().stop()).await;
-    let hold = scene.control().hold(login_line(vendor));
-    let child = begin_trial(&scene);
-    within(hold.arrived(1)).await;
-    kill(child);
-    drop(hold);
+    let scene = killed_in_a_trials_login().await;
     let cleared = run(&scene, &["clear", "vendor"]).await;
     assert_eq!(cleared.status.code(), Some(0), "{}", said(&cleared));
     let good = run(&scene, &["try", "vendor"]).await;
@@ -143,8 +139,7 @@ async fn a_trial_that_was_killed_has_spent_its_code() {
     let hold = scene.control().hold(login_line(vendor));
     let child = begin_trial(&scene);
     within(hold.arrived(1)).await;
-    let copy = scene.folder.path().join("copy");
-    copy_folder(&scene.folder.path().join("state"), &copy);
+    let copy = keep_state(&scene);
     kill(child);
     let key = SecretText::from("the key that seals the state of a test".to_owned());
     let opened = Store::open(&copy, &key, scene.clock.wall()).unwrap();
@@ -154,36 +149,7 @@ async fn a_trial_that_was_killed_has_spent_its_code() {
     assert!(budget["code_used"].is_u64(), "{budget}");
 }
 
-const STEPS: &str = r#"
-name = "steps"
-title = "A session in two steps"
-account = { username = { kind = "login_name" }, password = { kind = "secret" } }
-inject = [{ header = "Authorization", value = "Bearer {{access}}" }]
-verdict = [{ when = { status = [401] }, then = "expired" }]
-
-[[login.steps]]
-name = "token"
-method = "POST"
-path = "/token"
-json = { user = "{{username}}", password = "{{password}}" }
-take.access = { json = "/access" }
-
-[[login.steps]]
-name = "confirm"
-method = "POST"
-path = "/confirm"
-form = { token = "{{access}}" }
-
-[[login.refusals]]
-when = { status = [503] }
-class = "upstream_broken"
-
-[[logout.steps]]
-name = "log out"
-method = "POST"
-path = "/logout"
-form = { token = "{{access}}" }
-"#;
+const STEPS: &str = include_str!("../fixtures/steps.toml");
 
 /// Fails when what the first step of a trial gave stays open because the second one failed; or when
 /// it is used although it may have been made of a wrong secret.

@@ -24,40 +24,11 @@ const MOMENT_MAX: Duration = Duration::from_millis(30);
 
 const LOST: [&str; 2] = ["a login's answer was lost", "a refresh's answer was lost"];
 
-/// Renewed after half of its life.
-const RECIPE: &str = r#"
-name = "pairs"
-title = "Access tokens that live 10 s, with refresh tokens"
-account = { username = { kind = "login_name" }, password = { kind = "secret" } }
-probe = { method = "GET", path = "/me", alive = { status = [200] } }
-session = { expires = { value = "life", unit = "seconds" }, refresh_ahead = "5s" }
-inject = [{ header = "Authorization", value = "Bearer {{access}}" }]
-verdict = [{ when = { status = [401] }, then = "expired" }]
-
-[[login.steps]]
-name = "log in"
-method = "POST"
-path = "/login"
-json = { user = "{{username}}", password = "{{password}}" }
-take.access = { json = "/access" }
-take.refresh = { json = "/refresh" }
-take.life = { json = "/expires_in" }
-
-[[refresh.steps]]
-name = "refresh"
-method = "POST"
-path = "/refresh"
-form = { refresh = "{{refresh}}" }
-take.access = { json = "/access" }
-take.refresh = { json = "/refresh" }
-take.life = { json = "/expires_in" }
-
-[[logout.steps]]
-name = "log out"
-method = "POST"
-path = "/logout"
-form = { refresh = "{{refresh}}" }
-"#;
+/// Renewed after half of its life, which is 10 s.
+fn recipe() -> String {
+    include_str!("../fixtures/pairs.toml")
+        .replace("refresh_ahead = \"30s\"", "refresh_ahead = \"5s\"")
+}
 
 /// A server of token pairs. A refresh token is good for one use, and ends its session by a logout; an
 /// access token is good until its end, whatever became of its pair.
@@ -181,7 +152,7 @@ async fn refreshes_survive_kills() {
     let server = Arc::<Mutex<Server>>::default();
     let address = serve(Arc::clone(&server)).await;
     let site = Site::bare();
-    site.write("pairs.toml", RECIPE);
+    site.write("pairs.toml", &recipe());
     site.write("password", "the password");
     site.write("state_key", "the key that seals the state of this test");
     site.write(
