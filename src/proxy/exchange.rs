@@ -141,10 +141,12 @@ async fn walk(
         Some(EndpointRule::Mask(_)) | None => {}
     }
 
-    let deadline = record.started + shared.limits.request_timeout;
+    let time = shared.limits.request_timeout;
     let limit = limit(shared, route, permit.account)?;
     let client = caller.map_or(u32::MAX, |caller| u32::from(caller.number));
-    record.permit = Some(limit.admit(client, deadline).await?);
+    record.permit = Some(limit.admit(client, record.started + time).await?);
+    // One whose turn came late would else be asked of the upstream, and given up at once.
+    let deadline = shared.clock.now() + time;
 
     let call = Forwarded { call: &call, route, upstream, reading: &reading, session };
     let prepared = prepare::request(shared, peer, &call, head, &body, rule, &record.id);

@@ -388,7 +388,8 @@ pub(super) struct Timeouts {
     /// and for a TLS handshake; then the connection is closed.
     pub(super) head: DurationText,
     /// How long a request may wait in all, for a session and for the head of the upstream's
-    /// answer; then 504. The time that bodies take does not count.
+    /// answer; then 504. The time that bodies take does not count, nor does a wait for its turn at
+    /// the account, which may take as long once more.
     pub(super) request: DurationText,
     /// How long a login may take, all its steps together. It goes on when the client that needed
     /// it leaves.

@@ -131,3 +131,27 @@ async fn places_are_given_back_when_answers_have_ended_or_clients_have_left() {
     assert_eq!(within(waits).await.unwrap().status, 200);
     scene.stop().await;
 }
+
+/// Fails when a request whose turn comes late is sent without time for its answer: where many wait,
+/// each would be asked of the upstream for nothing.
+#[tokio::test]
+async fn a_request_that_had_to_wait_has_time_for_its_answer() {
+    let alice = key("alice");
+    let scene = start("{ in_flight_max = 1 }", &[("alice", &alice)]).await;
+    assert_eq!(read_as(&scene, &alice).send().await.status, 200);
+    let hold = scene.control().hold(read_line(VENDOR));
+    let leaves = read_as(&scene, &alice).spawn();
+    within(hold.arrived(1)).await;
+    let waits = read_as(&scene, &alice).spawn();
+    until("it waits", || scene.waiting() == 1).await;
+    scene.clock.advance(Duration::from_secs(59));
+    leaves.abort();
+    until("its turn has come", || arrived(&scene) == 3 && hold.waiting() == 1).await;
+    scene.clock.advance(Duration::from_secs(2));
+    let late = read_as(&scene, &alice).spawn();
+    until("another one waits", || scene.waiting() == 1).await;
+    drop(hold);
+    assert_eq!(within(waits).await.unwrap().status, 200);
+    assert_eq!(within(late).await.unwrap().status, 200);
+    scene.stop().await;
+}
