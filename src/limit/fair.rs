@@ -50,7 +50,7 @@ pub(super) enum Asked {
     Go,
     /// It waits, with this ticket.
     Waits(u64),
-    /// Too many wait.
+    /// Too many wait, and no client has many more than this one.
     Full,
 }
 
@@ -68,12 +68,14 @@ impl<T> Fair<T> {
         }
     }
 
-    /// A client's request asks to go. `wake` is kept if it has to wait.
+    /// A client's request asks to go. `wake` is kept if it has to wait. Where the queue is full, the
+    /// last request of the client with the most gives way to one of a client with fewer: what would
+    /// wake it is dropped.
     pub(super) fn ask(&mut self, who: Who, now: Moment, deadline: Moment, wake: T) -> Asked {
         if self.count == 0 && self.take(now) {
             return Asked::Go;
         }
-        if self.count >= self.bounds.waiting_max {
+        if self.count >= self.bounds.waiting_max && !self.make_room(who) {
             return Asked::Full;
         }
         self.tickets += 1;
@@ -84,6 +86,17 @@ impl<T> Fair<T> {
         }
         queue.push_back(Waiter { ticket: self.tickets, deadline, wake });
         Asked::Waits(self.tickets)
+    }
+
+    /// Whether a request was pushed out for this client, which has fewer even with one more.
+    fn make_room(&mut self, who: Who) -> bool {
+        let own = self.waiting.get(&who).map_or(0, VecDeque::len);
+        let longest = self.waiting.values_mut().max_by_key(|queue| queue.len());
+        let Some(longest) = longest.filter(|queue| queue.len() > own + 1) else { return false };
+        // It keeps its first one, and with it its client's turn.
+        longest.pop_back();
+        self.count -= 1;
+        true
     }
 
     /// The next one that may go now, each client in its turn. Those whose deadline has passed cost
@@ -182,6 +195,7 @@ impl<T> Fair<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::{Rc, Weak};
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -252,6 +266,26 @@ mod tests {
         assert_eq!((fair.next(later), fair.waiting()), (None, 0));
     }
 
+    /// Fails when a client that fills the queue keeps the others out of it.
+    #[test]
+    fn a_full_queue_has_room_for_a_client_with_fewer() {
+        let bounds = Bounds { rate: rate(1, 1), in_flight_max: None, waiting_max: 4 };
+        let mut fair = Fair::new(bounds, start());
+        assert_eq!(fair.ask(0, start(), never(), 0), Asked::Go);
+        for request in 1..=4 {
+            assert!(matches!(fair.ask(0, start(), never(), request), Asked::Waits(_)));
+        }
+        assert_eq!(fair.ask(0, start(), never(), 5), Asked::Full);
+        assert!(matches!(fair.ask(1, start(), never(), 10), Asked::Waits(_)));
+        assert!(matches!(fair.ask(2, start(), never(), 20), Asked::Waits(_)));
+        // Nobody is pushed out for one who would then have as many.
+        assert_eq!(fair.ask(1, start(), never(), 11), Asked::Full);
+        assert_eq!(fair.waiting(), 4);
+        let gone: Vec<_> =
+            (1..=5).filter_map(|second| fair.next(start() + Duration::from_secs(second))).collect();
+        assert_eq!(gone, [1, 10, 20, 2], "the last ones of the greedy client gave way");
+    }
+
     proptest! {
         /// Whatever happens: never more under way than may be, never more in a second than the rate
         /// and its burst, and nobody is lost.
@@ -263,25 +297,36 @@ mod tests {
         ) {
             let bounds = Bounds { rate: rate(10, burst), in_flight_max: Some(most), waiting_max: 8 };
             let (mut fair, mut now) = (Fair::new(bounds, start()), start());
-            let (mut under_way, mut waiting, mut went) = (0, Vec::new(), Vec::new());
+            let mut waiting: Vec<(Who, u64, Weak<Who>)> = Vec::new();
+            let (mut under_way, mut went) = (0, Vec::new());
             for (act, who, wait) in acts {
                 now = now + Duration::from_millis(wait);
+                let wake = Rc::new(who);
+                let woken_by = Rc::downgrade(&wake);
                 match act {
-                    0 | 1 => match fair.ask(who, now, never(), who) {
+                    0 | 1 => match fair.ask(who, now, never(), wake) {
                         Asked::Go => { under_way += 1; went.push(now); }
-                        Asked::Waits(ticket) => waiting.push((who, ticket)),
+                        Asked::Waits(ticket) => {
+                            let before = waiting.len();
+                            waiting.retain(|(_, _, wake)| wake.strong_count() > 0);
+                            // One gives way, and only in a full queue.
+                            prop_assert_eq!(waiting.len(), before.min(7));
+                            waiting.push((who, ticket, woken_by));
+                        }
                         Asked::Full => prop_assert!(waiting.len() >= 8),
                     },
                     2 if under_way > 0 => { fair.ended(); under_way -= 1; }
-                    _ => if let Some((who, ticket)) = waiting.pop() { fair.leave(who, ticket) },
+                    _ => if let Some((who, ticket, _)) = waiting.pop() { fair.leave(who, ticket) },
                 }
-                while let Some(who) = fair.next(now) {
-                    let place = waiting.iter().position(|(waits, _)| *waits == who);
+                while let Some(wake) = fair.next(now) {
+                    let who = *wake;
+                    let place = waiting.iter().position(|(waits, _, _)| *waits == who);
                     prop_assert!(place.is_some(), "{} does not wait", who);
                     waiting.remove(place.unwrap_or_default());
                     under_way += 1;
                     went.push(now);
                 }
+                prop_assert!(waiting.iter().all(|(_, _, wake)| wake.strong_count() > 0));
                 prop_assert!(under_way <= most);
                 prop_assert_eq!(fair.count, waiting.len());
                 prop_assert_eq!(fair.turns.len(), fair.waiting.len());

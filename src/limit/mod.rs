@@ -100,7 +100,8 @@ impl Limit {
     /// gives its place in the queue up.
     ///
     /// # Errors
-    /// See [`Refused`]: when the queue is full, or its turn does not come before `deadline`.
+    /// See [`Refused`]: when the queue is full, its turn does not come before `deadline`, or it gives
+    /// way to a client with fewer requests in a full queue.
     pub async fn admit(self: &Arc<Self>, client: u32, deadline: Moment) -> Result<Permit, Refused> {
         let now = self.clock.now();
         if self.is_open && self.paused_until.load(Ordering::Relaxed) <= milliseconds(now) {
@@ -123,8 +124,10 @@ impl Limit {
         let _waiting = Waiting { limit: self, client, ticket };
         tokio::select! {
             biased;
-            // Without a permit it was too late for its turn.
-            Ok(permit) = receiver => Ok(permit),
+            // Without a permit it was too late for its turn, or gave way to another client.
+            permit = receiver => {
+                permit.map_err(|_| self.refusal(&self.lock(), self.clock.now()))
+            }
             () = self.clock.sleep_until(deadline) => {
                 Err(self.refusal(&self.lock(), self.clock.now()))
             }

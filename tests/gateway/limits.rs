@@ -155,3 +155,30 @@ async fn a_request_that_had_to_wait_has_time_for_its_answer() {
     assert_eq!(within(late).await.unwrap().status, 200);
     scene.stop().await;
 }
+
+/// Fails when a client that fills the queue keeps others out of it, or when a request that gives way
+/// is not told so at once.
+#[tokio::test]
+async fn who_fills_the_queue_gives_way_to_others() {
+    let (greedy, modest) = (key("greedy"), key("modest"));
+    let clients = [("greedy", &greedy), ("modest", &modest)];
+    let limits = r#"{ rate = { requests = 1, per = "1s" }, waiting_max = 3 }"#;
+    let scene = start(limits, &clients).await;
+    assert_eq!(read_as(&scene, &greedy).send().await.status, 200);
+    let mut waiting = Vec::new();
+    for waits in 1..=3 {
+        waiting.push(read_as(&scene, &greedy).spawn());
+        until("one more waits", || scene.waiting() == waits).await;
+    }
+    let modest = read_as(&scene, &modest).spawn();
+    let answer = within(waiting.pop().unwrap()).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.problem()), (429, "rate_limited".to_owned()));
+    for second in 1..=3 {
+        scene.clock.advance(Duration::from_secs(1));
+        until("one more arrives", || arrived(&scene) == 1 + second).await;
+    }
+    for call in waiting.into_iter().chain([modest]) {
+        assert_eq!(within(call).await.unwrap().status, 200);
+    }
+    scene.stop().await;
+}

@@ -18,7 +18,8 @@ pub(in crate::settings) struct AccountLimits {
     /// The most requests under way, each to the end of its answer's body. Without it, any number.
     #[schemars(range(min = 1, max = 1_000_000), extend("examples" = [20]))]
     pub(in crate::settings) in_flight_max: Option<u32>,
-    /// The most requests that wait; further ones are refused at once.
+    /// The most requests that wait. Further ones are refused at once; but one of a client with fewer
+    /// takes the place of the last one of the client with the most.
     #[schemars(range(max = 1_000_000))]
     pub(in crate::settings) waiting_max: usize,
 }
