@@ -41,9 +41,8 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
     }
     if let (Problem::RateLimited { rate, .. }, Some(seconds)) = (problem, retry_after) {
         insert(headers, RATE_LIMIT, &format!("\"account\";r=0;t={seconds}"));
-        if let Some(Rate { interval, burst }) = rate {
-            let window = interval.saturating_mul(*burst).as_secs().max(1);
-            insert(headers, RATE_LIMIT_POLICY, &format!("\"account\";q={burst};w={window}"));
+        if let Some((quota, window)) = rate.as_ref().map(Rate::in_whole_seconds) {
+            insert(headers, RATE_LIMIT_POLICY, &format!("\"account\";q={quota};w={window}"));
         }
     }
     if matches!(
