@@ -1,11 +1,12 @@
 //! Pure rules on messages that pass through, without I/O: what is hop-by-hop, what a session adds,
-//! what an answer says of the session, and the body that can be sent a second time.
+//! what an answer says of the session and of the next request, and the body that can be sent a second time.
 
 pub mod coding;
 pub mod hop;
 pub mod inject;
 pub mod location;
 pub mod replay;
+pub mod retry_after;
 pub mod target;
 pub mod upgrade;
 pub mod verdict;

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, header};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -134,10 +133,10 @@ impl Limit {
         }
     }
 
-    /// The upstream has said that it was too much: nobody goes for as long as it says, or for a
-    /// second.
-    pub fn was_too_much(self: &Arc<Self>, answer: &HeaderMap) {
-        let pause = retry_after(answer).unwrap_or(PAUSE).min(PAUSE_MAX);
+    /// The upstream has said that it was too much: nobody goes for as long as it says (`retry_after`),
+    /// or for a second.
+    pub fn was_too_much(self: &Arc<Self>, retry_after: Option<Duration>) {
+        let pause = retry_after.unwrap_or(PAUSE).min(PAUSE_MAX);
         let until = self.clock.now() + pause;
         self.lock().fair.pause(until);
         self.paused_until.fetch_max(milliseconds(until), Ordering::Relaxed);
@@ -224,10 +223,4 @@ impl Drop for Waiting<'_> {
 
 fn milliseconds(moment: Moment) -> u64 {
     u64::try_from(moment.since_first().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// `Retry-After` in seconds (RFC 9110 section 10.2.3).
-fn retry_after(answer: &HeaderMap) -> Option<Duration> {
-    let seconds = answer.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

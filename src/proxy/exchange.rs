@@ -27,7 +27,7 @@ use crate::access::Caller;
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
-use crate::forward::{hop, location, upgrade};
+use crate::forward::{hop, location, retry_after, upgrade};
 use crate::limit::Limit;
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, ReplayPolicy};
@@ -233,7 +233,8 @@ async fn send(
         };
 
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
-            limit(&core.shared, to.route, account)?.was_too_much(&answer.headers);
+            let limit = limit(&core.shared, to.route, account)?;
+            limit.was_too_much(retry_after::seconds(&answer.headers));
         }
 
         // A long body may have used the request's time up: what follows has time of its own.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, header};
 use tokio::sync::watch;
 
 use super::account::{Failure, Guard};
@@ -25,6 +24,7 @@ use super::{
 };
 use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
+use crate::forward::retry_after;
 use crate::login::{Attempt, Material, Next};
 use crate::recipe::{FieldKind, Recipe, RefusalClass};
 use crate::secret::Search;
@@ -321,7 +321,7 @@ impl Login {
                         () = inner.clock.sleep_until(deadline) => return Err(Cause::TimedOut),
                     };
                     self.sent = true;
-                    retry_after = seconds(&answer.headers);
+                    retry_after = retry_after::seconds(&answer.headers);
                     next = self.attempt.answer(&answer, inner.clock.wall());
                 }
                 Next::Wait { until } => {
@@ -354,12 +354,6 @@ impl Login {
         }
         Ok(())
     }
-}
-
-/// `Retry-After` in seconds (RFC 9110 section 10.2.3); its date form is left to the recipe's own
-/// pause.
-pub(super) fn seconds(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// A session of what a login or a refresh gave now.
