@@ -77,6 +77,12 @@ impl Line {
             Event::Displaced { about: one, pause } => {
                 about("displaced", one, json!({ "pause_ms": milliseconds(*pause) }))
             }
+            Event::Paused { upstream, account, pause } => line(
+                "paused",
+                json!({
+                    "upstream": upstream, "account": account, "pause_ms": milliseconds(*pause),
+                }),
+            ),
             Event::Quarantined { upstream, account, cause } => line(
                 "quarantined",
                 json!({ "upstream": upstream, "account": account, "cause": cause }),

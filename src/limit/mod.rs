@@ -134,13 +134,19 @@ impl Limit {
     }
 
     /// The upstream has said that it was too much: nobody goes for as long as it says (`retry_after`),
-    /// or for a second.
-    pub fn was_too_much(self: &Arc<Self>, retry_after: Option<Duration>) {
+    /// or for a second. Returns how long that is, unless they pause already.
+    pub fn was_too_much(self: &Arc<Self>, retry_after: Option<Duration>) -> Option<Duration> {
         let pause = retry_after.unwrap_or(PAUSE).min(PAUSE_MAX);
-        let until = self.clock.now() + pause;
-        self.lock().fair.pause(until);
-        self.paused_until.fetch_max(milliseconds(until), Ordering::Relaxed);
+        let now = self.clock.now();
+        let begins = {
+            let mut state = self.lock();
+            let begins = state.fair.paused_until() <= now;
+            state.fair.pause(now + pause);
+            begins
+        };
+        self.paused_until.fetch_max(milliseconds(now + pause), Ordering::Relaxed);
         self.watch();
+        begins.then_some(pause)
     }
 
     fn waiting(&self) -> usize {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::authorize::{self, Asked};
@@ -37,7 +37,7 @@ use crate::session::{
     Upstream,
 };
 use crate::shield::{self, Redactor};
-use crate::telemetry::{Trigger, Who};
+use crate::telemetry::{Event, Trigger, Who};
 use crate::upstream::Origin;
 
 /// A request is sent at most so often: once, and once more on a new session.
@@ -233,8 +233,7 @@ async fn send(
         };
 
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
-            let limit = limit(&core.shared, to.route, account)?;
-            limit.was_too_much(retry_after::seconds(&answer.headers));
+            was_too_much(&core.shared, to, account, &answer.headers)?;
         }
 
         // A long body may have used the request's time up: what follows has time of its own.
@@ -301,6 +300,24 @@ async fn send(
         replay.keep_no_more();
         trigger = Trigger::Expired;
     }
+}
+
+/// Makes everybody on the account wait as long as its upstream says.
+fn was_too_much(
+    shared: &Shared,
+    to: &Forwarded<'_>,
+    account: AccountId,
+    answer: &HeaderMap,
+) -> Result<(), Problem> {
+    let limit = limit(shared, to.route, account)?;
+    if let Some(pause) = limit.was_too_much(retry_after::seconds(answer)) {
+        shared.reporter.report(Event::Paused {
+            upstream: Arc::clone(&to.upstream.name),
+            account: Arc::clone(shared.broker.account_name(to.route.upstream, account)),
+            pause,
+        });
+    }
+    Ok(())
 }
 
 /// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it

@@ -97,16 +97,15 @@ impl Drop for Record {
             return;
         }
         let upstream = self.upstream.map(|upstream| broker.upstream(upstream));
-        let account = self.allowed.and_then(|(AccountId(account), _)| {
-            let account = upstream?.accounts.get(usize::from(account))?;
-            Some(Arc::clone(&account.name))
-        });
+        let account = self.upstream.zip(self.allowed);
+        let account =
+            account.map(|(upstream, (account, _))| broker.account_name(upstream, account));
         let after = |moment: Moment| moment.saturating_since(self.started);
         reporter.report(Event::Request(Box::new(Request {
             id: Arc::from(self.id.as_str()),
             who: self.who.take(),
             upstream: upstream.map(|upstream| Arc::clone(&upstream.name)),
-            account,
+            account: account.map(Arc::clone),
             grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
             path: self.target.as_ref().map(|target| target.path().to_owned()).unwrap_or_default(),

@@ -148,6 +148,11 @@ impl Broker {
         self.0.upstream(id)
     }
 
+    /// An account's name in the configuration.
+    pub fn account_name(&self, upstream: UpstreamId, account: AccountId) -> &Arc<str> {
+        &self.0.account(upstream, account).name
+    }
+
     /// The recipes of all upstreams, by [`UpstreamId`].
     pub fn recipes(&self) -> impl Iterator<Item = Arc<Recipe>> {
         self.0.upstreams.iter().map(|upstream| Arc::clone(&upstream.recipe))

@@ -68,6 +68,10 @@ impl Reader for Log {
                     "somebody else logs in with this account and ends its sessions: held back"
                 );
             }
+            Event::Paused { upstream, account, pause } => {
+                let pause_s = pause.as_secs();
+                warn!(%upstream, %account, pause_s, "too much for the upstream: requests wait");
+            }
             Event::Quarantined { upstream, account, cause } => {
                 error!(
                     %upstream, %account, cause,

@@ -73,6 +73,16 @@ pub enum Event {
         /// For how long no login is tried.
         pause: Duration,
     },
+    /// An upstream has answered that it was too much: requests of the account wait. Those that are
+    /// answered so meanwhile are not told.
+    Paused {
+        /// The upstream's name.
+        upstream: Arc<str>,
+        /// The account's name in the configuration.
+        account: Arc<str>,
+        /// For how long.
+        pause: Duration,
+    },
     /// An account gets no more logins until its secret changes.
     Quarantined {
         /// The upstream's name.

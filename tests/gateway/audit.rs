@@ -24,7 +24,11 @@ fn key(name: &str) -> ClientKey {
 }
 
 pub fn trail(scene: &Scene) -> PathBuf {
-    scene.folder.path().join("audit.jsonl")
+    trail_in(scene.folder.path())
+}
+
+pub fn trail_in(folder: &Path) -> PathBuf {
+    folder.join("audit.jsonl")
 }
 
 pub fn lines(path: &Path) -> Vec<Value> {

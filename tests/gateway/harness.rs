@@ -315,7 +315,8 @@ impl Scene {
     /// What is left when the gateway has been stopped.
     pub fn ended(self) -> Ended {
         let events = self.events.lock().unwrap().clone();
-        Ended { emulator: self.emulator, record: self.record, events }
+        let Self { emulator, record, folder, .. } = self;
+        Ended { emulator, record, events, folder }
     }
 }
 
@@ -324,6 +325,7 @@ pub struct Ended {
     pub emulator: Emulator,
     pub record: Record,
     pub events: Vec<Event>,
+    pub folder: TempDir,
 }
 
 impl Ended {

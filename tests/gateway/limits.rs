@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use doorward::access::key::ClientKey;
 use doorward::emulator::{Forced, Vendor};
+use doorward::telemetry::Event;
+use serde_json::json;
 
+use crate::audit::{AUDIT, lines, trail_in};
 use crate::client::Call;
 use crate::harness::{Scene, Setup, until, within};
 use crate::vendors::{read, read_line};
@@ -27,10 +30,10 @@ fn arrived(scene: &Scene) -> usize {
 }
 
 async fn start(limits: &str, keys: &[(&str, &ClientKey)]) -> Scene {
-    let mut setup = Setup::of(VENDOR).keys(keys);
+    let mut setup = Setup::of(VENDOR).keys(keys).tables(AUDIT);
     setup.upstream = format!("limits = {limits}");
     let scene = setup.start().await;
-    scene.control().switch("rate_limit", serde_json::json!(false)).unwrap();
+    scene.control().switch("rate_limit", json!(false)).unwrap();
     scene
 }
 
@@ -77,8 +80,8 @@ async fn the_rate_of_an_account_is_shared_fairly_between_clients() {
     scene.stop().await;
 }
 
-/// Fails when requests go on to an upstream that has said that it was too much, or when the pause
-/// never ends.
+/// Fails when requests go on to an upstream that has said that it was too much, when the pause never
+/// ends, or when nobody is told of it.
 #[tokio::test]
 async fn a_429_of_the_upstream_makes_everybody_wait_as_long_as_it_says() {
     let (alice, bob) = (key("alice"), key("bob"));
@@ -103,7 +106,13 @@ async fn a_429_of_the_upstream_makes_everybody_wait_as_long_as_it_says() {
         assert_eq!(within(call).await.unwrap().status, 200);
     }
     assert_eq!(read_as(&scene, &bob).send().await.status, 200);
-    scene.stop().await;
+    let ended = scene.stop().await;
+    let told = ended.events.iter().filter(|event| matches!(event, Event::Paused { .. }));
+    assert_eq!(told.count(), 1);
+    let trail = lines(&trail_in(ended.folder.path()));
+    let told = trail.iter().find(|line| line["event"] == "paused").unwrap();
+    let told = ["upstream", "account", "pause_ms"].map(|name| &told[name]);
+    assert_eq!(told, [&json!("vendor"), &json!("user"), &json!(7000.0)]);
 }
 
 /// Fails when more requests are under way than may be, when a place is given back before the

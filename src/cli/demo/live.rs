@@ -92,6 +92,10 @@ impl Live {
                 );
                 (Some(&about.upstream), self.ink(Colour::Red, &what))
             }
+            Event::Paused { upstream, pause, .. } => {
+                let what = format!("too much for the server: requests wait {} s", pause.as_secs());
+                (Some(upstream), self.ink(Colour::Yellow, &what))
+            }
             Event::Quarantined { upstream, cause, .. } => {
                 let what =
                     format!("account quarantined ({cause}): no login until its secret changes");
