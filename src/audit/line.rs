@@ -49,6 +49,7 @@ struct RequestLine<'r> {
     head_ms: Option<f64>,
     took_ms: f64,
     body_bytes: u64,
+    redacted: u64,
 }
 
 impl Line {
@@ -209,6 +210,7 @@ fn request(at: SystemTime, one: &Request) -> Line {
         head_ms: one.head_after.map(milliseconds),
         took_ms: milliseconds(one.took),
         body_bytes: one.body_bytes,
+        redacted: one.redacted,
     })
 }
 

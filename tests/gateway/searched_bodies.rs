@@ -7,6 +7,7 @@ use doorward::telemetry::{Event, Request};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
+use crate::audit::{AUDIT, lines, trail_in};
 use crate::client::{Protocol, Raw};
 use crate::harness::{Ended, Scene, Setup};
 use crate::puppet::{Puppet, Reply, TOKEN};
@@ -68,7 +69,7 @@ async fn an_endpoint_that_nobody_marked_shows_no_session_value() {
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
     for vendor in Vendor::ALL {
-        let scene = Scene::of(vendor).await;
+        let scene = Setup::of(vendor).tables(AUDIT).start().await;
         let control = scene.control();
         if vendor != Vendor::ThoughtSpot {
             control.switch("compress", json!(true)).unwrap();
@@ -117,6 +118,9 @@ async fn an_endpoint_that_nobody_marked_shows_no_session_value() {
             .iter()
             .filter(|event| matches!(event, Event::Request(request) if request.redacted > 0));
         assert_eq!(redacted.count(), told, "{vendor}: an operator is not told of each");
+        let trail = lines(&trail_in(ended.folder.path()));
+        let redacted = trail.iter().filter(|line| line["redacted"].as_u64() > Some(0));
+        assert_eq!(redacted.count(), told, "{vendor}: the audit trail does not tell of each");
     }
 }
 
