@@ -128,6 +128,9 @@ impl<'s> Writer<'s> {
         self.line("");
         self.line(&format!("- Takes: {}", self.takes(target)));
         self.words(target);
+        if let Some(element) = target.get("items") {
+            self.forms(self.target(element), "  ");
+        }
         let default = property.get("default").or(target.get("default")).filter(|one| !empty(one));
         match (required, default) {
             (true, _) => self.line("- Must be given."),
@@ -160,19 +163,23 @@ impl<'s> Writer<'s> {
     /// The forms that a value may have, each with the keys of its table.
     fn alternatives(&mut self, target: &'s Value) {
         self.line("\nEach of its keys takes one of:\n");
+        self.forms(target, "");
+        if let Some(example) = target.get("examples").and_then(|examples| examples.get(0)) {
+            self.line(&format!("\nFor example `password = {}`.", toml(example)));
+        }
+    }
+
+    fn forms(&mut self, target: &'s Value, indent: &str) {
         for form in alternatives(target) {
             let Some(description) = text(form, "description") else { continue };
             let table = self.target(form);
-            self.line(&format!("- {description}"));
+            self.line(&format!("{indent}- {description}"));
             let properties = table.get("properties").and_then(Value::as_object);
             for (name, property) in properties.into_iter().flatten() {
                 let takes = self.takes(self.target(property));
                 let description = text(property, "description").unwrap_or_default();
-                self.line(&format!("  - `{name}` ({takes}): {description}"));
+                self.line(&format!("{indent}  - `{name}` ({takes}): {description}"));
             }
-        }
-        if let Some(example) = target.get("examples").and_then(|examples| examples.get(0)) {
-            self.line(&format!("\nFor example `password = {}`.", toml(example)));
         }
     }
 
@@ -188,7 +195,11 @@ impl<'s> Writer<'s> {
                 (Some(least), Some(most)) => format!("an integer from {least} to {most}"),
                 _ => "an integer".to_owned(),
             },
-            Some("array") => "a list of text".to_owned(),
+            Some("array") => {
+                let element = target.get("items").map(|element| self.target(element));
+                let has_forms = element.is_some_and(|one| alternatives(one).next().is_some());
+                if has_forms { "a list, each of it one of" } else { "a list of text" }.to_owned()
+            }
             Some("object") => "a table of text".to_owned(),
             _ if alternatives(target).any(|word| word.get("const").is_some()) => {
                 "one of".to_owned()
@@ -202,7 +213,8 @@ impl<'s> Writer<'s> {
         let inner = named_entries(target).map(|entries| self.target(entries));
         let deep =
             inner.is_some_and(|inner| inner.get("type").and_then(Value::as_str) != Some("string"));
-        target.get("properties").is_some() || deep
+        let element = target.get("items").map_or(target, |element| self.target(element));
+        element.get("properties").is_some() || deep
     }
 
     /// What a property is in the end, whatever it refers to and whether or not it may be absent.

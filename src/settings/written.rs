@@ -157,7 +157,6 @@ pub(super) struct Upstream {
     /// that is coming in takes as long as it takes; one that stops for so long gets 408.
     #[serde(default = "defaults::response_timeout")]
     pub(super) response_timeout: DurationText,
-    /// How much all clients together may ask of each account.
     #[serde(default)]
     pub(super) limits: AccountLimits,
     /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads

@@ -61,6 +61,20 @@ fn collect_keys(schema: &serde_json::Value, keys: &mut Vec<String>) {
     }
 }
 
+/// Fails when a key, at whatever depth, has no place in the reference.
+#[test]
+fn the_reference_explains_every_key() {
+    let reference = reference();
+    let mut keys = Vec::new();
+    collect_keys(&schema(), &mut keys);
+    for key in keys {
+        let places =
+            [format!("### `{key}`"), format!("- `{key}` ("), format!("[{key}"), format!(".{key}")];
+        let is_there = places.iter().any(|place| reference.contains(place.as_str()));
+        assert!(is_there, "{key} is not explained");
+    }
+}
+
 #[test]
 fn the_reference_is_what_the_schema_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");

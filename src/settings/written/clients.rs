@@ -11,8 +11,8 @@ pub(in crate::settings) struct Client {
     /// lets a key be replaced without a gap; taking one out revokes it.
     #[schemars(required, length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
     pub(in crate::settings) keys: Option<Vec<Key>>,
-    /// What the client may do; what no grant allows is refused with 403 `not_granted`. `[{}]`, one
-    /// grant without bounds, allows all that the routes lead to.
+    /// What the client may do; at least one must be given, and what none allows is refused with 403
+    /// `not_granted`. `[{}]`, one grant without bounds, allows all that the routes lead to.
     #[schemars(required, length(min = 1), extend("examples" = [[{ "methods": ["GET", "HEAD"], "paths": ["/v3/content_types/**"] }]]))]
     pub(in crate::settings) grants: Option<Vec<Grant>>,
 }
@@ -22,9 +22,9 @@ pub(in crate::settings) struct Client {
 #[serde(untagged)]
 #[schemars(extend("examples" = ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]))]
 pub(in crate::settings) enum Key {
-    /// The digest of a key that is good until it is taken out.
+    /// A digest, as text: the key is good until it is taken out.
     Digest(String),
-    /// The digest of a key that ends by itself.
+    /// A table, for a key that ends by itself.
     Expiring(ExpiringKey),
 }
 
