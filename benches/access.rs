@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use doorward::access::grant::{Grant, Grants};
 use doorward::access::key::{ClientKey, KnownKey};
-use doorward::access::{Access, Keyring};
+use doorward::access::{Access, Asking, Client, Clients};
 use doorward::recipe::Recipe;
 use doorward::recipe::pattern::PathPattern;
 use doorward::route::Reading;
@@ -30,9 +30,9 @@ fn access(criterion: &mut Criterion) {
         let keys: Vec<Vec<ClientKey>> = names.iter().map(|name| keys(name)).collect();
         let known = names.iter().zip(&keys).map(|(name, keys)| {
             let known = keys.iter().map(|key| KnownKey { digest: key.digest(), expires: None });
-            (name.as_str(), known.collect(), Grants::default())
+            Client { name, keys: known.collect(), grants: Grants::default() }
         });
-        let access = Access::Keys(Arc::new(Keyring::new(known)));
+        let access = Access::Clients(Arc::new(Clients::new(known)));
         // The last key of a client in the middle.
         let key = keys.get(clients / 2).and_then(|keys| keys.last()).unwrap();
         let mut headers = HeaderMap::new();
@@ -41,8 +41,8 @@ fn access(criterion: &mut Criterion) {
         group.bench_function(format!("{} keys of {clients} clients", clients * KEYS), |bencher| {
             bencher.iter(|| {
                 let headers = black_box(&headers);
-                let caller =
-                    access.authenticate(&recipe, headers, "cms", false, SystemTime::now).unwrap();
+                let asking = Asking { recipe: &recipe, headers, host: "cms", is_routed: false };
+                let caller = access.authenticate(&asking, SystemTime::now).unwrap();
                 assert!(caller.is_some());
                 caller
             });

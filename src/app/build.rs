@@ -7,15 +7,12 @@ use http::HeaderValue;
 
 use super::secrets::{Field, Kept};
 use super::words;
-use crate::access::grant::{Grant, Grants};
-use crate::access::{Access, Keyring};
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
 use crate::forward::replay::keeping::{Keeping, Quota};
 use crate::forward::via::Via;
 use crate::limit::{Bounds, Limit, Limits, Rate};
 use crate::proxy::{self, Shared, spill};
-use crate::recipe::pattern::PathPattern;
 use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
 use crate::route::{Route, Sharing, Table};
@@ -353,68 +350,6 @@ fn ids(
     let account_index =
         accounts.iter().position(|known| known.name == account).ok_or_else(unknown)?;
     Ok((UpstreamId(number(upstream_index)?), AccountId(number(account_index)?)))
-}
-
-/// The clients with their keys and grants.
-///
-/// # Errors
-/// See [`BuildError`].
-pub(super) fn keyring(
-    settings: &Settings,
-    recipes: &[Arc<Recipe>],
-) -> Result<Arc<Keyring>, BuildError> {
-    let clients = settings.clients.iter().map(|client| {
-        let grants = grants(client, settings, recipes)?;
-        Ok((client.id.as_str(), client.keys.clone(), grants))
-    });
-    Ok(Arc::new(Keyring::new(clients.collect::<Result<Vec<_>, BuildError>>()?)))
-}
-
-/// Each grant once for each of its upstreams, which reads paths in its own way.
-fn grants(
-    client: &settings::Client,
-    settings: &Settings,
-    recipes: &[Arc<Recipe>],
-) -> Result<Grants, BuildError> {
-    let wrong = |what: &str| BuildError::Inconsistent(format!("client `{}`: {what}", client.id));
-    let mut grants = Vec::new();
-    for (place, written) in client.grants.iter().enumerate() {
-        let upstreams = settings.upstreams.iter().zip(recipes).zip(0..);
-        for ((upstream, recipe), number) in upstreams {
-            if !written.upstreams.contains(&upstream.name) {
-                continue;
-            }
-            let accounts = written.accounts.as_ref().map(|names| {
-                let numbered = upstream.accounts.iter().zip(0..);
-                let granted = numbered.filter(|(account, _)| names.contains(&account.name));
-                granted.map(|(_, number)| AccountId(number)).collect()
-            });
-            let methods = written.methods.iter().flatten();
-            let paths = written.paths.iter().flatten();
-            grants.push(Grant {
-                place,
-                upstream: UpstreamId(number),
-                accounts,
-                methods: methods
-                    .map(|text| text.parse().map_err(|_| wrong(text)))
-                    .collect::<Result<_, _>>()?,
-                paths: paths
-                    .map(|text| {
-                        PathPattern::parse(text, recipe.spelling.case_insensitive)
-                            .map_err(|why| wrong(&why))
-                    })
-                    .collect::<Result<_, _>>()?,
-            });
-        }
-    }
-    Ok(Grants::new(grants))
-}
-
-pub(super) fn access(written: settings::Access, keyring: &Arc<Keyring>) -> Access {
-    match written {
-        settings::Access::Open => Access::Open,
-        settings::Access::Keys => Access::Keys(Arc::clone(keyring)),
-    }
 }
 
 pub(super) fn address(written: &settings::Address) -> Address {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{Method, Uri};
 
-use super::{BuildError, build};
+use super::{BuildError, build, clients};
 use crate::access::Caller;
 use crate::diagnosis::suggestion;
 use crate::proxy::authorize::{Asked, authorize};
@@ -85,9 +85,8 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
     let settings = &loaded.settings;
     let recipes = settings.upstreams.iter().map(|written| build::recipe(written).map(Arc::new));
     let recipes = recipes.collect::<Result<Vec<_>, _>>()?;
-    let keyring = build::keyring(settings, &recipes)?;
-    let caller =
-        keyring.named(question.client).ok_or_else(|| unknown(settings, question.client))?;
+    let known = clients::clients(settings, &recipes)?;
+    let caller = known.named(question.client).ok_or_else(|| unknown(settings, question.client))?;
     let target = question.url.path_and_query().filter(|target| target.path().starts_with('/'));
     let target = target.ok_or(ExplainError::NoPath)?;
     let canonical = Canonical::of(target.path());

@@ -7,6 +7,7 @@ mod advice;
 mod audit;
 mod build;
 mod clear;
+mod clients;
 mod core;
 mod explain;
 mod secrets;
@@ -154,13 +155,13 @@ impl App {
             reporter: reporter.clone(),
         };
         let recipes: Vec<_> = built.shared.broker.recipes().collect();
-        let access = build::keyring(settings, &recipes)?;
+        let clients = clients::clients(settings, &recipes)?;
         let cores = settings.cores.unwrap_or_else(available_cores);
 
         let mut listening = Vec::new();
         let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
         for listener in &settings.listeners {
-            let (bound, served) = listen(listener, cores, &access)?;
+            let (bound, served) = listen(listener, cores, &clients)?;
             let scheme = if served.tls.is_some() { "https" } else { "http" };
             for (core, socket) in sockets.iter_mut().zip(bound.sockets) {
                 core.push((socket, served.clone()));
@@ -275,7 +276,7 @@ fn available_cores() -> usize {
 fn listen(
     listener: &settings::Listener,
     cores: usize,
-    access: &Arc<crate::access::Keyring>,
+    clients: &Arc<crate::access::Clients>,
 ) -> Result<(server::Bound, server::Listener), StartError> {
     let tls = listener
         .tls
@@ -289,7 +290,7 @@ fn listen(
         address,
         source,
     })?;
-    Ok((bound, server::Listener { tls, access: build::access(listener.access, access) }))
+    Ok((bound, server::Listener { tls, access: clients::access(listener.access, clients) }))
 }
 
 /// Judges and reads the settings, with the recipes that they name.

@@ -23,7 +23,7 @@ use super::stream::Stream;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
-use crate::access::Caller;
+use crate::access::{Asking, Caller};
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
@@ -114,7 +114,8 @@ async fn walk(
 
     let is_routed = shared.routes.names(&call.host);
     let wall = || shared.clock.wall();
-    let caller = peer.access.authenticate(recipe, &head.headers, &call.host, is_routed, wall)?;
+    let asking = Asking { recipe, headers: &head.headers, host: &call.host, is_routed };
+    let caller = peer.access.authenticate(&asking, wall)?;
     record.who = Some(match &caller {
         Some(caller) => Who::Client(Arc::clone(&caller.name)),
         None => Who::Open,

@@ -6,6 +6,7 @@
 mod accounts;
 mod addresses;
 mod audit;
+mod clients;
 mod credentials;
 mod defaults;
 mod grants;

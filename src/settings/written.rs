@@ -68,7 +68,7 @@ pub(super) struct Listener {
     /// which is printed at start.
     #[schemars(required, extend("examples" = ["127.0.0.1:8080", "[::1]:8080", "unix:/run/doorward/doorward.sock"]))]
     pub(super) address: Option<String>,
-    /// Whether clients need a key. `open` is for a sidecar and is refused unless the address is
+    /// Who may call. `open` is for a sidecar and is refused unless the address is
     /// loopback or a Unix socket, since everybody who reaches an open listener acts as the account.
     #[serde(default)]
     pub(super) access: Access,
@@ -79,13 +79,13 @@ pub(super) struct Listener {
     pub(super) plaintext: Option<Plaintext>,
 }
 
-/// Whether clients need a key.
+/// Who may call at a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
-    /// Every request needs the key of a client in `clients`.
+    /// Every request must show which of the `clients` sends it.
     #[default]
-    Keys,
+    Clients,
     /// Whoever reaches the listener may call.
     Open,
 }

@@ -122,7 +122,7 @@ async fn a_client_uses_the_first_account_that_it_is_granted() {
 async fn a_key_is_good_until_its_end() {
     let alice = key("alice");
     let mut setup = Setup::of(Vendor::Contentstack);
-    setup.listener = "access = \"keys\"".to_owned();
+    setup.listener = "access = \"clients\"".to_owned();
     let now = jiff::Timestamp::now();
     let end = now + Duration::from_secs(3600);
     let scene = setup

@@ -109,7 +109,7 @@ impl Setup {
 
     /// The listener asks for keys, and this client has one, and these grants.
     pub fn client(mut self, name: &str, key: &ClientKey, grants: &str) -> Self {
-        self.listener = "access = \"keys\"".to_owned();
+        self.listener = "access = \"clients\"".to_owned();
         let digest = key.digest();
         let client = format!("[clients.{name}]\nkeys = [\"{digest}\"]\ngrants = {grants}\n");
         self.tables.push_str(&client);

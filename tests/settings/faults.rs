@@ -70,7 +70,7 @@ path = "/a"
 "#;
     let expected = [
         "doorward.toml:2:11 a listener that is neither loopback nor a Unix socket needs `tls`; where a proxy in front ends TLS, set `plaintext = \"behind-tls\"`",
-        "doorward.toml:3:10 an open listener must be on loopback or a Unix socket; whoever reaches it would act as the account; use `access = \"keys\"`, or an address such as 127.0.0.1:8080",
+        "doorward.toml:3:10 an open listener must be on loopback or a Unix socket; whoever reaches it would act as the account; use `access = \"clients\"`, or an address such as 127.0.0.1:8080",
         "doorward.toml:5:12 listener `other` needs client keys, but there is no client; make a key with `doorward key new NAME`; or set `access = \"open\"`: whoever reaches it then acts as the account",
         "doorward.toml:6:11 listener `main` has this address already",
         "doorward.toml:9:7 plain `http` would send the login to another machine in the clear; use `https`, or say `danger_plaintext_login = true`",

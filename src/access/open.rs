@@ -1,0 +1,69 @@
+//! Listeners without clients of their own: everybody on this machine may call, pages of other sites
+//! may not.
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::{Asking, Denied};
+use crate::route;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Judges a request where nobody has to show who it is.
+pub(super) fn judge(asking: &Asking<'_>) -> Result<(), Denied> {
+    if !asking.is_routed && !route::is_loopback_name(asking.host) {
+        return Err(Denied::ForeignHost);
+    }
+    match is_cross_origin(asking.headers, asking.host) {
+        true => Err(Denied::CrossOrigin),
+        false => Ok(()),
+    }
+}
+
+/// Whether a browser sends this for a page of another origin (Fetch Metadata; RFC 6454 section 7).
+fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(&SEC_FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site")) {
+        return true;
+    }
+    match text(&header::ORIGIN) {
+        None => headers.contains_key(header::ORIGIN),
+        Some(origin) => {
+            let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+            !authority.eq_ignore_ascii_case(host)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::access::{Access, Caller, tests as access};
+
+    fn judged(
+        host: &str,
+        is_routed: bool,
+        fields: &[(&str, &str)],
+    ) -> Result<Option<std::sync::Arc<Caller>>, Denied> {
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let (recipe, headers) = (access::recipe(), access::headers(&fields));
+        let asking = Asking { recipe: &recipe, headers: &headers, host, is_routed };
+        Access::Open.authenticate(&asking, SystemTime::now)
+    }
+
+    #[test]
+    fn open_mode_refuses_foreign_hosts_and_pages_of_other_sites() {
+        assert_eq!(judged("127.0.0.1:8080", false, &[]), Ok(None));
+        assert_eq!(judged("cms.example", true, &[]), Ok(None));
+        assert_eq!(judged("evil.example", false, &[]), Err(Denied::ForeignHost));
+        let cross = [("origin", "https://evil.example")];
+        assert_eq!(judged("localhost", false, &cross), Err(Denied::CrossOrigin));
+        assert_eq!(judged("localhost", false, &[("origin", "null")]), Err(Denied::CrossOrigin));
+        let fetch = [("sec-fetch-site", "cross-site")];
+        assert_eq!(judged("localhost", false, &fetch), Err(Denied::CrossOrigin));
+        assert_eq!(judged("localhost:80", false, &[("origin", "http://localhost:80")]), Ok(None));
+        assert_eq!(judged("localhost", false, &[("sec-fetch-site", "none")]), Ok(None));
+    }
+}
