@@ -354,7 +354,9 @@ mod tests {
     /// Code and status of every row of the tables.
     fn documented() -> BTreeMap<&'static str, &'static str> {
         let rows = include_str!("../../docs/ERRORS.md").lines().filter_map(|row| {
-            let (code, rest) = row.strip_prefix("| `")?.split_once("` | ")?;
+            let (anchor, rest) = row.strip_prefix("| <a id=\"")?.split_once("\"></a>`")?;
+            let (code, rest) = rest.split_once("` | ")?;
+            assert_eq!(anchor, code);
             let (status, _) = rest.split_once(" | ")?;
             status.parse::<u16>().is_ok().then_some((code, status))
         });

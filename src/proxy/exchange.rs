@@ -59,7 +59,7 @@ pub async fn exchange(
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
-            Reply::own(reply::problem(&problem, record.id.as_str()))
+            Reply::own(reply::problem(&problem, record.id.as_str()), &record)
         }
     };
     record.status = reply.response.status();
@@ -90,7 +90,10 @@ struct Reply {
 }
 
 impl Reply {
-    fn own(response: Response<Bytes>) -> Self {
+    fn own(mut response: Response<Bytes>, record: &Record) -> Self {
+        if record.method == Method::HEAD {
+            reply::without_body(&mut response);
+        }
         let response = response.map(Content::Whole);
         Self { response, hold: None, unwanted: None, ending: None, upgrade: None }
     }
@@ -392,6 +395,7 @@ async fn finish(
     shield::mask_headers(headers, redactor.secrets(), placeholder);
     location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
     shared.via.add(headers, answer.version);
+    reply::passed_on(headers);
     if !headers.contains_key(header::CACHE_CONTROL) {
         // RFC 9111 section 3.5: nobody else may be given what this session was given.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
@@ -434,7 +438,7 @@ fn stripped_prefix(route: &Route) -> &str {
 
 fn own_answer(mut response: Response<Bytes>, record: &Record) -> Reply {
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply::in_its_place(headers);
     headers.insert(hop::REQUEST_ID, record.id.field());
-    Reply::own(response)
+    Reply::own(response, record)
 }

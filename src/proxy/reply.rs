@@ -1,14 +1,24 @@
 //! Answers in Doorward's own name: problem details (RFC 9457) with `Proxy-Status` (RFC 9209).
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use serde_json::json;
 
 use super::error::Problem;
 use crate::forward::hop::REQUEST_ID;
 use crate::limit::Rate;
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Our member of `Proxy-Status` on an answer that is not ours. An answer with an `error` that comes
+/// from another gateway, or from an upstream that passes for one, has it behind that.
+const PASSED_ON: HeaderValue = HeaderValue::from_static("doorward");
+
+/// Our member of `Proxy-Status` on an answer that the recipe has us give.
+const IN_ITS_PLACE: HeaderValue =
+    HeaderValue::from_static("doorward; details=\"answered in the upstream's place\"");
 
 /// What is left of a quota, and the quota (draft-ietf-httpapi-ratelimit-headers, sections 3 and 4).
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -24,7 +34,7 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
         "instance": request_id,
         "code": problem.code(),
     });
-    let retry_after = problem.retry_after().map(|pause| pause.as_secs().max(1));
+    let retry_after = problem.retry_after().map(whole_seconds);
     if let (Some(seconds), Some(members)) = (retry_after, body.as_object_mut()) {
         members.insert("retry_after_seconds".to_owned(), seconds.into());
     }
@@ -45,12 +55,8 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
             insert(headers, RATE_LIMIT_POLICY, &format!("\"account\";q={quota};w={window}"));
         }
     }
-    if matches!(
-        problem,
-        Problem::ClientKeyMissing | Problem::ClientKeyInvalid | Problem::ClientKeyExpired
-    ) {
-        let challenge = HeaderValue::from_static("Bearer realm=\"doorward\"");
-        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    if let Some(challenge) = challenge(problem) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if matches!(problem, Problem::MethodNotAllowed) {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -63,7 +69,44 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
     response
 }
 
-fn insert(headers: &mut http::HeaderMap, name: HeaderName, text: &str) {
+/// What a 401 asks for (RFC 9110 section 15.5.2), with what is wrong about a key that was sent (RFC
+/// 6750 section 3.1).
+fn challenge(problem: &Problem) -> Option<&'static str> {
+    match problem {
+        Problem::ClientKeyMissing => Some("Bearer realm=\"doorward\""),
+        Problem::ClientKeyInvalid | Problem::ClientKeyExpired => {
+            Some("Bearer realm=\"doorward\", error=\"invalid_token\"")
+        }
+        _ => None,
+    }
+}
+
+/// Whoever asks again so many seconds later does not come too early.
+fn whole_seconds(pause: Duration) -> u64 {
+    pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0)).max(1)
+}
+
+/// Completes an answer that is given in the upstream's place.
+pub(super) fn in_its_place(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PROXY_STATUS, IN_ITS_PLACE);
+}
+
+/// Says of an answer that tells of another gateway's doing that it is not ours (RFC 9209 section 2).
+pub(super) fn passed_on(headers: &mut HeaderMap) {
+    if headers.contains_key(PROXY_STATUS) {
+        headers.append(PROXY_STATUS, PASSED_ON);
+    }
+}
+
+/// An answer to HEAD has the fields of the one to GET, and no body (RFC 9110 section 9.3.2). hyper
+/// sees to that in HTTP/1 only.
+pub(super) fn without_body(response: &mut Response<Bytes>) {
+    let body = std::mem::take(response.body_mut());
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
     }

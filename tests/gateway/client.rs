@@ -55,6 +55,42 @@ pub struct Call {
     body: Bytes,
 }
 
+/// The error types of RFC 9209 section 2.3 (IANA, "HTTP Proxy Error Types").
+const PROXY_ERRORS: [&str; 32] = [
+    "dns_timeout",
+    "dns_error",
+    "destination_not_found",
+    "destination_unavailable",
+    "destination_ip_prohibited",
+    "destination_ip_unroutable",
+    "connection_refused",
+    "connection_terminated",
+    "connection_timeout",
+    "connection_read_timeout",
+    "connection_write_timeout",
+    "connection_limit_reached",
+    "tls_protocol_error",
+    "tls_certificate_error",
+    "tls_alert_received",
+    "http_request_error",
+    "http_request_denied",
+    "http_response_incomplete",
+    "http_response_header_section_size",
+    "http_response_header_size",
+    "http_response_body_size",
+    "http_response_trailer_section_size",
+    "http_response_trailer_size",
+    "http_response_transfer_coding",
+    "http_response_content_coding",
+    "http_response_timeout",
+    "http_upgrade_failed",
+    "http_protocol_error",
+    "proxy_internal_response",
+    "proxy_internal_error",
+    "proxy_configuration_error",
+    "proxy_loop_detected",
+];
+
 /// An answer, read whole and decoded.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -227,9 +263,22 @@ impl Answer {
             return String::new();
         }
         let body = self.json();
+        let code = body["code"].as_str().unwrap();
         assert_eq!(body["status"], self.status.as_u16());
-        assert!(self.one("proxy-status").starts_with("doorward; error="));
-        body["code"].as_str().unwrap().to_owned()
+        assert_eq!(body["type"], format!("urn:doorward:problem:{code}"));
+        assert_eq!(body["instance"], self.one("x-request-id"));
+        let error = self.one("proxy-status").strip_prefix("doorward; error=").unwrap();
+        assert!(PROXY_ERRORS.contains(&error), "{error}");
+        assert_eq!(self.one("cache-control"), "no-store");
+        let seconds = self.one("retry-after").parse::<u64>().ok();
+        assert_eq!(body["retry_after_seconds"].as_u64(), seconds);
+        assert_ne!(seconds, Some(0));
+        // RFC 9110 sections 15.5.2 and 15.5.6.
+        let challenged = self.one("www-authenticate").starts_with("Bearer realm=\"doorward\"");
+        assert_eq!(challenged, self.status == StatusCode::UNAUTHORIZED);
+        let allows = !self.one("allow").is_empty();
+        assert_eq!(allows, self.status == StatusCode::METHOD_NOT_ALLOWED);
+        code.to_owned()
     }
 }
 

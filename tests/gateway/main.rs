@@ -30,6 +30,7 @@ mod lock_out;
 mod login_answers;
 mod messages;
 mod nothing_leaks;
+mod own_answers;
 mod prolonged;
 mod protocols;
 mod recordings;

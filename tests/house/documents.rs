@@ -149,7 +149,11 @@ fn links(document: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
 }
 
-/// The anchors of a document's headings, as forges make them.
+fn anchors_set(document: &str) -> impl Iterator<Item = &str> {
+    document.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next())
+}
+
+/// The anchors of a document's headings, as forges make them, and those that it sets itself.
 fn anchors(document: &str) -> Vec<String> {
     let headings = document.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
@@ -158,7 +162,7 @@ fn anchors(document: &str) -> Vec<String> {
             text.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
         kept.collect::<String>().replace(' ', "-")
     };
-    headings.map(anchor).collect()
+    headings.map(anchor).chain(anchors_set(document).map(str::to_owned)).collect()
 }
 
 #[test]
