@@ -2,8 +2,8 @@
 
 use super::StartError;
 use crate::audit::{self, Audit, Ended, Seal, Trail};
-use crate::settings::Loaded;
-use crate::telemetry::Reporter;
+use crate::settings::{self, Loaded};
+use crate::telemetry::{OnFailure, Reporter};
 
 /// Opens the trail and starts to write it. Blocks on the file system.
 pub(super) fn start(
@@ -11,7 +11,11 @@ pub(super) fn start(
     reporter: &Reporter,
 ) -> Result<Option<(Audit, Ended)>, StartError> {
     let Some(trail) = open(loaded)? else { return Ok(None) };
-    audit::start(trail, reporter.downgrade()).map(Some).map_err(StartError::Core)
+    let on_failure = match loaded.settings.audit.as_ref().map(|audit| audit.on_failure) {
+        Some(settings::OnAuditFailure::Block) => OnFailure::Block,
+        Some(settings::OnAuditFailure::Continue) | None => OnFailure::Continue,
+    };
+    audit::start(trail, reporter.downgrade(), on_failure).map(Some).map_err(StartError::Core)
 }
 
 /// Opens the trail. Blocks on the file system.

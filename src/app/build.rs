@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
 use super::secrets::{Field, Kept};
 use super::words;
@@ -99,6 +100,8 @@ pub(super) fn rooms(
             tunnel_idle: settings.timeouts.tunnel_idle,
         },
         keeping: Arc::new(keeping(settings)),
+        // Set by whoever can cut off.
+        cut_off: CancellationToken::new(),
         via: via(),
     };
     Ok(Rooms { shared, origins })

@@ -181,7 +181,9 @@ impl App {
         let reports = reports.for_readers(readers);
 
         let stop = Stop::default();
-        let shared = Arc::new(built.shared);
+        let mut shared = built.shared;
+        shared.cut_off = stop.everything.clone();
+        let shared = Arc::new(shared);
         let limits = build::server_limits(settings, cores);
         let mut threads = Vec::new();
         for (number, sockets) in sockets.into_iter().enumerate() {

@@ -172,6 +172,10 @@ pub(super) struct Facts {
     pub(super) event: String,
     /// Of a file's first line: the hash of the line before it, in the file before.
     pub(super) previous: Option<String>,
+    /// Of a file's first line: the length of what a full disk has left at the end of the file before.
+    pub(super) previous_bytes: Option<u64>,
+    /// Of a file's first line: the SHA-256 of that.
+    pub(super) previous_sha256: Option<String>,
     /// Of a file's first line: whether hashes are made with a key.
     pub(super) keyed: Option<bool>,
     /// Of a line about lost ones: how many.

@@ -1,10 +1,12 @@
 //! Events as lines: names, numbers and closed lists. No query, no header field and no body comes
 //! here, since events hold none.
 
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::ser::Formatter;
 use serde_json::{Map, Value, json};
 
 use super::chain::{Hash, Seal};
@@ -33,6 +35,7 @@ struct RequestLine<'r> {
     event: &'static str,
     request_id: &'r str,
     who: Option<Value>,
+    peer: Option<String>,
     method: &'r str,
     path: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +53,58 @@ struct RequestLine<'r> {
     took_ms: f64,
     body_bytes: u64,
     redacted: u64,
+}
+
+/// Most lines are shorter.
+const LINE_BYTES_USUAL: usize = 768;
+
+/// JSON in which no character of a text does anything to a terminal, or to the order in which what
+/// stands beside it is read: such ones are written as escapes.
+struct Visible;
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_hidden) {
+            let (before, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            out.write_all(before.as_bytes())?;
+            let mut characters = from.chars();
+            let mut units = [0; 2];
+            for unit in characters
+                .next()
+                .into_iter()
+                .flat_map(|hidden| hidden.encode_utf16(&mut units).to_vec())
+            {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = characters.as_str();
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+/// Whether a character is a control character that JSON does not escape, or formats what is around
+/// it (the categories Cc and Cf of Unicode, and its line separators).
+fn is_hidden(character: char) -> bool {
+    matches!(
+        character,
+        '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0001}'..='\u{e007f}'
+    )
 }
 
 impl Line {
@@ -98,25 +153,37 @@ impl Line {
                 "answer_lost",
                 json!({ "upstream": upstream, "account": account, "of": what.name() }),
             ),
-            // A late expiry changes nothing; the others are about the process and its files.
-            Event::LateExpiry(_)
-            | Event::SecretTrouble(_)
-            | Event::StateUnwritable { .. }
-            | Event::StateNotice(_)
-            | Event::Audit(_) => None,
+            Event::LateExpiry(one) => about("late_expiry", one, json!({})),
+            Event::StateUnwritable { upstream, account, why } => line(
+                "state_unwritable",
+                json!({
+                    "upstream": upstream, "account": account, "cause": cut(why, TEXT_BYTES_MAX),
+                }),
+            ),
+            // These are about the process and its files.
+            Event::SecretTrouble(_) | Event::StateNotice(_) | Event::Audit(_) => None,
         }
     }
 
-    /// A file's first line.
-    pub(super) fn file(previous: Hash, seal: &Seal, cut: Option<Fragment>) -> Self {
+    /// A file's first line. `left` stands at the end of the file before.
+    pub(super) fn file(
+        previous: Hash,
+        seal: &Seal,
+        left: Option<Fragment>,
+        cut: Option<Fragment>,
+    ) -> Self {
         let about = json!({
             "version": VERSION,
             "previous": previous.to_string(),
             "keyed": seal.is_keyed(),
             "by": concat!("doorward ", env!("CARGO_PKG_VERSION")),
         });
+        let left = left.map_or_else(
+            || json!({}),
+            |left| json!({ "previous_bytes": left.bytes, "previous_sha256": left.sha256.to_string() }),
+        );
         let cut = cut.map_or_else(|| json!({}), fragment);
-        Self::now("file", merged(about, cut))
+        Self::now("file", merged(merged(about, left), cut))
     }
 
     /// Says what a crash or a full disk has left of lines.
@@ -148,8 +215,11 @@ impl Line {
     }
 
     fn from_object(object: &impl Serialize) -> Self {
-        // Texts, numbers and truth values always become JSON.
-        let text = serde_json::to_string(object).unwrap_or_default();
+        let mut text = Vec::with_capacity(LINE_BYTES_USUAL);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut text, Visible);
+        // Texts, numbers and truth values always become JSON, and that is UTF-8.
+        _ = object.serialize(&mut serializer);
+        let text = String::from_utf8(text).unwrap_or_default();
         let members = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
         Self(members.unwrap_or_default().to_owned())
     }
@@ -190,6 +260,7 @@ fn request(at: SystemTime, one: &Request) -> Line {
             Who::Open => Value::from("open"),
             Who::Client(name) => json!({ "client": name }),
         }),
+        peer: one.peer.map(|address| address.to_string()),
         method: cut(one.method.as_str(), TEXT_BYTES_MAX),
         path,
         path_cut: (path.len() < canonical.len()).then_some(true),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::chain::{BEGIN, Chain, Hash, LINE_BYTES_MAX, Sealed};
+use super::chain::{BEGIN, Chain, Hash, LINE_BYTES_MAX, Seal, Sealed};
 
 /// How much of a file's end is looked at, in bytes: a whole line and what is left of others have
 /// room in it.
@@ -24,6 +24,8 @@ pub(super) enum Tail {
     Cut(Chain, Fragment),
     /// There is a part of a line in it and nothing else.
     Headless(Fragment),
+    /// With a line that is not tied to the one before it as this seal ties them.
+    OtherSeal,
     /// Not as an audit trail does.
     Foreign,
 }
@@ -46,30 +48,27 @@ impl Tail {
     ///
     /// # Errors
     /// What the file system says.
-    pub(super) fn of(file: &File) -> io::Result<Self> {
+    pub(super) fn of(file: &File, seal: &Seal) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let from = length.saturating_sub(TAIL_BYTES_MAX as u64);
         let mut end = vec![0; usize::try_from(length - from).map_err(io::Error::other)?];
         file.read_exact_at(&mut end, from)?;
-        Ok(Self::read(&end))
+        Ok(Self::read(&end, seal))
     }
 
-    fn read(end: &[u8]) -> Self {
-        let mut rest = end;
-        while !rest.is_empty() {
-            let ended = rest.strip_suffix(b"\n").unwrap_or(rest);
-            let begin = ended.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let (before, last) = rest.split_at(begin);
-            let line = last.strip_suffix(b"\n");
-            if let Some(sealed) = Sealed::read(line.unwrap_or(last)) {
-                let behind = end.get(rest.len()..).unwrap_or_default();
-                return match (line, behind) {
-                    (None, _) => Self::Unended(sealed.chain()),
-                    (Some(_), []) => Self::Whole(sealed.chain()),
-                    (Some(_), behind) => Self::Cut(sealed.chain(), Fragment::of(behind)),
-                };
+    fn read(end: &[u8], seal: &Seal) -> Self {
+        if let Some(Last { line, is_ended, before, behind }) = last(end) {
+            let named = line.facts.previous.as_ref().and_then(|previous| previous.parse().ok());
+            let previous = named.or_else(|| last(before).map(|last| last.line.hash));
+            // Where the line before is out of sight, `verify` finds it.
+            if previous.is_some_and(|previous| !seal.holds(&previous, &line)) {
+                return Self::OtherSeal;
             }
-            rest = before;
+            return match (is_ended, behind) {
+                (false, _) => Self::Unended(line.chain()),
+                (true, []) => Self::Whole(line.chain()),
+                (true, behind) => Self::Cut(line.chain(), Fragment::of(behind)),
+            };
         }
         match end {
             [] => Self::Empty,
@@ -78,6 +77,30 @@ impl Tail {
             _ => Self::Foreign,
         }
     }
+}
+
+/// The last line of some bytes.
+struct Last<'b> {
+    line: Sealed<'b>,
+    is_ended: bool,
+    before: &'b [u8],
+    behind: &'b [u8],
+}
+
+fn last(bytes: &[u8]) -> Option<Last<'_>> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let ended = rest.strip_suffix(b"\n").unwrap_or(rest);
+        let begin = ended.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let (before, last) = rest.split_at(begin);
+        let line = last.strip_suffix(b"\n");
+        if let Some(sealed) = Sealed::read(line.unwrap_or(last)) {
+            let behind = bytes.get(rest.len()..).unwrap_or_default();
+            return Some(Last { line: sealed, is_ended: line.is_some(), before, behind });
+        }
+        rest = before;
+    }
+    None
 }
 
 /// Whether a line begins so.

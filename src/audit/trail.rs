@@ -21,6 +21,8 @@ pub struct Trail {
     file: File,
     /// What the next write begins with.
     begin: Begin,
+    /// What a full disk has left at the end of the file before; no line tells of it yet.
+    left: Option<Fragment>,
 }
 
 /// What stands between the end of a file and the next line.
@@ -62,6 +64,18 @@ pub enum OpenError {
         /// What is there.
         path: PathBuf,
     },
+    /// Its chain is another one.
+    #[error(
+        "the last line of the audit trail {} was not written {how}, or has been changed: move the \
+         file away to begin a new trail",
+        path.display()
+    )]
+    OtherSeal {
+        /// The file.
+        path: PathBuf,
+        /// With a key or without.
+        how: &'static str,
+    },
     /// It is something else.
     #[error(
         "{} does not end with lines of an audit trail: move it away to begin a new one",
@@ -88,16 +102,16 @@ impl Trail {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path, seal: Seal) -> Result<Self, OpenError> {
-        let (file, tail) = open(path)?;
+        let (file, tail) = open(path, &seal)?;
         let (chain, begin) = match tail {
             Tail::Empty => (Chain::NEW, Begin::Header),
             Tail::Whole(chain) => (chain, Begin::Line),
             Tail::Unended(chain) => (chain, Begin::LineEnd),
             Tail::Cut(chain, cut) => (chain, Begin::Fragment(cut)),
             Tail::Headless(cut) => (Chain::NEW, Begin::LateHeader(Some(cut))),
-            Tail::Foreign => return Err(OpenError::Foreign { path: path.to_owned() }),
+            Tail::OtherSeal | Tail::Foreign => return Err(unusable(path, tail, &seal)),
         };
-        Ok(Self { path: path.to_owned(), seal, chain, file, begin })
+        Ok(Self { path: path.to_owned(), seal, chain, file, begin, left: None })
     }
 
     /// Appends lines, to a new file if the old one was renamed away. Blocks on the file system.
@@ -120,7 +134,7 @@ impl Trail {
         }
         match self.file.write_all(&bytes) {
             Ok(()) => {
-                (self.chain, self.begin) = (chain, Begin::Line);
+                (self.chain, self.begin, self.left) = (chain, Begin::Line, None);
                 Ok(())
             }
             Err(error) => {
@@ -138,7 +152,7 @@ impl Trail {
 
     fn begin(&self, chain: &mut Chain, bytes: &mut Vec<u8>) {
         let mut push = |line: &Line, bytes: &mut Vec<u8>| chain.push(&self.seal, line, bytes);
-        let header = |cut| Line::file(self.chain.last, &self.seal, cut);
+        let header = |cut| Line::file(self.chain.last, &self.seal, self.left, cut);
         match self.begin {
             Begin::Line => {}
             Begin::LineEnd => bytes.push(b'\n'),
@@ -161,6 +175,7 @@ impl Trail {
         match fs::metadata(&self.path) {
             Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => {
                 if held.len() == 0 {
+                    self.leave();
                     self.begin = Begin::Header;
                 }
                 return Ok(());
@@ -169,11 +184,15 @@ impl Trail {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(refused(error)),
         }
-        let (file, tail) = open(&self.path)?;
+        let (file, tail) = open(&self.path, &self.seal)?;
+        if tail == Tail::Foreign {
+            return Err(unusable(&self.path, tail, &self.seal));
+        }
         // The old file is whole on the disk before the new one names its end. Where that fails, a
         // later `verify` shows what is missing.
         _ = self.file.sync_data();
         self.file = file;
+        self.leave();
         self.begin = match tail {
             Tail::Empty => Begin::Header,
             // What is there is nothing of this chain: that shows.
@@ -182,9 +201,16 @@ impl Trail {
         Ok(())
     }
 
+    /// Notes what the next file's first line has to tell of this one.
+    fn leave(&mut self) {
+        if let Begin::Fragment(cut) | Begin::LateHeader(Some(cut)) = self.begin {
+            self.left = Some(cut);
+        }
+    }
+
     /// After a failure: what of the last write is in the file?
     fn look_again(&mut self) {
-        let (chain, begin) = match Tail::of(&self.file) {
+        let (chain, begin) = match Tail::of(&self.file, &self.seal) {
             Ok(Tail::Whole(chain)) => (chain, Begin::Line),
             Ok(Tail::Unended(chain)) => (chain, Begin::LineEnd),
             Ok(Tail::Cut(chain, cut)) => (chain, Begin::Fragment(cut)),
@@ -192,7 +218,7 @@ impl Trail {
             Ok(Tail::Headless(cut)) => (self.chain, Begin::LateHeader(Some(cut))),
             Ok(Tail::Empty) => (self.chain, Begin::Header),
             // Nothing can be known: what was meant to be written before is the best guess.
-            Ok(Tail::Foreign) | Err(_) => return,
+            Ok(Tail::Foreign | Tail::OtherSeal) | Err(_) => return,
         };
         (self.chain, self.begin) = (chain, begin);
     }
@@ -205,7 +231,7 @@ impl Drop for Trail {
     }
 }
 
-fn open(path: &Path) -> Result<(File, Tail), OpenError> {
+fn open(path: &Path, seal: &Seal) -> Result<(File, Tail), OpenError> {
     let refused = |source| OpenError::Refused { path: path.to_owned(), source };
     // A pipe would wait for somebody to read it.
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
@@ -219,8 +245,18 @@ fn open(path: &Path) -> Result<(File, Tail), OpenError> {
         Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => return Err(refused(error)),
     }
-    let tail = Tail::of(&file).map_err(refused)?;
+    let tail = Tail::of(&file, seal).map_err(refused)?;
     Ok((file, tail))
+}
+
+/// Why nothing is appended to what is there.
+fn unusable(path: &Path, tail: Tail, seal: &Seal) -> OpenError {
+    let path = path.to_owned();
+    match tail {
+        Tail::OtherSeal if seal.is_keyed() => OpenError::OtherSeal { path, how: "with this key" },
+        Tail::OtherSeal => OpenError::OtherSeal { path, how: "without a key" },
+        _ => OpenError::Foreign { path },
+    }
 }
 
 /// An error and its causes in one line.

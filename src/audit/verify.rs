@@ -39,6 +39,11 @@ pub struct Verified {
     pub after: Hash,
     /// The hash of the last line.
     pub last_hash: Hash,
+    /// Whether it takes a key to make such hashes.
+    pub keyed: bool,
+    /// Where a gateway starts although the one before it has not stopped: it was killed, or lines
+    /// were cut off there.
+    pub unstopped: Vec<Place>,
     /// Where a crash or a full disk has cut a line off.
     pub cut_off: Vec<Place>,
     /// How many lines the trail itself says that it has lost.
@@ -92,6 +97,9 @@ pub enum Fault {
          after the line before it"
     )]
     Changed,
+    /// A file names another end of the file before it.
+    #[error("a part of a line that stood at the end of the file before this one is not there")]
+    EndGone,
     /// A file begins a chain of its own.
     #[error("a new chain begins here: nothing ties this file to the one before it")]
     NewChain,
@@ -117,6 +125,7 @@ impl Fault {
             Self::Missing { .. } => "missing",
             Self::Moved { .. } => "moved",
             Self::Changed => "changed",
+            Self::EndGone => "end_gone",
             Self::NewChain => "new_chain",
             Self::KeyMissing => "key_missing",
             Self::NotKeyed => "not_keyed",
@@ -131,7 +140,8 @@ impl Fault {
 /// # Errors
 /// The first place where the chain does not hold.
 pub fn verify(files: &[PathBuf], seal: &Seal, known: Option<Hash>) -> Result<Verified, Break> {
-    let mut walk = Walk { seal, known, is_known: false, chain: None, verified: None };
+    let mut walk =
+        Walk { seal, known, is_known: false, chain: None, runs: false, left: None, verified: None };
     for path in files {
         let at = |line, fault| Break { place: Place { file: path.clone(), line }, fault };
         let unreadable = |error: io::Error| at(0, Fault::Unreadable(error.to_string()));
@@ -142,6 +152,9 @@ pub fn verify(files: &[PathBuf], seal: &Seal, known: Option<Hash>) -> Result<Ver
         let file = files.last().cloned().unwrap_or_default();
         Break { place: Place { file, line: 0 }, fault }
     };
+    if let Some(left) = walk.left.take() {
+        walk.note_cut(left.place);
+    }
     let is_known = walk.is_known;
     let verified = walk.verified.ok_or_else(|| end(Fault::Empty))?;
     match known {
@@ -156,6 +169,10 @@ struct Walk<'s> {
     is_known: bool,
     /// Nothing before the first line.
     chain: Option<Chain>,
+    /// Whether a gateway has started and not stopped.
+    runs: bool,
+    /// What stands at the end of the file before and is no line.
+    left: Option<Unclear>,
     verified: Option<Verified>,
 }
 
@@ -198,9 +215,19 @@ impl Walk<'_> {
             {
                 return Err(Break { place: cut.place.clone(), fault: Fault::NoLine });
             }
+            if is_first && let Some(left) = self.left.take() {
+                let facts = &line.facts;
+                let (bytes, sha256) = (facts.previous_bytes, facts.previous_sha256.as_deref());
+                if !is_of(&left.bytes, bytes, sha256) {
+                    return Err(Break { place: left.place, fault: Fault::NoLine });
+                }
+                self.note_cut(left.place);
+            } else if is_first && self.chain.is_some() && line.facts.previous_bytes.is_some() {
+                return Err(broken(Fault::EndGone));
+            }
             self.line(&line, is_first).map_err(broken)?;
             is_first = false;
-            self.note(&line, cut);
+            self.note(&line, &place, cut);
             if !bytes.ends_with(b"\n") {
                 self.note_cut(Place { file: path.to_owned(), line: number });
             }
@@ -209,7 +236,7 @@ impl Walk<'_> {
             // The end of a file is where a crash cuts a line off. That a whole line was there is
             // known to the line after it.
             Some(cut) if !cut.is_ended && (!is_first || self.verified.is_some()) => {
-                self.note_cut(cut.place);
+                self.left = Some(cut);
             }
             Some(cut) => return Err(Break { place: cut.place, fault: Fault::NoLine }),
             None if is_first => {
@@ -256,9 +283,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn note(&mut self, line: &Sealed<'_>, cut: Option<Unclear>) {
+    fn note(&mut self, line: &Sealed<'_>, place: &Place, cut: Option<Unclear>) {
         let facts = &line.facts;
         let here = (facts.seq, facts.at.clone());
+        let keyed = self.seal.is_keyed();
         let after = self.chain.map_or(Hash::NONE, |chain| chain.last);
         let verified = self.verified.get_or_insert_with(|| Verified {
             lines: 0,
@@ -266,6 +294,8 @@ impl Walk<'_> {
             last: here.clone(),
             after,
             last_hash: line.hash,
+            keyed,
+            unstopped: Vec::new(),
             cut_off: Vec::new(),
             lost: 0,
         });
@@ -273,6 +303,13 @@ impl Walk<'_> {
         verified.last = here;
         verified.last_hash = line.hash;
         verified.lost = verified.lost.saturating_add(facts.lost.unwrap_or(0));
+        match facts.event.as_str() {
+            "started" if std::mem::replace(&mut self.runs, true) => {
+                verified.unstopped.push(place.clone());
+            }
+            "stopped" => self.runs = false,
+            _ => {}
+        }
         self.chain = Some(line.chain());
         if let Some(cut) = cut {
             self.note_cut(cut.place);
@@ -289,10 +326,14 @@ impl Walk<'_> {
 /// Whether `line` was written behind these bytes, which are no line.
 fn tells_of(line: &Sealed<'_>, bytes: &[u8]) -> bool {
     let facts = &line.facts;
-    let Fragment { bytes: length, sha256 } = Fragment::of(without_end(bytes));
     matches!(facts.event.as_str(), "cut_off" | "file")
-        && facts.bytes == Some(length)
-        && facts.sha256.as_deref() == Some(sha256.to_string().as_str())
+        && is_of(without_end(bytes), facts.bytes, facts.sha256.as_deref())
+}
+
+/// Whether bytes have this length and this SHA-256.
+fn is_of(bytes: &[u8], length: Option<u64>, sha256: Option<&str>) -> bool {
+    let fragment = Fragment::of(bytes);
+    length == Some(fragment.bytes) && sha256 == Some(fragment.sha256.to_string().as_str())
 }
 
 /// The end of a line that was cut off is written by whoever goes on.

@@ -3,18 +3,21 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
 use super::line::Line;
 use super::trail::{Trail, Unwritten};
-use crate::telemetry::{AuditTrouble, Event, Reader, WeakReporter};
+use crate::telemetry::{AuditTrouble, Event, OnFailure, Reader, WeakReporter};
 
 /// Lines that wait for the disk; at the bound new ones are dropped, counted, and told of by a line.
 const WAITING_MAX: usize = 64 * 1024;
+
+/// How long after a failure lines that wait are tried again.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Lines in one write.
 const BATCH_MAX: usize = 1024;
@@ -36,6 +39,14 @@ struct Lost {
     events: AtomicU64,
     /// Lines for which there was no room.
     lines: AtomicU64,
+    /// There will be no more lines: what cannot be written now is not waited for.
+    is_over: AtomicBool,
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.lost.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Starts the thread that writes to `trail`; it ends when the reader is dropped. Trouble is told to
@@ -43,11 +54,21 @@ struct Lost {
 ///
 /// # Errors
 /// When there is no thread for it.
-pub fn start(trail: Trail, reporter: WeakReporter) -> io::Result<(Audit, Ended)> {
+pub fn start(
+    trail: Trail,
+    reporter: WeakReporter,
+    on_failure: OnFailure,
+) -> io::Result<(Audit, Ended)> {
     let (sender, lines) = sync_channel(WAITING_MAX);
     let lost = Arc::new(Lost::default());
-    let mut writer =
-        Writer { trail, reporter, lost: Arc::clone(&lost), unwritten: 0, is_failing: false };
+    let mut writer = Writer {
+        trail,
+        reporter,
+        on_failure,
+        lost: Arc::clone(&lost),
+        unwritten: 0,
+        is_failing: false,
+    };
     let (ended, waiting) = oneshot::channel();
     std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
         writer.run(&lines);
@@ -77,6 +98,7 @@ impl Reader for Audit {
 struct Writer {
     trail: Trail,
     reporter: WeakReporter,
+    on_failure: OnFailure,
     lost: Arc<Lost>,
     /// Lines that the disk did not take and that no line tells of yet.
     unwritten: u64,
@@ -105,20 +127,39 @@ impl Writer {
         ];
         let told: Vec<_> = causes.into_iter().filter(|(count, _)| *count > 0).collect();
         let told_lines = told.iter().map(|(count, cause)| Line::lost(*count, cause));
-        let all: Vec<Line> = told_lines.chain(batch).collect();
-        let Err(Unwritten { written, why }) = self.trail.try_append(&all) else {
-            return self.resumed(told.iter().map(|(count, _)| count).sum());
-        };
-        // What a lost line told of is missing still; each other line counts for itself.
-        let missing = |(position, _): (usize, &Line)| told.get(position).map_or(1, |told| told.0);
-        self.unwritten = all.iter().enumerate().skip(written).map(missing).sum();
-        if !std::mem::replace(&mut self.is_failing, true) {
-            self.reporter.report(Event::Audit(AuditTrouble::Unwritable { why }));
+        let mut all: Vec<Line> = told_lines.chain(batch).collect();
+        // What a lost line tells of is missing as long as it is; each other line counts for itself.
+        let counts = told.iter().map(|(count, _)| *count).chain(std::iter::repeat(1));
+        let mut counts: Vec<u64> = counts.take(all.len()).collect();
+        while let Err(Unwritten { written, why }) = self.trail.try_append(&all) {
+            all.drain(..written.min(all.len()));
+            counts.drain(..written.min(counts.len()));
+            self.failing(why);
+            if self.on_failure == OnFailure::Continue || self.lost.is_over.load(Ordering::Relaxed) {
+                self.unwritten = counts.iter().sum();
+                return;
+            }
+            std::thread::sleep(RETRY);
         }
+        self.resumed(told.iter().map(|(count, _)| count).sum());
+    }
+
+    fn failing(&mut self, why: String) {
+        if std::mem::replace(&mut self.is_failing, true) {
+            return;
+        }
+        let requests = self.on_failure;
+        if requests == OnFailure::Block {
+            self.reporter.block_requests();
+        }
+        self.reporter.report(Event::Audit(AuditTrouble::Unwritable { why, requests }));
     }
 
     fn resumed(&mut self, lost: u64) {
         let was_failing = std::mem::replace(&mut self.is_failing, false);
+        if was_failing {
+            self.reporter.let_requests_pass();
+        }
         if was_failing || lost > 0 {
             self.reporter.report(Event::Audit(AuditTrouble::Lost { lost }));
         }

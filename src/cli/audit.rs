@@ -75,15 +75,32 @@ impl Verify {
 }
 
 fn lines(verified: &Verified, out: &mut impl Write) -> io::Result<()> {
-    let Verified { lines, first, last, after, last_hash, cut_off, lost } = verified;
+    let Verified { lines, first, last, after, last_hash, keyed, unstopped, cut_off, lost } =
+        verified;
     writeln!(out, "good: {lines} lines, and each follows the one before it")?;
     writeln!(out, "first      number {} at {}", first.0, first.1)?;
     writeln!(out, "last       number {} at {}", last.0, last.1)?;
     if *after != Hash::NONE {
         writeln!(out, "after      {after}: files before these belong to the same chain")?;
     }
+    let sealed = match keyed {
+        true => "with the key: nobody without it has made this chain",
+        false => "without a key: whoever can write the files can make such a chain",
+    };
+    writeln!(out, "sealed     {sealed}")?;
+    for place in unstopped {
+        writeln!(
+            out,
+            "unstopped  {place}: a gateway starts here, and the one before it has not stopped: it \
+             was killed, or lines were cut off"
+        )?;
+    }
     for place in cut_off {
-        writeln!(out, "cut off    {place}: a crash or a full disk has left a part of a line")?;
+        writeln!(
+            out,
+            "cut off    {place}: a part of a line, which a crash or a full disk has left, or which \
+             is being written"
+        )?;
     }
     if *lost > 0 {
         writeln!(out, "lost       {lost} lines, as the trail itself says")?;
@@ -92,7 +109,8 @@ fn lines(verified: &Verified, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn document(verified: &Verified) -> serde_json::Value {
-    let Verified { lines, first, last, after, last_hash, cut_off, lost } = verified;
+    let Verified { lines, first, last, after, last_hash, keyed, unstopped, cut_off, lost } =
+        verified;
     json!({
         "version": 1,
         "good": true,
@@ -101,6 +119,8 @@ fn document(verified: &Verified) -> serde_json::Value {
         "last": { "seq": last.0, "at": last.1 },
         "after": after.to_string(),
         "last_hash": last_hash.to_string(),
+        "keyed": keyed,
+        "unstopped": unstopped.iter().map(place).collect::<Vec<_>>(),
         "cut_off": cut_off.iter().map(place).collect::<Vec<_>>(),
         "lost": lost,
     })

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::ending::Ending;
-use super::record::{Record, SESSION_REPLACED};
+use super::error::Problem;
+use super::record::{CLIENT_LEFT, Record, SESSION_REPLACED};
 use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::upload::{Unwanted, Upload};
@@ -88,6 +89,16 @@ impl ReplyBody {
     }
 }
 
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        // Whoever knows the length from the head does not ask for the end.
+        let is_whole = self.is_end_stream() || self.size_hint().exact() == Some(0);
+        if let (Some(record), false) = (&mut self.record, is_whole) {
+            record.broke_off(CLIENT_LEFT);
+        }
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = CutOff;
@@ -113,6 +124,9 @@ impl Body for ReplyBody {
         };
         if let (Some(Ok(chunk)), Some(record)) = (&chunk, &mut this.record) {
             record.body_bytes += chunk.len() as u64;
+        }
+        if let (Some(Err(_)), Some(record)) = (&chunk, &mut this.record) {
+            record.broke_off(Problem::UpstreamBroken.code());
         }
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(CutOff::Upstream)))
     }

@@ -109,6 +109,9 @@ pub enum Problem {
     /// Our own request came back.
     #[error("the request came back to the gateway that sent it")]
     Loop,
+    /// What happens to the request could not be written down, and nothing happens without.
+    #[error("no request is forwarded while the gateway's audit trail cannot be written")]
+    AuditUnwritable,
     /// Doorward is stopping.
     #[error("the gateway is stopping")]
     Stopping,
@@ -143,6 +146,7 @@ impl Problem {
             Self::LoginHeldBack { .. }
             | Self::UpstreamUnavailable
             | Self::Overloaded
+            | Self::AuditUnwritable
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::LoginTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -177,6 +181,7 @@ impl Problem {
             Self::AnswerWithheld => "answer_withheld",
             Self::ReplayBroken => "replay_broken",
             Self::Loop => "loop_detected",
+            Self::AuditUnwritable => "audit_unwritable",
             Self::Stopping => "stopping",
         }
     }
@@ -210,6 +215,7 @@ impl Problem {
             Self::AnswerWithheld => "Answer withheld",
             Self::ReplayBroken => "The request could not be sent again",
             Self::Loop => "Loop detected",
+            Self::AuditUnwritable => "The audit trail cannot be written",
             Self::Stopping => "Stopping",
         }
     }
@@ -242,7 +248,7 @@ impl Problem {
             Self::UpstreamBroken => "http_response_incomplete",
             Self::AnswerWithheld => "http_protocol_error",
             Self::Loop => "proxy_loop_detected",
-            Self::ReplayBroken | Self::Stopping => "proxy_internal_error",
+            Self::ReplayBroken | Self::AuditUnwritable | Self::Stopping => "proxy_internal_error",
         }
     }
 
@@ -255,6 +261,7 @@ impl Problem {
             // A place becomes free when any answer ends.
             Self::Overloaded => Some(Duration::from_secs(1)),
             Self::UpstreamUnavailable => Some(UNAVAILABLE_RETRY_AFTER),
+            Self::AuditUnwritable => Some(AUDIT_RETRY_AFTER),
             _ => None,
         }
     }
@@ -262,6 +269,9 @@ impl Problem {
 
 /// Maintenance lasts minutes; asking twice a minute is polite.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// An operator has to make room on a disk.
+const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
@@ -347,6 +357,7 @@ mod tests {
             Problem::AnswerWithheld,
             Problem::ReplayBroken,
             Problem::Loop,
+            Problem::AuditUnwritable,
             Problem::Stopping,
         ]
     }

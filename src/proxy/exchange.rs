@@ -54,7 +54,7 @@ pub async fn exchange(
 ) -> Response<ReplyBody> {
     let (head, body) = request.into_parts();
     let body = Upload::new(body, &head);
-    let mut record = Record::new(core.request_id(), head.method.clone(), Arc::clone(&core.shared));
+    let mut record = Record::new(core.request_id(), &head, &peer, Arc::clone(&core.shared));
     let reply = match walk(&core, &peer, head, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
@@ -108,7 +108,6 @@ async fn walk(
 ) -> Result<Reply, Problem> {
     let shared = &core.shared;
     let call = parse::call(shared, &head)?;
-    record.target = Some(call.target.clone());
 
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.upstream);
@@ -149,6 +148,9 @@ async fn walk(
     let limit = limit(shared, route, permit.account)?;
     let client = caller.map_or(u32::MAX, |caller| u32::from(caller.number));
     record.permit = Some(limit.admit(client, record.started + time).await?);
+    if shared.reporter.blocks_requests() {
+        return Err(Problem::AuditUnwritable);
+    }
     // One whose turn came late would else be asked of the upstream, and given up at once.
     let deadline = shared.clock.now() + time;
 
@@ -406,7 +408,7 @@ async fn finish(
     let (redactor, redacted) = concealment.apply(shared, &mut answer).await?;
     record.redacted = redacted;
     if record.reason == record::CLIENT_LEFT {
-        record.reason = if record.replayed { "replayed" } else { "forwarded" };
+        record.reason = if record.replayed { record::REPLAYED } else { record::FORWARDED };
     }
     let Looked { status, headers, seen, extent, rest, .. } = answer;
     let (content, ending) = match extent {
@@ -428,7 +430,7 @@ async fn finish(
 /// Tells the client that its connection is a tunnel from now on.
 fn switched(mut reply: Reply, upgrade: Agreed, record: &mut Record) -> Reply {
     upgrade::set(reply.response.headers_mut(), &upgrade.protocol);
-    record.reason = "upgraded";
+    record.reason = record::UPGRADED;
     Reply { upgrade: Some(Box::new(upgrade)), ..reply }
 }
 

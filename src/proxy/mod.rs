@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use upload::Upload;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Where request bodies are kept so that they can be sent a second time.
     pub keeping: Arc<Keeping>,
+    /// Cancelled when what still runs is cut off.
+    pub cut_off: CancellationToken,
     /// Our entry in `Via`; it also tells our own requests that came back.
     pub via: Via,
 }
@@ -88,6 +91,7 @@ pub struct Core {
 /// Where a connection came in.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    address: Option<IpAddr>,
     origin: Origin,
     access: Access,
 }
@@ -96,7 +100,7 @@ impl Peer {
     /// The peer's address, nothing on a Unix socket; `http` or `https`; and who may call at this
     /// listener.
     pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access) -> Self {
-        Self { origin: Origin::new(address, scheme), access }
+        Self { address, origin: Origin::new(address, scheme), access }
     }
 }
 

@@ -1,11 +1,14 @@
 //! What is noted of one request while it is under way; reported once, when it is over.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
-use super::{RequestId, Shared};
+use super::error::Problem;
+use super::{Peer, RequestId, Shared};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permit;
 use crate::session::{AccountId, Generation, UpstreamId};
@@ -17,13 +20,13 @@ pub(super) struct Record {
     pub(super) id: RequestId,
     /// Once somebody was let in.
     pub(super) who: Option<Who>,
+    peer: Option<IpAddr>,
     /// Once a route is found.
     pub(super) upstream: Option<UpstreamId>,
     /// Once the request is allowed: whose account it uses, and by which grant.
     pub(super) allowed: Option<(AccountId, Option<usize>)>,
     pub(super) method: Method,
-    /// Once it is understood.
-    pub(super) target: Option<PathAndQuery>,
+    target: Option<PathAndQuery>,
     pub(super) status: StatusCode,
     pub(super) reason: &'static str,
     pub(super) generation: Option<Generation>,
@@ -47,18 +50,28 @@ pub(super) const ANSWERED_LOCALLY: &str = "answered_locally";
 /// The reason of a request whose client left before it was answered.
 pub(super) const CLIENT_LEFT: &str = "client_left";
 
+/// The reason of a request whose answer is the upstream's.
+pub(super) const FORWARDED: &str = "forwarded";
+
+/// The same of one that was sent twice.
+pub(super) const REPLAYED: &str = "replayed";
+
+/// The reason of a tunnel.
+pub(super) const UPGRADED: &str = "upgraded";
+
 /// The reason of a stream that was cut because its session was replaced.
 pub(super) const SESSION_REPLACED: &str = "session_replaced";
 
 impl Record {
-    pub(super) fn new(id: RequestId, method: Method, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(id: RequestId, head: &Parts, peer: &Peer, shared: Arc<Shared>) -> Self {
         Self {
             id,
             who: None,
+            peer: peer.address,
             upstream: None,
             allowed: None,
-            method,
-            target: None,
+            method: head.method.clone(),
+            target: head.uri.path_and_query().cloned(),
             status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             reason: CLIENT_LEFT,
             generation: None,
@@ -70,6 +83,14 @@ impl Record {
             session_at: None,
             head_at: None,
             shared,
+        }
+    }
+
+    /// Notes that the answer's body did not come to its end. What decided an answer that is not the
+    /// upstream's says more.
+    pub(super) fn broke_off(&mut self, why: &'static str) {
+        if matches!(self.reason, FORWARDED | REPLAYED) {
+            self.reason = why;
         }
     }
 
@@ -100,10 +121,15 @@ impl Drop for Record {
         let account = self.upstream.zip(self.allowed);
         let account =
             account.map(|(upstream, (account, _))| broker.account_name(upstream, account));
+        let seems_left = matches!(self.reason, CLIENT_LEFT | UPGRADED);
+        if seems_left && self.shared.cut_off.is_cancelled() {
+            self.reason = Problem::Stopping.code();
+        }
         let after = |moment: Moment| moment.saturating_since(self.started);
         reporter.report(Event::Request(Box::new(Request {
             id: Arc::from(self.id.as_str()),
             who: self.who.take(),
+            peer: self.peer,
             upstream: upstream.map(|upstream| Arc::clone(&upstream.name)),
             account: account.map(Arc::clone),
             grant: self.allowed.and_then(|(_, grant)| grant),

@@ -17,6 +17,8 @@ pub struct Audit {
     pub path: PathBuf,
     /// Where the key of the chain is kept, if it has one.
     pub key: Option<Source>,
+    /// What becomes of requests while lines cannot be written.
+    pub on_failure: OnFailure,
 }
 
 /// Where the audit trail is written.
@@ -40,11 +42,14 @@ pub(super) struct Written {
 /// What happens when lines cannot be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum OnFailure {
+pub enum OnFailure {
     /// Requests go on. The log says so, and once lines can be written again, one of them says how
     /// many are missing.
     #[default]
     Continue,
+    /// No request is forwarded: clients get `audit_unwritable` until lines can be written again. What
+    /// was under way ends, and its lines wait.
+    Block,
 }
 
 /// The shortest key, in bytes.
@@ -56,7 +61,7 @@ const KEY: &str = "/audit/key";
 
 impl Meaning<'_> {
     pub(super) fn audit(&mut self, written: Written) -> Option<Audit> {
-        let Written { path, key, on_failure: OnFailure::Continue } = written;
+        let Written { path, key, on_failure } = written;
         let path = self.path(PATH, &path?);
         let folder = path.parent().map(PathBuf::from).unwrap_or_default();
         if !folder.as_os_str().is_empty() && !folder.is_dir() {
@@ -72,7 +77,7 @@ impl Meaning<'_> {
                 return None;
             }
         };
-        Some(Audit { path, key })
+        Some(Audit { path, key, on_failure })
     }
 }
 

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use addresses::{Address, Origin, Scheme};
-pub use audit::Audit;
+pub use audit::{Audit, OnFailure as OnAuditFailure};
 pub use credentials::Credentials;
 pub use layers::Sources;
 pub use recipes::{

@@ -7,10 +7,21 @@ pub enum AuditTrouble {
     Unwritable {
         /// Why.
         why: String,
+        /// What becomes of requests meanwhile.
+        requests: OnFailure,
     },
-    /// Lines are written, and one of them says that so many are missing.
+    /// Lines are written again, and those among them say that so many are missing.
     Lost {
         /// How many.
         lost: u64,
     },
+}
+
+/// What becomes of requests while the audit trail cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They go on, and their lines are lost.
+    Continue,
+    /// None is forwarded, and lines wait.
+    Block,
 }

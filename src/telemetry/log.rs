@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use tracing::{debug, error, info, warn};
 
-use super::{About, AuditTrouble, Event, Login, Reader, Request, Rotation, SecretTrouble, Stage};
+use super::{
+    About, AuditTrouble, Event, Login, OnFailure, Reader, Request, Rotation, SecretTrouble, Stage,
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +97,14 @@ impl Reader for Log {
                 tracing::error!(%upstream, %account, %why, "the state could not be written");
             }
             Event::StateNotice(notice) => warn!("{notice}"),
-            Event::Audit(AuditTrouble::Unwritable { why }) => {
+            Event::Audit(AuditTrouble::Unwritable { why, requests: OnFailure::Continue }) => {
                 error!(why, "the audit trail cannot be written: its lines are lost");
+            }
+            Event::Audit(AuditTrouble::Unwritable { why, requests: OnFailure::Block }) => {
+                error!(why, "the audit trail cannot be written: no request is forwarded");
+            }
+            Event::Audit(AuditTrouble::Lost { lost: 0 }) => {
+                warn!("the audit trail is written again; no line was lost");
             }
             Event::Audit(AuditTrouble::Lost { lost }) => {
                 error!(lost, "lines of the audit trail were lost; it is written again");
@@ -171,6 +179,7 @@ fn log_request(request: &Request) {
     debug!(
         request_id = %request.id,
         client = request.client(),
+        peer = request.peer.map(tracing::field::display),
         upstream = request.upstream.as_deref(),
         method = %request.method,
         path = ?request.path,

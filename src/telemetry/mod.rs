@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-pub use audit::AuditTrouble;
+pub use audit::{AuditTrouble, OnFailure};
 pub use log::{Format, Log};
 pub use request::{Decision, Request, Who};
 pub use rotation::{Rotation, SecretTrouble, Stage};
@@ -214,11 +214,15 @@ pub struct Reporter {
     sender: mpsc::Sender<(SystemTime, Event)>,
     dropped: Arc<AtomicU64>,
     wants_requests: Arc<AtomicBool>,
+    blocks_requests: Arc<AtomicBool>,
 }
 
 /// A [`Reporter`] for readers: reports end although it is there.
 #[derive(Clone, Debug)]
-pub struct WeakReporter(mpsc::WeakSender<(SystemTime, Event)>);
+pub struct WeakReporter {
+    sender: mpsc::WeakSender<(SystemTime, Event)>,
+    blocks_requests: Arc<AtomicBool>,
+}
 
 /// The reading end of a [`Reporter`].
 pub struct Reports {
@@ -251,6 +255,7 @@ pub fn reports() -> (Reporter, Reports) {
         sender,
         dropped: Arc::clone(&dropped),
         wants_requests: Arc::clone(&wants_requests),
+        blocks_requests: Arc::default(),
     };
     (reporter, Reports { receiver, dropped, wants_requests, readers: Vec::new() })
 }
@@ -259,6 +264,11 @@ impl Reporter {
     /// Whether some reader wants to hear of every request.
     pub fn wants_requests(&self) -> bool {
         self.wants_requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether a reader that may not miss a request cannot take note of any at the moment.
+    pub fn blocks_requests(&self) -> bool {
+        self.blocks_requests.load(Ordering::Relaxed)
     }
 
     /// Reports an event. Never waits: at the bound the event is dropped and counted.
@@ -270,16 +280,27 @@ impl Reporter {
 
     /// The same for a reader, which must not keep reports from ending.
     pub fn downgrade(&self) -> WeakReporter {
-        WeakReporter(self.sender.downgrade())
+        let blocks_requests = Arc::clone(&self.blocks_requests);
+        WeakReporter { sender: self.sender.downgrade(), blocks_requests }
     }
 }
 
 impl WeakReporter {
     /// Reports an event, unless reports have ended or the bound is reached.
     pub fn report(&self, event: Event) {
-        if let Some(sender) = self.0.upgrade() {
+        if let Some(sender) = self.sender.upgrade() {
             _ = sender.try_send((SystemTime::now(), event));
         }
+    }
+
+    /// Has requests refused from now on.
+    pub fn block_requests(&self) {
+        self.blocks_requests.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets requests pass again.
+    pub fn let_requests_pass(&self) {
+        self.blocks_requests.store(false, Ordering::Relaxed);
     }
 }
 

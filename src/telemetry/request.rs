@@ -1,5 +1,6 @@
 //! What is told of a request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ pub struct Request {
     pub id: Arc<str>,
     /// Who sent it; nothing where nobody was let in.
     pub who: Option<Who>,
+    /// The address that its connection came from; nothing on a Unix socket.
+    pub peer: Option<IpAddr>,
     /// The upstream's name, where a route was found.
     pub upstream: Option<Arc<str>>,
     /// The account's name, where the request was allowed.

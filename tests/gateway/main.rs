@@ -18,6 +18,7 @@ mod vendors;
 mod access;
 mod audit;
 mod audit_chain;
+mod audit_hostile;
 mod defects;
 mod doctor;
 mod grants;

@@ -165,6 +165,18 @@ fn anchors(document: &str) -> Vec<String> {
     headings.map(anchor).chain(anchors_set(document).map(str::to_owned)).collect()
 }
 
+/// No code is there that no test has seen a client get.
+#[test]
+fn every_code_of_an_own_answer_has_a_test_through_the_boundary() {
+    let document = text("docs/ERRORS.md");
+    let tests: String = files("tests/gateway", ".rs").into_iter().map(|(_, text)| text).collect();
+    let codes: Vec<&str> = anchors_set(&document).collect();
+    assert!(codes.len() > 20, "{codes:?}");
+    for code in codes {
+        assert!(tests.contains(&format!("\"{code}\"")), "{code}");
+    }
+}
+
 #[test]
 fn continuous_integration_runs_the_readmes_commands() {
     let readme = blocks("sh").into_iter().find(|block| block.at.starts_with("README.md"));

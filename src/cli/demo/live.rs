@@ -268,6 +268,7 @@ mod tests {
         Event::Request(Box::new(Request {
             id: "1".into(),
             who: Some(Who::Open),
+            peer: None,
             upstream: Some(UPSTREAM.into()),
             account: Some("demo".into()),
             grant: None,
