@@ -136,6 +136,19 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub fn start(loaded: &Loaded, surroundings: Surroundings) -> Result<Self, StartError> {
+        let mut listening = Vec::new();
+        let started = Self::start_rooms(loaded, surroundings, &mut listening);
+        if started.is_err() {
+            listening.iter().for_each(|listener| listener.address.clean_up());
+        }
+        started
+    }
+
+    fn start_rooms(
+        loaded: &Loaded,
+        surroundings: Surroundings,
+        listening: &mut Vec<Listening>,
+    ) -> Result<Self, StartError> {
         upstream::tls::install_crypto_provider();
         let settings = &loaded.settings;
         let (credentials, _) = loaded.read_credentials().map_err(StartError::Faults)?;
@@ -158,7 +171,6 @@ impl App {
         let clients = clients::clients(settings, &recipes)?;
         let cores = settings.cores.unwrap_or_else(available_cores);
 
-        let mut listening = Vec::new();
         let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
         for listener in &settings.listeners {
             let (bound, served) = listen(listener, cores, &clients)?;
@@ -201,7 +213,7 @@ impl App {
             }
         }
         Ok(Self {
-            listening,
+            listening: std::mem::take(listening),
             _cut_off: [stop.accepting.clone().drop_guard(), stop.everything.clone().drop_guard()],
             stop,
             cores: threads,

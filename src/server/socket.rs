@@ -121,9 +121,15 @@ fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
         }
         bound => bound?,
     };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_SOCKET_MODE))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let ready = std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_SOCKET_MODE))
+        .and_then(|()| listener.set_nonblocking(true));
+    match ready {
+        Ok(()) => Ok(listener),
+        Err(error) => {
+            Address::Unix(path.to_owned()).clean_up();
+            Err(error)
+        }
+    }
 }
 
 /// A socket file that a process left behind when it died.

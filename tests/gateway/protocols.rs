@@ -160,3 +160,26 @@ async fn a_connection_without_a_request_is_closed_after_its_time() {
     assert!(started.elapsed() < Duration::from_secs(10));
     scene.stop().await;
 }
+
+/// Fails when a start that fails leaves the file of a Unix socket behind, or takes that of another.
+#[tokio::test]
+async fn a_start_that_fails_leaves_no_socket_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, taken) = (folder.path().join("ours.sock"), folder.path().join("taken.sock"));
+    let _other = std::os::unix::net::UnixListener::bind(&taken).unwrap();
+    let mut setup = Setup::of(Vendor::Contentstack);
+    setup.address = format!("unix:{}", ours.display());
+    let scene = setup.start().await;
+    let mut scene = scene;
+    let app = scene.take_app();
+    within(app.stop()).await;
+    assert!(!ours.exists());
+    let config = scene.folder.path().join("doorward.toml");
+    let listener =
+        format!("[listeners.second]\naddress = \"unix:{}\"\naccess = \"open\"\n", taken.display());
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n{listener}")).unwrap();
+    let refused = scene.try_start().unwrap_err().to_string();
+    assert!(refused.contains("taken.sock"), "{refused}");
+    assert!(!ours.exists() && taken.exists());
+}
