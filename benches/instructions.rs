@@ -2,7 +2,8 @@
 //! CPU time, as the system accounts it. Instructions do not depend on what else the machine does;
 //! CPU time does, so several rounds tell how much.
 //!
-//! `cargo bench --bench instructions [-- CASE...]`. Without valgrind only CPU time is told.
+//! `cargo bench --bench instructions [-- CASE...]`, or `-- broker` for what each part of a broker
+//! costs. Without valgrind only CPU time is told.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +29,9 @@ use tokio::time::timeout;
 
 use stage::client::{Case, Client};
 use stage::upstream::Upstream;
-use stage::{KEYS, Listeners, OPEN, PASSWORD, PASSWORD_VARIABLE};
+use stage::{
+    AUDIT_KEY, AUDIT_KEY_VARIABLE, KEYS, Listeners, OPEN, PASSWORD, PASSWORD_VARIABLE, Parts,
+};
 
 /// Another gateway to measure than the one of this build, such as the one of the commit before.
 const GATEWAY_VARIABLE: &str = "BENCH_GATEWAY";
@@ -62,18 +65,22 @@ fn main() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stage = Stage::new();
     println!(
-        "{:<14} {:>22} {:>10}   rounds: user + system",
+        "{:<16} {:>22} {:>10}   rounds: user + system",
         "case", "instructions/request", "CPU us"
     );
-    for case in Case::ALL {
-        let name = case.name();
-        if arguments.iter().any(|argument| !argument.starts_with("--"))
-            && !arguments.iter().any(|argument| argument == name)
-        {
-            continue;
-        }
+    let names: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let rows = match names.as_slice() {
+        [BROKER] => broker(),
+        [] => Case::ALL.map(plain).to_vec(),
+        names => Case::ALL.map(plain).into_iter().filter(|row| names.contains(&row.0)).collect(),
+    };
+    for (name, case, parts) in rows {
+        let stage = Stage::new(parts);
         let mut rounds = runtime.block_on(stage.cpu(case));
         rounds.sort_by_key(|cost| cost.user + cost.system);
         let median = rounds.get(ROUNDS / 2).map_or(0, |cost| cost.user + cost.system);
@@ -81,11 +88,34 @@ fn main() {
         let instructions = instructions.map_or("no valgrind".to_owned(), |count| count.to_string());
         let rounds: Vec<String> = rounds.iter().map(|cost| cost.per_request()).collect();
         println!(
-            "{name:<14} {instructions:>22} {:>10.1}   {}",
+            "{name:<16} {instructions:>22} {:>10.1}   {}",
             per_request(median),
             rounds.join(", ")
         );
     }
+}
+
+/// The argument that asks for [`broker`].
+const BROKER: &str = "broker";
+
+/// A line of the table: its name, the calls, and what is on.
+type Row = (&'static str, Case, Parts);
+
+fn plain(case: Case) -> Row {
+    (case.name(), case, Parts::default())
+}
+
+/// The same call with everything off, each part by itself, and everything on. Grants take keys.
+fn broker() -> Vec<Row> {
+    let off = Parts::default();
+    vec![
+        ("off", Case::Get, off),
+        ("keys", Case::GetWithKey, off),
+        ("keys and grants", Case::GetWithKey, Parts { grants: true, ..off }),
+        ("limits", Case::Get, Parts { limits: true, ..off }),
+        ("audit", Case::Get, Parts { audit: true, ..off }),
+        ("all", Case::GetWithKey, Parts { grants: true, limits: true, audit: true }),
+    ]
 }
 
 /// An upstream and the files of a gateway in front of it.
@@ -113,12 +143,12 @@ fn per_request(ticks: u64) -> f64 {
 }
 
 impl Stage {
-    fn new() -> Self {
+    fn new(parts: Parts) -> Self {
         let (upstream, key) = (Upstream::start(), stage::key());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("doorward.toml");
         let tables = std::env::var("BENCH_TABLES").unwrap_or_default();
-        std::fs::write(file, stage::configuration(&upstream, &key) + &tables).unwrap();
+        std::fs::write(file, stage::configuration(&upstream, &key, parts) + &tables).unwrap();
         Self { key, folder, _upstream: upstream }
     }
 
@@ -197,6 +227,7 @@ impl Stage {
             .args(["run", "-c"])
             .arg(self.folder.path().join("doorward.toml"))
             .env(PASSWORD_VARIABLE, PASSWORD)
+            .env(AUDIT_KEY_VARIABLE, AUDIT_KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use stage::client::{Case, Client};
 use stage::upstream::{SESSION, TOKEN_PREFIX, Upstream};
-use stage::{KEYS, Listeners, OPEN, PASSWORD, PASSWORD_VARIABLE};
+use stage::{KEYS, Listeners, OPEN, PASSWORD, PASSWORD_VARIABLE, Parts};
 
 /// Connections that call at the same time in `together`.
 const TOGETHER: usize = 16;
@@ -94,7 +94,7 @@ async fn each(
 async fn start(upstream: &Upstream, key: &ClientKey) -> App {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("doorward.toml");
-    std::fs::write(&file, stage::configuration(upstream, key)).unwrap();
+    std::fs::write(&file, stage::configuration(upstream, key, Parts::default())).unwrap();
     let environment = Environment::given([(PASSWORD_VARIABLE, PASSWORD)]);
     let loaded = app::load(&Sources { files: vec![file], environment });
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));

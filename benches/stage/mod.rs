@@ -30,8 +30,46 @@ pub fn recipe() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/recipe.toml"))
 }
 
+/// What a broker does besides the main job, as far as it is on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts {
+    /// The client's grants are a list of which the last one allows.
+    pub grants: bool,
+    /// The account has a rate and a number of requests under way, both never reached.
+    pub limits: bool,
+    /// Each request has its line in an audit trail with a key.
+    pub audit: bool,
+}
+
+/// Grants before the one that allows.
+const OTHER_GRANTS: usize = 19;
+
+/// The key of the audit trail stands in this environment variable of the gateway.
+pub const AUDIT_KEY_VARIABLE: &str = "BENCH_AUDIT_KEY";
+
+/// As long as it must be.
+pub const AUDIT_KEY: &str = "the key of the audit trail of the benches";
+
 /// A gateway's configuration: one core, a listener for each kind of client, one upstream.
-pub fn configuration(upstream: &Upstream, key: &ClientKey) -> String {
+pub fn configuration(upstream: &Upstream, key: &ClientKey, parts: Parts) -> String {
+    let other = |place| format!("{{ methods = [\"GET\"], paths = [\"/v3/other-{place}/**\"] }}, ");
+    let others: String = (0..OTHER_GRANTS).map(other).collect();
+    let grants = match parts.grants {
+        true => format!("{others}{{ methods = [\"GET\"], paths = [\"/v3/items/**\"] }}"),
+        false => "{}".to_owned(),
+    };
+    let limits = match parts.limits {
+        true => {
+            "[upstreams.bench.limits]\nrate = { requests = 1000000, per = \"1s\" }\nin_flight_max = 1000\n"
+        }
+        false => "",
+    };
+    let audit = match parts.audit {
+        true => {
+            format!("[audit]\npath = \"audit.jsonl\"\nkey = {{ env = \"{AUDIT_KEY_VARIABLE}\" }}\n")
+        }
+        false => String::new(),
+    };
     format!(
         r#"[runtime]
 cores = 1
@@ -48,7 +86,7 @@ address = "127.0.0.1:0"
 
 [clients.bench]
 keys = ["{digest}"]
-grants = [{{}}]
+grants = [{grants}]
 
 [upstreams.bench]
 url = "http://{address}"
@@ -58,9 +96,11 @@ recipe_file = {recipe:?}
 username = "bench"
 password = {{ env = "{PASSWORD_VARIABLE}" }}
 
+{limits}
 [[routes]]
 upstream = "bench"
-"#,
+
+{audit}"#,
         digest = key.digest(),
         address = upstream.address(),
         recipe = recipe(),
