@@ -76,7 +76,7 @@ pub enum Fault {
     #[error("this is no line of an audit trail: changed, or inserted")]
     NoLine,
     /// Lines are not there.
-    #[error("{count} lines before this one are missing, from number {from}")]
+    #[error("{} missing before this one, from number {from}", are_lines(*count))]
     Missing {
         /// The number of the first of them.
         from: u64,
@@ -112,6 +112,14 @@ pub enum Fault {
     /// The hash that must be in the chain is not.
     #[error("no line has the hash {0}: the chain was cut before it, or is another one")]
     NotKnown(Hash),
+}
+
+/// So many lines, and the verb that goes with them.
+fn are_lines(count: u64) -> String {
+    match count {
+        1 => "1 line is".to_owned(),
+        count => format!("{count} lines are"),
+    }
 }
 
 impl Fault {

@@ -77,7 +77,11 @@ impl Verify {
 fn lines(verified: &Verified, out: &mut impl Write) -> io::Result<()> {
     let Verified { lines, first, last, after, last_hash, keyed, unstopped, cut_off, lost } =
         verified;
-    writeln!(out, "good: {lines} lines, and each follows the one before it")?;
+    let counted = |count: u64| match count {
+        1 => "1 line".to_owned(),
+        count => format!("{count} lines"),
+    };
+    writeln!(out, "good: {}, and each follows the one before it", counted(*lines))?;
     writeln!(out, "first      number {} at {}", first.0, first.1)?;
     writeln!(out, "last       number {} at {}", last.0, last.1)?;
     if *after != Hash::NONE {
@@ -103,7 +107,7 @@ fn lines(verified: &Verified, out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     if *lost > 0 {
-        writeln!(out, "lost       {lost} lines, as the trail itself says")?;
+        writeln!(out, "lost       {}, as the trail itself says", counted(*lost))?;
     }
     writeln!(out, "last hash  {last_hash}: lines that were cut off behind it would not show")
 }

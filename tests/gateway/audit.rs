@@ -192,7 +192,7 @@ async fn a_trail_goes_on_over_files_that_are_renamed_away() {
     assert_eq!(exit, 0, "{said}");
     assert!(said.contains(&format!("after      {}", last["hash"].as_str().unwrap())), "{said}");
     for (files, at) in [
-        (&["1", "3"][..], "3:1: 2 lines before this one are missing, from number "),
+        (&["1", "3"][..], "3:1: 2 lines are missing before this one, from number "),
         (&["1", "3", "2"], "3:1: "),
         (&["2", "1"], "1:1: a new chain begins here"),
         (&["1", "1"], "1:1: a new chain begins here"),

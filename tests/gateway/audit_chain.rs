@@ -329,7 +329,7 @@ async fn lines_that_cannot_be_written_are_counted() {
     assert!(found.lost > 0, "{found:?}");
     let (exit, said) = run(scene.folder.path(), &["1", "audit.jsonl"]);
     assert_eq!(exit, 0, "{said}");
-    assert!(said.contains(&format!("lost       {} lines", found.lost)), "{said}");
+    assert!(said.contains(&format!("lost       {} line", found.lost)), "{said}");
     assert_eq!(is_event_count(&scene), 2);
 }
 
