@@ -1,6 +1,7 @@
 //! The chain: what ties each line to the one before it, and what a line looks like.
 
 use std::fmt;
+use std::io::Write as _;
 use std::str::FromStr;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -41,6 +42,13 @@ impl Hash {
         Self::from_digest(digest::digest(&SHA256, bytes).as_ref())
     }
 
+    /// In hexadecimal, as it stands in lines.
+    fn digits(&self) -> [u8; 2 * HASH_BYTES] {
+        let mut digits = [0; 2 * HASH_BYTES];
+        HEXLOWER.encode_mut(&self.0, &mut digits);
+        digits
+    }
+
     fn from_digest(digest: &[u8]) -> Self {
         // SHA-256 has as many bytes: nothing is cut off and nothing is missing.
         let mut bytes = [0; HASH_BYTES];
@@ -53,7 +61,7 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&HEXLOWER.encode(&self.0))
+        out.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -99,17 +107,17 @@ impl Seal {
     }
 
     fn over(&self, previous: &Hash, content: &[u8]) -> Hash {
-        let previous = HEXLOWER.encode(&previous.0);
+        let previous = previous.digits();
         match self {
             Self::Plain => {
                 let mut context = digest::Context::new(&SHA256);
-                context.update(previous.as_bytes());
+                context.update(&previous);
                 context.update(content);
                 Hash::from_digest(context.finish().as_ref())
             }
             Self::Keyed(key) => {
                 let mut context = hmac::Context::with_key(key);
-                context.update(previous.as_bytes());
+                context.update(&previous);
                 context.update(content);
                 Hash::from_digest(context.sign().as_ref())
             }
@@ -145,13 +153,17 @@ impl Chain {
     /// Puts `line` behind the last one and appends its bytes to `out`.
     pub(super) fn push(&mut self, seal: &Seal, line: &Line, out: &mut Vec<u8>) {
         let begin = out.len();
-        out.extend_from_slice(format!("{BEGIN}{}", self.next).as_bytes());
+        // Memory takes whatever it is given.
+        _ = write!(out, "{BEGIN}{}", self.next);
         if !line.members().is_empty() {
             out.push(b',');
             out.extend_from_slice(line.members().as_bytes());
         }
         let hash = seal.over(&self.last, out.get(begin..).unwrap_or_default());
-        out.extend_from_slice(format!("{BEFORE_HASH}{hash}{AFTER_HASH}\n").as_bytes());
+        out.extend_from_slice(BEFORE_HASH.as_bytes());
+        out.extend_from_slice(&hash.digits());
+        out.extend_from_slice(AFTER_HASH.as_bytes());
+        out.push(b'\n');
         *self = Self { next: self.next.saturating_add(1), last: hash };
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,7 @@ struct RequestLine<'r> {
     at: String,
     event: &'static str,
     request_id: &'r str,
-    who: Option<Value>,
+    who: Option<WhoMember<'r>>,
     peer: Option<String>,
     method: &'r str,
     path: &'r str,
@@ -105,6 +105,21 @@ fn is_hidden(character: char) -> bool {
             | '\u{fff9}'..='\u{fffb}'
             | '\u{e0001}'..='\u{e007f}'
     )
+}
+
+/// Who sent a request: a word, or an object with the client's name.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WhoMember<'r> {
+    #[serde(serialize_with = "open")]
+    Open,
+    Client {
+        client: &'r str,
+    },
+}
+
+fn open<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("open")
 }
 
 impl Line {
@@ -257,8 +272,8 @@ fn request(at: SystemTime, one: &Request) -> Line {
         event: "request",
         request_id: &one.id,
         who: one.who.as_ref().map(|who| match who {
-            Who::Open => Value::from("open"),
-            Who::Client(name) => json!({ "client": name }),
+            Who::Open => WhoMember::Open,
+            Who::Client(client) => WhoMember::Client { client },
         }),
         peer: one.peer.map(|address| address.to_string()),
         method: cut(one.method.as_str(), TEXT_BYTES_MAX),
