@@ -80,7 +80,7 @@ fn main() {
         names => Case::ALL.map(plain).into_iter().filter(|row| names.contains(&row.0)).collect(),
     };
     for (name, case, parts) in rows {
-        let stage = Stage::new(parts);
+        let stage = Stage::new(name, parts);
         let mut rounds = runtime.block_on(stage.cpu(case));
         rounds.sort_by_key(|cost| cost.user + cost.system);
         let median = rounds.get(ROUNDS / 2).map_or(0, |cost| cost.user + cost.system);
@@ -111,7 +111,7 @@ fn broker() -> Vec<Row> {
     vec![
         ("off", Case::Get, off),
         ("keys", Case::GetWithKey, off),
-        ("keys and grants", Case::GetWithKey, Parts { grants: true, ..off }),
+        ("keys_and_grants", Case::GetWithKey, Parts { grants: true, ..off }),
         ("limits", Case::Get, Parts { limits: true, ..off }),
         ("audit", Case::Get, Parts { audit: true, ..off }),
         ("all", Case::GetWithKey, Parts { grants: true, limits: true, audit: true }),
@@ -120,6 +120,7 @@ fn broker() -> Vec<Row> {
 
 /// An upstream and the files of a gateway in front of it.
 struct Stage {
+    name: &'static str,
     key: ClientKey,
     folder: TempDir,
     _upstream: Upstream,
@@ -143,13 +144,13 @@ fn per_request(ticks: u64) -> f64 {
 }
 
 impl Stage {
-    fn new(parts: Parts) -> Self {
+    fn new(name: &'static str, parts: Parts) -> Self {
         let (upstream, key) = (Upstream::start(), stage::key());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("doorward.toml");
         let tables = std::env::var("BENCH_TABLES").unwrap_or_default();
         std::fs::write(file, stage::configuration(&upstream, &key, parts) + &tables).unwrap();
-        Self { key, folder, _upstream: upstream }
+        Self { name, key, folder, _upstream: upstream }
     }
 
     /// CPU time of some rounds on a gateway as users run it.
@@ -180,7 +181,7 @@ impl Stage {
 
     /// Instructions of a whole process that answers `calls` calls after the warm-up.
     async fn counted(&self, case: Case, calls: usize) -> Option<u64> {
-        let counts = counts_file(case);
+        let counts = counts_file(self.name);
         let mut gateway = Gateway::start(self.command(Some(&counts))).await?;
         let to = case.listener(gateway.listeners);
         let connections = self.calls(connect(case, to).await, case, to, WARM_UP).await;
@@ -244,8 +245,8 @@ async fn connect(case: Case, to: SocketAddr) -> Vec<Client> {
 }
 
 /// Where the counts of a case are left for `callgrind_annotate`.
-fn counts_file(case: Case) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.callgrind", case.name()))
+fn counts_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.callgrind"))
 }
 
 /// The instructions in callgrind's output (its manual, "Callgrind Format Specification").
