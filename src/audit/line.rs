@@ -68,6 +68,10 @@ impl Formatter for Visible {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Nearly all are plain, which is seen many bytes at a time.
+        if fragment.is_ascii() && !fragment.as_bytes().contains(&b'\x7f') {
+            return out.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(is_hidden) {
             let (before, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
