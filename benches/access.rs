@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use doorward::access::grant::{Grant, Grants};
 use doorward::access::key::{ClientKey, KnownKey};
+use doorward::access::token::Tokens;
 use doorward::access::{Access, Asking, Client, Clients};
 use doorward::recipe::Recipe;
 use doorward::recipe::pattern::PathPattern;
@@ -32,7 +34,8 @@ fn access(criterion: &mut Criterion) {
             let known = keys.iter().map(|key| KnownKey { digest: key.digest(), expires: None });
             Client { name, keys: known.collect(), grants: Grants::default() }
         });
-        let access = Access::Clients(Arc::new(Clients::new(known)));
+        let tokens = Tokens::of_this_process(Duration::from_secs(3600)).unwrap();
+        let access = Access::Clients(Arc::new(Clients::new(known, tokens)));
         // The last key of a client in the middle.
         let key = keys.get(clients / 2).and_then(|keys| keys.last()).unwrap();
         let mut headers = HeaderMap::new();
@@ -41,13 +44,14 @@ fn access(criterion: &mut Criterion) {
         group.bench_function(format!("{} keys of {clients} clients", clients * KEYS), |bencher| {
             bencher.iter(|| {
                 let headers = black_box(&headers);
-                let asking = Asking { recipe: &recipe, headers, host: "cms", is_routed: false };
+                let asking = asking(&recipe, headers);
                 let caller = access.authenticate(&asking, SystemTime::now).unwrap();
                 assert!(caller.is_some());
                 caller
             });
         });
     }
+    bench_token(&mut group, &recipe);
     for number in [1, 100] {
         let grants = Grants::new((0..number).map(grant).collect());
         let path = format!("/v3/things-{}/a/b", number - 1);
@@ -60,6 +64,31 @@ fn access(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// A token in the vendor's field, in place of a key.
+fn bench_token(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
+    let key = ClientKey::generate("alice".parse().unwrap()).unwrap();
+    let keys = vec![KnownKey { digest: key.digest(), expires: None }];
+    let client = Client { name: "alice", keys, grants: Grants::default() };
+    let tokens = Tokens::of_this_process(Duration::from_secs(3600)).unwrap();
+    let clients = Clients::new([client], tokens);
+    let none = HeaderMap::new();
+    let login = clients.log_in(&asking(recipe, &none), [key.expose()], SystemTime::now).unwrap();
+    let access = Access::Clients(Arc::new(clients));
+    let mut headers = HeaderMap::new();
+    headers.insert("authtoken", login.token.expose().parse().unwrap());
+    headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+    group.bench_function("a token of a local login", |bencher| {
+        bencher.iter(|| {
+            let asking = asking(recipe, black_box(&headers));
+            assert!(access.authenticate(&asking, SystemTime::now).unwrap().is_some());
+        });
+    });
+}
+
+fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap) -> Asking<'a> {
+    Asking { upstream: "cms", recipe, headers, query: None, host: "cms", is_routed: false }
 }
 
 fn keys(name: &str) -> Vec<ClientKey> {

@@ -22,6 +22,13 @@ pub struct Grant {
     pub paths: Vec<PathPattern>,
 }
 
+impl Grant {
+    fn is_for(&self, upstream: UpstreamId, account: AccountId) -> bool {
+        self.upstream == upstream
+            && self.accounts.as_ref().is_none_or(|accounts| accounts.contains(&account))
+    }
+}
+
 /// All that a client may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(Vec<Grant>);
@@ -40,13 +47,18 @@ impl Grants {
         reading: &Reading,
     ) -> Option<usize> {
         let allows = |grant: &&Grant| {
-            grant.upstream == upstream
-                && grant.accounts.as_ref().is_none_or(|accounts| accounts.contains(&account))
+            grant.is_for(upstream, account)
                 && (grant.methods.is_empty() || grant.methods.contains(&reading.method))
                 && (grant.paths.is_empty()
                     || grant.paths.iter().any(|pattern| pattern.matches(&reading.path)))
         };
         self.0.iter().find(allows).map(|grant| grant.place)
+    }
+
+    /// The first grant that is for an account, whatever it allows there.
+    pub fn at(&self, upstream: UpstreamId, account: AccountId) -> Option<usize> {
+        let is_for = |grant: &&Grant| grant.is_for(upstream, account);
+        self.0.iter().find(is_for).map(|grant| grant.place)
     }
 
     /// Whether a path decides what may be asked of an upstream: then one with two readings is none.

@@ -176,6 +176,32 @@ impl Digest {
     }
 }
 
+/// The first 16 bytes of a key's digest: tells one key from another, in tokens that end with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPrint([u8; KeyPrint::BYTES]);
+
+impl KeyPrint {
+    pub(super) const BYTES: usize = 16;
+
+    pub(super) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&Digest> for KeyPrint {
+    fn from(digest: &Digest) -> Self {
+        let mut print = [0; Self::BYTES];
+        for (byte, digested) in print.iter_mut().zip(digest.0) {
+            *byte = digested;
+        }
+        Self(print)
+    }
+}
+
 /// What is known of a client's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownKey {

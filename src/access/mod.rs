@@ -6,6 +6,7 @@ pub mod grant;
 pub mod key;
 mod open;
 mod presented;
+pub mod token;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,9 +14,9 @@ use std::time::SystemTime;
 use http::HeaderMap;
 
 use crate::recipe::Recipe;
-pub use clients::{Client, Clients};
+pub use clients::{Client, Clients, LoggedIn};
 use grant::Grants;
-pub use presented::{CLIENT_ACCOUNT, CLIENT_KEY, strip};
+pub use presented::{CLIENT_ACCOUNT, CLIENT_KEY, holds_credential, strip};
 
 /// Who may call at a listener.
 #[derive(Clone, Debug)]
@@ -40,10 +41,14 @@ pub struct Caller {
 /// A request, as far as it shows who sends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
+    /// The name of its upstream.
+    pub upstream: &'a str,
     /// The recipe of its upstream.
     pub recipe: &'a Recipe,
     /// Its fields.
     pub headers: &'a HeaderMap,
+    /// Its query, as it was sent.
+    pub query: Option<&'a str>,
     /// The host that it asks for.
     pub host: &'a str,
     /// Whether a route names that host.
@@ -62,7 +67,13 @@ pub enum Denied {
     /// A key whose time is over.
     #[error("the client key has expired")]
     Expired,
-    /// Keys of different clients.
+    /// A token that was not given out here, or not for this upstream, or for a key that is gone.
+    #[error("the client token is not valid")]
+    TokenInvalid,
+    /// A token whose time is over.
+    #[error("the client token has expired")]
+    TokenExpired,
+    /// Keys or tokens of different clients.
     #[error("keys of different clients")]
     Conflicting,
     /// In open mode: a host that does not mean this machine, as in DNS rebinding.
@@ -94,12 +105,14 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use data_encoding::BASE64;
     use http::HeaderName;
 
     use super::*;
     use key::{ClientKey, KnownKey};
+    use token::Tokens;
 
     pub(super) fn recipe() -> Recipe {
         let document = crate::recipe::built_in("contentstack").unwrap();
@@ -117,7 +130,16 @@ mod tests {
             keys: vec![known(key)],
             grants: Grants::default(),
         });
-        Access::Clients(Arc::new(Clients::new(clients)))
+        Access::Clients(Arc::new(Clients::new(clients, tokens())))
+    }
+
+    pub(super) fn tokens() -> Tokens {
+        Tokens::of_this_process(Duration::from_secs(3600)).unwrap()
+    }
+
+    pub(super) fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap) -> Asking<'a> {
+        let (host, upstream, query) = ("cms.example", "cms", None);
+        Asking { upstream, recipe, headers, query, host, is_routed: false }
     }
 
     pub(super) fn headers(fields: &[(&str, String)]) -> HeaderMap {
@@ -129,9 +151,7 @@ mod tests {
 
     fn caller(access: &Access, fields: &[(&str, String)]) -> Result<Option<Arc<Caller>>, Denied> {
         let (recipe, headers) = (recipe(), headers(fields));
-        let asking =
-            Asking { recipe: &recipe, headers: &headers, host: "cms.example", is_routed: false };
-        access.authenticate(&asking, SystemTime::now)
+        access.authenticate(&asking(&recipe, &headers), SystemTime::now)
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) fn judge(asking: &Asking<'_>) -> Result<(), Denied> {
 }
 
 /// Whether a browser sends this for a page of another origin (Fetch Metadata; RFC 6454 section 7).
-fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
+pub(super) fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if text(&SEC_FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site")) {
         return true;
@@ -49,7 +49,7 @@ mod tests {
         let fields: Vec<_> =
             fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let (recipe, headers) = (access::recipe(), access::headers(&fields));
-        let asking = Asking { recipe: &recipe, headers: &headers, host, is_routed };
+        let asking = Asking { host, is_routed, ..access::asking(&recipe, &headers) };
         Access::Open.authenticate(&asking, SystemTime::now)
     }
 

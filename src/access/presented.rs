@@ -1,11 +1,15 @@
 //! Where in a request clients put what shows who they are, and how nothing of it travels on.
 
+use std::borrow::Cow;
+
 use data_encoding::BASE64;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
+use percent_encoding::{percent_decode, percent_decode_str};
 use zeroize::Zeroizing;
 
 use super::key::KEY_PREFIX;
-use crate::recipe::{InjectInto, Recipe};
+use super::{Asking, token};
+use crate::recipe::InjectInto;
 
 /// The field of our own in which a client may present its key.
 pub const CLIENT_KEY: HeaderName = HeaderName::from_static("doorward-key");
@@ -19,20 +23,32 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Fields in which clients present keys, besides `Authorization` and the vendor's own.
 const KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, X_API_KEY];
 
+/// Where a value stands that could show who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// In a field that the client itself has filled in.
+    Field,
+    /// In a cookie, which browsers send by themselves.
+    Cookie,
+    /// In the query.
+    Query,
+}
+
 /// Hands over every value that could show who calls: bearer tokens, Basic passwords, fields for
-/// keys, the vendor's own fields. Ends with the first error.
+/// keys, the vendor's own fields. In cookies and in the vendor's own query parameters only tokens
+/// are looked for: a key belongs into neither. Ends with the first error.
 pub(super) fn each<E>(
-    recipe: &Recipe,
-    headers: &HeaderMap,
-    mut look: impl FnMut(&str) -> Result<(), E>,
+    asking: &Asking<'_>,
+    mut look: impl FnMut(&str, Stands) -> Result<(), E>,
 ) -> Result<(), E> {
+    let Asking { recipe, headers, query, .. } = asking;
     for value in headers.get_all(header::AUTHORIZATION) {
         let Ok(text) = value.to_str() else { continue };
         let (scheme, rest) = text.split_once(' ').unwrap_or(("", text));
         if !scheme.eq_ignore_ascii_case("basic") {
-            look(rest.trim())?;
+            look(rest.trim(), Stands::Field)?;
         } else if let Some(password) = basic_password(rest) {
-            look(&password)?;
+            look(&password, Stands::Field)?;
         }
     }
     let vendor = recipe.inject.iter().filter_map(|injection| match &injection.into {
@@ -44,10 +60,37 @@ pub(super) fn each<E>(
             continue;
         }
         for text in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
-            look(text.trim())?;
+            look(text.trim(), Stands::Field)?;
+        }
+    }
+    for field in headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()) {
+        for pair in field.split(';') {
+            let (_, value) = pair.split_once('=').unwrap_or_default();
+            token_in(value.trim().trim_matches('"'), Stands::Cookie, &mut look)?;
+        }
+    }
+    let pairs = query.iter().flat_map(|query| query.split('&'));
+    for (name, value) in pairs.filter_map(|pair| pair.split_once('=')) {
+        if recipe.strips_query(name) {
+            token_in(value, Stands::Query, &mut look)?;
         }
     }
     Ok(())
+}
+
+/// Hands over a value that is a token, percent-encoded or not.
+fn token_in<E>(
+    value: &str,
+    stands: Stands,
+    look: &mut impl FnMut(&str, Stands) -> Result<(), E>,
+) -> Result<(), E> {
+    if token::is_like_one(value) {
+        return look(value, stands);
+    }
+    match percent_decode_str(value).decode_utf8() {
+        Ok(Cow::Owned(value)) if token::is_like_one(&value) => look(&value, stands),
+        _ => Ok(()),
+    }
 }
 
 fn basic_password(encoded: &str) -> Option<Zeroizing<String>> {
@@ -56,16 +99,30 @@ fn basic_password(encoded: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(password.to_owned()))
 }
 
-/// Drops every field that holds a key of ours: a client that shows it in an odd place must not
+/// Whether a text holds something that looks like a key or a token of ours, percent-encoded or not.
+pub fn holds_credential(text: &[u8]) -> bool {
+    let prefix = KEY_PREFIX.as_bytes();
+    let mut matched = 0;
+    for byte in percent_decode(text) {
+        matched = match prefix.get(matched) {
+            Some(expected) if *expected == byte => matched + 1,
+            // The second `d` of the prefix may be the first of another.
+            _ if matched + 1 == prefix.len() && byte == b'o' => 2,
+            _ => usize::from(prefix.first() == Some(&byte)),
+        };
+        if matched == prefix.len() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Drops every field that holds a key or a token of ours: a client that shows it in an odd place must not
 /// show it to the upstream.
 pub fn strip(headers: &mut HeaderMap) {
-    let holds_key = |value: &HeaderValue| {
-        let text = value.as_bytes();
-        let mut words = text.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
-        words.any(|word| word.starts_with(KEY_PREFIX.as_bytes()))
-    };
     let ours = |name: &HeaderName| *name == CLIENT_KEY || *name == CLIENT_ACCOUNT;
-    let fields = headers.iter().filter(|(name, value)| ours(name) || holds_key(value));
+    let fields =
+        headers.iter().filter(|(name, value)| ours(name) || holds_credential(value.as_bytes()));
     let names: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
     for name in names {
         headers.remove(name);
@@ -74,6 +131,8 @@ pub fn strip(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::access::tests;
 
@@ -85,6 +144,8 @@ mod tests {
             ("x-api-key", format!(" {key}")),
             ("x-anything", key),
             ("doorward-key", "no key".to_owned()),
+            ("referer", "http://door/x?a=ddoorward%5FT_x".to_owned()),
+            ("x-odd", "doorwardoorward_x".to_owned()),
             ("accept", "*/*".to_owned()),
         ]);
         // What HTTP/2 lets through is not trimmed by anybody.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::secrets::{Field, Kept};
 use super::words;
+use crate::access::key::NoRandomness;
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
 use crate::forward::replay::keeping::{Keeping, Quota};
@@ -47,6 +48,9 @@ pub enum BuildError {
     /// TLS towards clients.
     #[error(transparent)]
     ListenerTls(#[from] server::TlsError),
+    /// The machine gives no random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// A name that settings should have judged already.
     #[error("{0}")]
     Inconsistent(String),
@@ -98,6 +102,9 @@ pub(super) fn rooms(
             mask_body_bytes_max: settings.limits.login_answer_bytes_max,
             request_timeout: settings.timeouts.request,
             tunnel_idle: settings.timeouts.tunnel_idle,
+            client_login_bytes_max: settings.limits.client_login_bytes_max,
+            client_login_timeout: settings.timeouts.head,
+            client_token_life: settings.timeouts.client_token,
         },
         keeping: Arc::new(keeping(settings)),
         // Set by whoever can cut off.

@@ -1,14 +1,17 @@
 //! Who may call, out of the settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::StartError;
 use super::build::BuildError;
 use crate::access::grant::{Grant, Grants};
+use crate::access::token::Tokens;
 use crate::access::{Access, Client, Clients};
 use crate::recipe::Recipe;
 use crate::recipe::pattern::PathPattern;
 use crate::session::{AccountId, UpstreamId};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Loaded, Settings};
 
 /// The clients with their keys and grants.
 ///
@@ -17,12 +20,45 @@ use crate::settings::{self, Settings};
 pub(super) fn clients(
     settings: &Settings,
     recipes: &[Arc<Recipe>],
+    tokens: Tokens,
 ) -> Result<Arc<Clients>, BuildError> {
     let clients = settings.clients.iter().map(|client| {
         let grants = grants(client, settings, recipes)?;
         Ok(Client { name: client.id.as_str(), keys: client.keys.clone(), grants })
     });
-    Ok(Arc::new(Clients::new(clients.collect::<Result<Vec<_>, BuildError>>()?)))
+    let clients = clients.collect::<Result<Vec<_>, BuildError>>()?;
+    Ok(Arc::new(Clients::new(clients, tokens)))
+}
+
+/// The clients as far as they decide what is allowed: what they show is never looked at.
+///
+/// # Errors
+/// See [`BuildError`].
+pub(super) fn granted(
+    settings: &Settings,
+    recipes: &[Arc<Recipe>],
+) -> Result<Arc<Clients>, BuildError> {
+    clients(settings, recipes, Tokens::of_this_process(Duration::ZERO)?)
+}
+
+/// What is told where clients' tokens end with the process.
+pub const TOKENS_END: &str = "neither `access.token_key` nor `[state]` is configured: what clients \
+     got for logging in ends at a restart, and they have to log in again";
+
+/// What makes the tokens of local logins: with the key that is given, else with one made from the
+/// state's, else with one that ends with the process. Blocks on the file system.
+pub(super) fn tokens(loaded: &Loaded) -> Result<Tokens, StartError> {
+    let life = loaded.settings.timeouts.client_token;
+    let given = loaded.read_token_key().map_err(StartError::Faults)?;
+    let key = match given {
+        Some(key) => Some(key),
+        None => loaded.read_state_key().map_err(StartError::Faults)?,
+    };
+    let tokens = match key {
+        Some(key) => Tokens::from_secret(&key, life),
+        None => Tokens::of_this_process(life),
+    };
+    Ok(tokens.map_err(BuildError::from)?)
 }
 
 /// Each grant once for each of its upstreams, which reads paths in its own way.

@@ -8,12 +8,11 @@ use http::{Method, Uri};
 use super::{BuildError, build, clients};
 use crate::access::Caller;
 use crate::diagnosis::suggestion;
-use crate::proxy::authorize::{Asked, authorize};
+use crate::proxy::authorize::{self, Asked};
 use crate::proxy::error::Problem;
 use crate::recipe::EndpointRule;
 use crate::route::{Canonical, Reading, Route};
 use crate::settings::{Loaded, Settings};
-use crate::shield;
 
 /// What is asked about.
 #[derive(Clone, Debug)]
@@ -56,6 +55,8 @@ pub enum Outcome {
     Masked,
     /// Doorward answers it in the upstream's place.
     Answered,
+    /// The same: it is a login, and gives a client that shows its key there a token.
+    LoggedIn,
     /// It is refused.
     Refused(Problem),
 }
@@ -85,7 +86,7 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
     let settings = &loaded.settings;
     let recipes = settings.upstreams.iter().map(|written| build::recipe(written).map(Arc::new));
     let recipes = recipes.collect::<Result<Vec<_>, _>>()?;
-    let known = clients::clients(settings, &recipes)?;
+    let known = clients::granted(settings, &recipes)?;
     let caller = known.named(question.client).ok_or_else(|| unknown(settings, question.client))?;
     let target = question.url.path_and_query().filter(|target| target.path().starts_with('/'));
     let target = target.ok_or(ExplainError::NoPath)?;
@@ -114,7 +115,8 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
         query: target.query(),
         account: question.account,
     };
-    let permit = match authorize(route, recipe, Some(caller), asked) {
+    let read = authorize::read(route, recipe, asked);
+    let permit = match authorize::authorize(route, recipe, Some(caller), asked, read) {
         Ok(permit) => permit,
         Err(problem) => {
             explained.outcome = Outcome::Refused(problem);
@@ -124,13 +126,14 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
     let account = upstream.accounts.get(usize::from(permit.account.0));
     explained.account = account.map(|account| account.name.clone());
     explained.grant = permit.grant.map(|place| (place, grant_place(loaded, caller, place)));
-    explained.outcome = match shield::rule(recipe, &permit.reading) {
+    explained.outcome = match permit.read.rule {
         None => Outcome::Forwarded,
         Some(EndpointRule::Mask(_)) => Outcome::Masked,
+        Some(EndpointRule::Answer(answer)) if answer.login.is_some() => Outcome::LoggedIn,
         Some(EndpointRule::Answer(_)) => Outcome::Answered,
         Some(EndpointRule::Closed(why)) => Outcome::Refused(Problem::EndpointClosed(why.clone())),
     };
-    explained.reading = Some(permit.reading);
+    explained.reading = Some(permit.read.reading);
     Ok(explained)
 }
 

@@ -35,6 +35,7 @@ use crate::upstream;
 pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
 pub use clear::{ClearError, clear};
+pub use clients::TOKENS_END;
 pub use explain::{ExplainError, Explained, Outcome, Question, explain};
 pub use state::NOT_KEPT;
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
@@ -168,7 +169,7 @@ impl App {
             reporter: reporter.clone(),
         };
         let recipes: Vec<_> = built.shared.broker.recipes().collect();
-        let clients = clients::clients(settings, &recipes)?;
+        let clients = clients::clients(settings, &recipes, clients::tokens(loaded)?)?;
         let cores = settings.cores.unwrap_or_else(available_cores);
 
         let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();

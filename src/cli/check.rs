@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{ConfigFiles, Exit};
-use crate::app::NOT_KEPT;
+use crate::app::{NOT_KEPT, TOKENS_END};
 use crate::diagnosis::{Fault, Faults, Paint};
 use crate::secret::Environment;
 use crate::settings::{Recipes, Settings};
@@ -89,10 +89,15 @@ impl Check {
         let (credentials, exposed) = loaded.read_credentials()?;
         let state_key = loaded.read_state_key()?;
         let audit_key = loaded.read_audit_key()?;
-        let keys = [state_key, audit_key].into_iter().flatten().count();
+        let token_key = loaded.read_token_key()?;
+        let tokens_end = token_key.is_none() && state_key.is_none();
+        let keys = [state_key, audit_key, token_key].into_iter().flatten().count();
         let secrets = credentials.len() + keys;
         let summary = summary(&loaded.settings, secrets);
-        let notes = loaded.settings.state.is_none().then_some(NOT_KEPT).into_iter().collect();
+        let not_kept = loaded.settings.state.is_none().then_some(NOT_KEPT);
+        let has_clients = !loaded.settings.clients.is_empty();
+        let tokens_end = (has_clients && tokens_end).then_some(TOKENS_END);
+        let notes = not_kept.into_iter().chain(tokens_end).collect();
         Ok(Judged { summary, warnings: [loaded.warnings, exposed].concat(), notes })
     }
 }

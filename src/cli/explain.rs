@@ -63,7 +63,9 @@ impl Explain {
         }
         Ok(match explained.outcome {
             Outcome::Refused(_) => Exit::Failed,
-            Outcome::Forwarded | Outcome::Masked | Outcome::Answered => Exit::Ok,
+            Outcome::Forwarded | Outcome::Masked | Outcome::Answered | Outcome::LoggedIn => {
+                Exit::Ok
+            }
         })
     }
 
@@ -94,6 +96,10 @@ impl Explain {
             Outcome::Answered => {
                 writeln!(out, "allowed: Doorward answers it in the upstream's place")
             }
+            Outcome::LoggedIn => writeln!(
+                out,
+                "allowed: answered here (login): the client's key as the password gives it a token"
+            ),
             Outcome::Refused(problem) => {
                 let (status, code) = (problem.status().as_u16(), problem.code());
                 writeln!(out, "refused: {status} {code}: {problem}")
@@ -107,6 +113,7 @@ impl Explain {
             Outcome::Forwarded => ("forwarded", None),
             Outcome::Masked => ("masked", None),
             Outcome::Answered => ("answered", None),
+            Outcome::LoggedIn => ("logged_in", None),
             Outcome::Refused(problem) => ("refused", Some(problem)),
         };
         json!({

@@ -5,9 +5,10 @@ use http::{HeaderMap, Method};
 
 use super::error::Problem;
 use crate::access::{self, Caller};
-use crate::recipe::Recipe;
+use crate::recipe::{EndpointRule, Recipe};
 use crate::route::{Canonical, Reading, Route};
 use crate::session::AccountId;
+use crate::shield;
 
 /// What a caller asks for, as far as it decides what is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -22,56 +23,34 @@ pub struct Asked<'a> {
     pub account: Option<&'a str>,
 }
 
-/// A request that is allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permit {
-    /// How its upstream reads it.
+/// A request as its upstream reads it.
+#[derive(Clone, Debug)]
+pub struct Read<'r> {
+    /// Its method and path.
     pub reading: Reading,
+    /// The rule for its endpoint, if there is one.
+    pub rule: Option<&'r EndpointRule>,
+}
+
+/// A request that is allowed.
+#[derive(Clone, Debug)]
+pub struct Permit<'r> {
+    /// How its upstream reads it.
+    pub read: Read<'r>,
     /// Whose account it uses.
     pub account: AccountId,
     /// Which of the caller's grants allows it; nothing in open mode.
     pub grant: Option<usize>,
 }
 
-/// Allows a request, or says why not. Of the accounts that the client may use, the first one that is
-/// granted is used: the one it names, or else the route's own and then those it may choose.
+/// Reads a request as its upstream does, before it is known who sends it.
 ///
 /// # Errors
 /// [`Problem::AmbiguousPath`] and [`Problem::AmbiguousRequest`] for a request with two readings
-/// wherever a rule could be missed; [`Problem::AccountNotGranted`] where the route leaves no account
-/// of that name to its clients; [`Problem::NotGranted`] where no grant allows it.
-pub fn authorize(
-    route: &Route,
-    recipe: &Recipe,
-    caller: Option<&Caller>,
-    asked: Asked<'_>,
-) -> Result<Permit, Problem> {
-    let mut accounts = route.accounts(asked.account).peekable();
-    let first = *accounts.peek().ok_or(Problem::AccountNotGranted)?;
-    let reading = read(route, recipe, caller, asked)?;
-    let Some(caller) = caller else {
-        return Ok(Permit { reading, account: first, grant: None });
-    };
-    let allowing = |account| caller.grants.allowing(route.upstream, account, &reading);
-    let granted = accounts.find_map(|account| allowing(account).map(|grant| (account, grant)));
-    let (account, grant) = granted.ok_or(Problem::NotGranted)?;
-    Ok(Permit { reading, account, grant: Some(grant) })
-}
-
-/// Reads the request as the upstream does. What has two readings is refused wherever a rule could
-/// be missed.
-fn read(
-    route: &Route,
-    recipe: &Recipe,
-    caller: Option<&Caller>,
-    asked: Asked<'_>,
-) -> Result<Reading, Problem> {
-    let has_path_rules = recipe.has_path_rules()
-        || caller.is_some_and(|caller| caller.grants.have_path_rules(route.upstream));
-    if has_path_rules
-        && let Some(ambiguity) = asked.canonical.ambiguity(recipe.spelling.encoded_slash)
-    {
-        return Err(Problem::AmbiguousPath(ambiguity));
+/// wherever a rule of the recipe could be missed.
+pub fn read<'r>(route: &Route, recipe: &'r Recipe, asked: Asked<'_>) -> Result<Read<'r>, Problem> {
+    if recipe.has_path_rules() {
+        unambiguous(recipe, asked)?;
     }
     let path = &asked.canonical.path;
     let path = match route.strip_prefix {
@@ -79,8 +58,51 @@ fn read(
         false => path,
     };
     let path = if path.is_empty() { "/" } else { path };
-    Reading::of(asked.method, path, asked.query, &recipe.spelling)
-        .map_err(Problem::AmbiguousRequest)
+    let reading = Reading::of(asked.method, path, asked.query, &recipe.spelling)
+        .map_err(Problem::AmbiguousRequest)?;
+    let rule = shield::rule(recipe, &reading);
+    Ok(Read { reading, rule })
+}
+
+fn unambiguous(recipe: &Recipe, asked: Asked<'_>) -> Result<(), Problem> {
+    match asked.canonical.ambiguity(recipe.spelling.encoded_slash) {
+        Some(ambiguity) => Err(Problem::AmbiguousPath(ambiguity)),
+        None => Ok(()),
+    }
+}
+
+/// Allows a request, or says why not. Of the accounts that the client may use, the first one that is
+/// granted is used: the one it names, or else the route's own and then those it may choose.
+///
+/// What is answered here, such as a logout, takes any grant for the upstream: nothing is done there.
+///
+/// # Errors
+/// Those of [`read`], and where a grant has paths its own; [`Problem::AccountNotGranted`] where the
+/// route leaves no account of that name to its clients; [`Problem::NotGranted`] where no grant
+/// allows it.
+pub fn authorize<'r>(
+    route: &Route,
+    recipe: &Recipe,
+    caller: Option<&Caller>,
+    asked: Asked<'_>,
+    read: Result<Read<'r>, Problem>,
+) -> Result<Permit<'r>, Problem> {
+    let mut accounts = route.accounts(asked.account).peekable();
+    let first = *accounts.peek().ok_or(Problem::AccountNotGranted)?;
+    if caller.is_some_and(|caller| caller.grants.have_path_rules(route.upstream)) {
+        unambiguous(recipe, asked)?;
+    }
+    let read = read?;
+    let Some(caller) = caller else {
+        return Ok(Permit { read, account: first, grant: None });
+    };
+    let allowing = |account| match read.rule {
+        Some(EndpointRule::Answer(_)) => caller.grants.at(route.upstream, account),
+        _ => caller.grants.allowing(route.upstream, account, &read.reading),
+    };
+    let granted = accounts.find_map(|account| allowing(account).map(|grant| (account, grant)));
+    let (account, grant) = granted.ok_or(Problem::NotGranted)?;
+    Ok(Permit { read, account, grant: Some(grant) })
 }
 
 /// The account that a client names.

@@ -52,6 +52,20 @@ pub enum Problem {
     /// A key whose time is over.
     #[error("the client key has expired")]
     ClientKeyExpired,
+    /// A client's login without a client key in it.
+    #[error(
+        "the password of this login is no client key: log in with doorward_... as the password"
+    )]
+    LoginWithoutKey,
+    /// A client's login with a body that nobody needs for one.
+    #[error("the body of this login is longer than any login's")]
+    LoginTooLong,
+    /// A token that was not given out here, or not for this upstream, or for a key that is gone.
+    #[error("the client token is not valid here: log in again")]
+    ClientTokenInvalid,
+    /// A token whose time is over.
+    #[error("the client token has expired: log in again")]
+    ClientTokenExpired,
     /// The client names an account that this route does not leave to its choice.
     #[error("this route has no account of that name to choose by Doorward-Account")]
     AccountNotGranted,
@@ -133,9 +147,13 @@ impl Problem {
             | Self::AccountNotGranted
             | Self::NotGranted
             | Self::EndpointClosed(_) => StatusCode::FORBIDDEN,
-            Self::ClientKeyMissing | Self::ClientKeyInvalid | Self::ClientKeyExpired => {
-                StatusCode::UNAUTHORIZED
-            }
+            Self::LoginTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ClientKeyMissing
+            | Self::ClientKeyInvalid
+            | Self::ClientKeyExpired
+            | Self::LoginWithoutKey
+            | Self::ClientTokenInvalid
+            | Self::ClientTokenExpired => StatusCode::UNAUTHORIZED,
             Self::LoginRefused
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamBroken
@@ -163,9 +181,12 @@ impl Problem {
             Self::NoRoute => "no_route",
             Self::MisdirectedHost => "misdirected_host",
             Self::CrossOrigin => "cross_origin",
-            Self::ClientKeyMissing => "client_key_missing",
+            Self::ClientKeyMissing | Self::LoginWithoutKey => "client_key_missing",
             Self::ClientKeyInvalid => "client_key_invalid",
             Self::ClientKeyExpired => "client_key_expired",
+            Self::LoginTooLong => "login_too_long",
+            Self::ClientTokenInvalid => "client_token_invalid",
+            Self::ClientTokenExpired => "client_token_expired",
             Self::AccountNotGranted => "account_not_granted",
             Self::NotGranted => "not_granted",
             Self::RateLimited { .. } => "rate_limited",
@@ -197,9 +218,12 @@ impl Problem {
             Self::NoRoute => "No route",
             Self::MisdirectedHost => "Not a name of this machine",
             Self::CrossOrigin => "Cross-origin request refused",
-            Self::ClientKeyMissing => "Client key needed",
+            Self::ClientKeyMissing | Self::LoginWithoutKey => "Client key needed",
             Self::ClientKeyInvalid => "Client key not valid",
             Self::ClientKeyExpired => "Client key expired",
+            Self::LoginTooLong => "The login is too long",
+            Self::ClientTokenInvalid => "Client token not valid",
+            Self::ClientTokenExpired => "Client token expired",
             Self::AccountNotGranted => "Account not granted",
             Self::NotGranted => "Not granted",
             Self::RateLimited { .. } => "Rate limited",
@@ -228,13 +252,17 @@ impl Problem {
             | Self::AmbiguousRequest(_)
             | Self::MethodNotAllowed
             | Self::BadBody
-            | Self::BodyTimeout => "http_request_error",
+            | Self::BodyTimeout
+            | Self::LoginTooLong => "http_request_error",
             Self::NoRoute => "destination_not_found",
             Self::MisdirectedHost
             | Self::CrossOrigin
             | Self::ClientKeyMissing
             | Self::ClientKeyInvalid
             | Self::ClientKeyExpired
+            | Self::LoginWithoutKey
+            | Self::ClientTokenInvalid
+            | Self::ClientTokenExpired
             | Self::AccountNotGranted
             | Self::NotGranted
             | Self::RateLimited { .. }
@@ -288,6 +316,8 @@ impl From<Denied> for Problem {
             Denied::Missing => Self::ClientKeyMissing,
             Denied::Invalid | Denied::Conflicting => Self::ClientKeyInvalid,
             Denied::Expired => Self::ClientKeyExpired,
+            Denied::TokenInvalid => Self::ClientTokenInvalid,
+            Denied::TokenExpired => Self::ClientTokenExpired,
             Denied::ForeignHost => Self::MisdirectedHost,
             Denied::CrossOrigin => Self::CrossOrigin,
         }
@@ -339,6 +369,10 @@ mod tests {
             Problem::ClientKeyMissing,
             Problem::ClientKeyInvalid,
             Problem::ClientKeyExpired,
+            Problem::LoginWithoutKey,
+            Problem::LoginTooLong,
+            Problem::ClientTokenInvalid,
+            Problem::ClientTokenExpired,
             Problem::AccountNotGranted,
             Problem::NotGranted,
             Problem::RateLimited { retry_after: Duration::from_secs(1), rate: None },

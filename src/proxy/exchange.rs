@@ -9,13 +9,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use super::authorize::{self, Asked};
+use super::authorize::{self, Asked, Read};
 use super::body::{Content, ReplyBody};
 use super::conceal::Concealment;
 use super::deliver::Delivery;
 use super::ending::Ending;
 use super::error::Problem;
 use super::inspect::{Extent, Looked};
+use super::local_login::{self, Login};
 use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
@@ -114,31 +115,44 @@ async fn walk(
     let recipe = &*upstream.recipe;
     record.upstream = Some(route.upstream);
 
-    let is_routed = shared.routes.names(&call.host);
+    let asked = Asked {
+        method: &head.method,
+        canonical: &call.canonical,
+        query: call.target.query(),
+        account: None,
+    };
+    let read = authorize::read(route, recipe, asked);
+    let asking = Asking {
+        upstream: &upstream.name,
+        recipe,
+        headers: &head.headers,
+        query: asked.query,
+        host: &call.host,
+        is_routed: shared.routes.names(&call.host),
+    };
+    if let Some((clients, endpoint)) = local_login::asked_for(&peer.access, &read) {
+        let login = Login { clients, endpoint, asking: &asking };
+        let answer = local_login::answer(shared, peer, route, login, body, record).await?;
+        return Ok(own_answer(answer, record));
+    }
     let wall = || shared.clock.wall();
-    let asking = Asking { recipe, headers: &head.headers, host: &call.host, is_routed };
     let caller = peer.access.authenticate(&asking, wall)?;
     record.who = Some(match &caller {
         Some(caller) => Who::Client(Arc::clone(&caller.name)),
         None => Who::Open,
     });
 
-    let asked = Asked {
-        method: &head.method,
-        canonical: &call.canonical,
-        query: call.target.query(),
-        account: authorize::named_account(&head.headers)?,
-    };
-    let permit = authorize::authorize(route, recipe, caller.as_deref(), asked)?;
+    let asked = Asked { account: authorize::named_account(&head.headers)?, ..asked };
+    let permit = authorize::authorize(route, recipe, caller.as_deref(), asked, read)?;
     record.allowed = Some((permit.account, permit.grant));
     let session = Whose(permit.account, scope(route, caller.as_deref())?);
 
-    let reading = permit.reading;
-    let rule = shield::rule(recipe, &reading);
+    let Read { reading, rule } = permit.read;
     match rule {
         Some(EndpointRule::Answer(answer)) => {
             record.reason = record::ANSWERED_LOCALLY;
-            return Ok(own_answer(shield::local_answer(answer, wall()), record));
+            let answer = local_login::answer_openly(shared, peer, recipe, answer);
+            return Ok(own_answer(answer, record));
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
         Some(EndpointRule::Mask(_)) | None => {}

@@ -9,6 +9,7 @@ mod ending;
 pub mod error;
 pub mod exchange;
 mod inspect;
+mod local_login;
 mod parse;
 mod prepare;
 mod record;
@@ -51,6 +52,12 @@ pub struct Limits {
     pub request_timeout: std::time::Duration,
     /// How long a tunnel may be without a byte in either direction.
     pub tunnel_idle: std::time::Duration,
+    /// The longest body of a client's login that is answered here.
+    pub client_login_bytes_max: usize,
+    /// How long such a body may take.
+    pub client_login_timeout: std::time::Duration,
+    /// How long what a login in open mode gives is said to be good.
+    pub client_token_life: std::time::Duration,
 }
 
 /// What all cores share.
@@ -94,13 +101,14 @@ pub struct Peer {
     address: Option<IpAddr>,
     origin: Origin,
     access: Access,
+    scheme: &'static str,
 }
 
 impl Peer {
     /// The peer's address, nothing on a Unix socket; `http` or `https`; and who may call at this
     /// listener.
     pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access) -> Self {
-        Self { address, origin: Origin::new(address, scheme), access }
+        Self { address, origin: Origin::new(address, scheme), access, scheme }
     }
 }
 

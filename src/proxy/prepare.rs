@@ -114,15 +114,26 @@ impl Prepared<'_> {
 
     /// The target that the upstream sees; mostly it is the client's own.
     fn uri(&self, session: &Session, upstream: &Upstream) -> Result<Uri, Problem> {
-        let (base_path, strip) = (&upstream.origin.base_path, &upstream.recipe.strip_query);
+        let (base_path, recipe) = (&upstream.origin.base_path, &upstream.recipe);
+        if access::holds_credential(self.path.as_bytes()) {
+            // It cannot be taken out of a path.
+            return Err(Problem::BadRequest("the path holds a client key or token"));
+        }
         let mut add = session.injector.query(&self.method).peekable();
         let same_path = base_path.is_empty() && self.path == self.target.path();
-        let same_query =
-            add.peek().is_none() && (strip.is_empty() || self.target.query().is_none());
+        let is_unchanged = |query: &str| {
+            recipe.strip_query.is_empty() && !access::holds_credential(query.as_bytes())
+        };
+        let same_query = add.peek().is_none() && self.target.query().is_none_or(is_unchanged);
         if same_path && same_query {
             return Ok(Uri::from(self.target.clone()));
         }
-        let target = target::rewrite(base_path, self.path, self.target.query(), strip, add);
+        let is_dropped = |pair: &str| {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+            recipe.strips_query(name) || access::holds_credential(pair.as_bytes())
+        };
+        let query = self.target.query();
+        let target = target::rewrite(base_path, self.path, query, is_dropped, add);
         // The client's target was a URI, and parts of one joined in order are one again, unless it
         // is too long now.
         Uri::try_from(target).map_err(|_| Problem::BadRequest("the request target is too long"))

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 
 use super::error::Problem;
 use super::{Peer, RequestId, Shared};
+use crate::access;
 use crate::clock::{Clock, Moment};
 use crate::limit::Permit;
 use crate::session::{AccountId, Generation, UpstreamId};
@@ -46,6 +47,9 @@ pub(super) struct Record {
 
 /// The reason of a request that was answered in its upstream's place.
 pub(super) const ANSWERED_LOCALLY: &str = "answered_locally";
+
+/// The reason of a client's login that was answered in its upstream's place.
+pub(super) const LOGGED_IN_LOCALLY: &str = "logged_in_locally";
 
 /// The reason of a request whose client left before it was answered.
 pub(super) const CLIENT_LEFT: &str = "client_left";
@@ -98,7 +102,7 @@ impl Record {
         match (self.generation, self.reason) {
             // A session is at hand only when the request is about to be sent.
             (Some(_), _) => Decision::Forwarded,
-            (None, ANSWERED_LOCALLY) => Decision::AnsweredLocally,
+            (None, ANSWERED_LOCALLY | LOGGED_IN_LOCALLY) => Decision::AnsweredLocally,
             (None, CLIENT_LEFT) => Decision::Abandoned,
             (None, _) => Decision::Refused,
         }
@@ -134,7 +138,7 @@ impl Drop for Record {
             account: account.map(Arc::clone),
             grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
-            path: self.target.as_ref().map(|target| target.path().to_owned()).unwrap_or_default(),
+            path: self.target.as_ref().map(shown_path).unwrap_or_default(),
             decision: self.decision(),
             status: self.status,
             reason: self.reason,
@@ -146,5 +150,13 @@ impl Drop for Record {
             body_bytes: self.body_bytes,
             redacted: self.redacted,
         })));
+    }
+}
+
+/// The path as reports show it: somebody may have put a key into it.
+fn shown_path(target: &PathAndQuery) -> String {
+    match access::holds_credential(target.path().as_bytes()) {
+        true => "/[client credential]".to_owned(),
+        false => target.path().to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
 use super::error::Problem;
@@ -72,11 +72,9 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
 /// What a 401 asks for (RFC 9110 section 15.5.2), with what is wrong about a key that was sent (RFC
 /// 6750 section 3.1).
 fn challenge(problem: &Problem) -> Option<&'static str> {
-    match problem {
-        Problem::ClientKeyMissing => Some("Bearer realm=\"doorward\""),
-        Problem::ClientKeyInvalid | Problem::ClientKeyExpired => {
-            Some("Bearer realm=\"doorward\", error=\"invalid_token\"")
-        }
+    match (problem.status(), problem) {
+        (StatusCode::UNAUTHORIZED, Problem::ClientKeyMissing) => Some("Bearer realm=\"doorward\""),
+        (StatusCode::UNAUTHORIZED, _) => Some("Bearer realm=\"doorward\", error=\"invalid_token\""),
         _ => None,
     }
 }

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
+use percent_encoding::percent_decode_str;
 
 use crate::diagnosis::{Document, Faults, suggestion};
 use condition::Condition;
@@ -266,8 +267,32 @@ pub struct LocalAnswer {
     pub status: StatusCode,
     /// Header fields.
     pub headers: Vec<(HeaderName, Template)>,
+    /// Values of `Set-Cookie`.
+    pub set_cookies: Vec<Template>,
     /// The body.
     pub body: StepBody,
+    /// Whether it is the answer to a client's login.
+    pub login: Option<ClientLogin>,
+}
+
+/// The vendor's login, for clients that insist on logging in.
+#[derive(Debug)]
+pub struct ClientLogin {
+    /// Where clients put the password; at least one place.
+    pub password: Vec<PasswordPlace>,
+}
+
+/// Where in a login's request the password stands.
+#[derive(Debug)]
+pub enum PasswordPlace {
+    /// In the JSON body.
+    Json(Pointer),
+    /// In a field of the form in the body.
+    Form(String),
+    /// In a query parameter; in lower case.
+    Query(String),
+    /// In a header field.
+    Header(HeaderName),
 }
 
 /// A query parameter that names the real path.
@@ -381,6 +406,20 @@ impl Recipe {
     /// Whether judging an answer may take a look at its body.
     pub fn judges_bodies(&self) -> bool {
         self.verdicts.iter().any(|verdict| verdict.when.reads_body())
+    }
+
+    /// Whether a client's query parameter of this name is dropped, however it is spelt.
+    pub fn strips_query(&self, name: &str) -> bool {
+        let is_plain = !name.bytes().any(|byte| byte == b'%' || byte == b'+');
+        let is_named = |name: &str| {
+            self.strip_query.iter().any(|stripped| stripped.eq_ignore_ascii_case(name))
+        };
+        if self.strip_query.is_empty() || (is_plain && name.is_ascii()) {
+            return is_named(name);
+        }
+        let name = name.replace('+', " ");
+        let name = percent_decode_str(&name).decode_utf8_lossy().to_lowercase();
+        self.strip_query.contains(&name)
     }
 
     /// Whether any endpoint is closed or answered here, so that a path must have one reading only.

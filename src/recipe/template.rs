@@ -16,6 +16,16 @@ use crate::secret::{SecretText, Totp};
 /// The names a template may use besides account fields, parameters and taken values.
 pub const BUILT_IN: [&str; 2] = ["now", "uuid"];
 
+/// What the answer to a client's login may use besides: what the client shows from now on, and when
+/// that ends, a time.
+pub const OF_CLIENT_LOGIN: [&str; 2] = [CLIENT_TOKEN, CLIENT_TOKEN_EXPIRES];
+
+/// The name of what a client shows after its login.
+pub const CLIENT_TOKEN: &str = "client_token";
+
+/// The name of the time when that ends.
+pub const CLIENT_TOKEN_EXPIRES: &str = "client_token_expires";
+
 /// What a value may hold in a URL or a form as it is: the unreserved characters of RFC 3986.
 pub const URL_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -39,6 +49,7 @@ enum Filter {
     EpochSeconds,
     EpochMilliseconds,
     Rfc3339,
+    SecondsLeft,
     PercentDecode,
     Totp,
 }
@@ -46,7 +57,11 @@ enum Filter {
 /// The values that a template is rendered with. Everything that an account or a login gave is a
 /// secret.
 #[derive(Clone, Debug, Default)]
-pub struct Values(BTreeMap<String, SecretText>);
+pub struct Values {
+    texts: BTreeMap<String, SecretText>,
+    /// When a client's token ends.
+    token_ends: Option<SystemTime>,
+}
 
 /// What a template renders to: a number where the whole template is one numeric expression.
 #[derive(Debug, PartialEq, Eq)]
@@ -203,7 +218,7 @@ fn parse_expression(expression: &str, scope: &Scope<'_>) -> Result<Piece, String
 }
 
 fn parse_filter(filter: &str) -> Result<Filter, String> {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 10] = [
         "base64",
         "lower",
         "upper",
@@ -211,6 +226,7 @@ fn parse_filter(filter: &str) -> Result<Filter, String> {
         "epoch_seconds",
         "epoch_milliseconds",
         "rfc3339",
+        "seconds_left",
         "percent_decode",
         "totp",
     ];
@@ -225,6 +241,7 @@ fn parse_filter(filter: &str) -> Result<Filter, String> {
         ("epoch_seconds", None) => Ok(Filter::EpochSeconds),
         ("epoch_milliseconds", None) => Ok(Filter::EpochMilliseconds),
         ("rfc3339", None) => Ok(Filter::Rfc3339),
+        ("seconds_left", None) => Ok(Filter::SecondsLeft),
         ("percent_decode", None) => Ok(Filter::PercentDecode),
         ("totp", None) => Ok(Filter::Totp),
         ("plus", Some(duration)) => super::load::duration(duration).map(Filter::Plus),
@@ -241,6 +258,7 @@ fn evaluate<'a>(name: &str, filters: &[Filter], values: &'a Values, now: SystemT
     let start = match name {
         "now" => Value::Time(now),
         "uuid" => Value::Text(Zeroizing::new(uuid::Uuid::new_v4().to_string())),
+        CLIENT_TOKEN_EXPIRES => Value::Time(values.token_ends.unwrap_or(now)),
         name => Value::Borrowed(values.text(name)),
     };
     filters.iter().fold(start, |value, filter| filter.apply(value, now))
@@ -255,6 +273,10 @@ impl Filter {
             (Self::EpochSeconds, Value::Time(time)) => Value::Number(epoch(time).as_secs() as i64),
             (Self::EpochMilliseconds, Value::Time(time)) => {
                 Value::Number(i64::try_from(epoch(time).as_millis()).unwrap_or(i64::MAX))
+            }
+            (Self::SecondsLeft, Value::Time(time)) => {
+                let left = time.duration_since(now).unwrap_or_default();
+                Value::Number(i64::try_from(left.as_secs()).unwrap_or(i64::MAX))
             }
             (Self::Base64, value) => {
                 let text = value.into_text();
@@ -296,19 +318,25 @@ fn epoch(time: SystemTime) -> Duration {
 }
 
 impl Values {
+    /// What the answer to a client's login holds: what the client shows from now on, until `ends`.
+    pub fn of_client_login(token: impl Into<SecretText>, ends: SystemTime) -> Self {
+        let texts = BTreeMap::from([(CLIENT_TOKEN.to_owned(), token.into())]);
+        Self { texts, token_ends: Some(ends) }
+    }
+
     /// The value called `name`, or nothing.
     pub fn text(&self, name: &str) -> &str {
-        self.0.get(name).map(SecretText::expose).unwrap_or_default()
+        self.texts.get(name).map(SecretText::expose).unwrap_or_default()
     }
 
     /// Sets a value.
     pub fn set(&mut self, name: impl Into<String>, value: SecretText) {
-        self.0.insert(name.into(), value);
+        self.texts.insert(name.into(), value);
     }
 
     /// All values by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretText)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.texts.iter().map(|(name, value)| (name.as_str(), value))
     }
 }
 
@@ -338,6 +366,23 @@ mod tests {
             Rendered::Text(text) => text.to_string(),
             Rendered::Number(number) => format!("number {number}"),
         }
+    }
+
+    #[test]
+    fn the_end_of_a_clients_token_renders_in_the_forms_that_vendors_use() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let ends = now + Duration::from_secs(3600);
+        let values = Values::of_client_login("t".to_owned(), ends);
+        let scope = Scope { values: OF_CLIENT_LOGIN.to_vec(), ..Scope::default() };
+        let rendered = |text: &str| Template::parse(text, &scope).unwrap().render(&values, now);
+        let text = |text: &str| Rendered::Text(Zeroizing::new(text.to_owned()));
+        assert_eq!(rendered("{{client_token}}"), text("t"));
+        assert_eq!(rendered("{{client_token_expires}}"), text("2001-09-09T02:46:40Z"));
+        let milliseconds = rendered("{{client_token_expires|epoch_milliseconds}}");
+        assert_eq!(milliseconds, Rendered::Number(1_000_003_600_000));
+        let left = rendered("{{client_token_expires | seconds_left}}");
+        assert_eq!(left, Rendered::Number(3600));
+        assert_eq!(rendered("x; Max-Age={{now|plus:1m|seconds_left}}"), text("x; Max-Age=60"));
     }
 
     #[test]

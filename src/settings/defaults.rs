@@ -22,6 +22,8 @@ const LOGIN_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const CONNECTIONS_MAX: usize = 10_000;
 /// At the 2 KiB or so that a session takes: 20 MiB.
 const SESSIONS_MAX: usize = 10_000;
+/// A login is two names and a password, some hundred bytes; nobody has shown a key yet.
+const CLIENT_LOGIN_BYTES_MAX: usize = 16 * 1024;
 /// What RFC 9113, section 6.5.2 advises as the least.
 const STREAMS_MAX: u32 = 100;
 
@@ -46,6 +48,9 @@ const IDLE: &str = "60s";
 /// WebSockets are commonly kept alive by a ping each 20 s to 60 s; those that are not may be still
 /// for minutes.
 const TUNNEL_IDLE: &str = "10m";
+
+/// A job or a day's work on one login; what was stolen is of no use the next day.
+const CLIENT_TOKEN: &str = "12h";
 
 /// A reachable host answers in milliseconds; one lost packet costs 1 s, two cost 3 s.
 const CONNECT_TIMEOUT: &str = "5s";
@@ -94,6 +99,7 @@ impl Default for Limits {
             connections_max: CONNECTIONS_MAX,
             streams_max: STREAMS_MAX,
             sessions_max: SESSIONS_MAX,
+            client_login_bytes_max: CLIENT_LOGIN_BYTES_MAX,
         }
     }
 }
@@ -110,6 +116,7 @@ impl Default for Timeouts {
             idle: duration(IDLE),
             session_idle: duration(SESSION_IDLE),
             tunnel_idle: duration(TUNNEL_IDLE),
+            client_token: duration(CLIENT_TOKEN),
         }
     }
 }

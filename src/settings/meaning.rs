@@ -58,6 +58,7 @@ impl Meaning<'_> {
         Settings {
             listeners,
             clients,
+            token_key: written.access.and_then(|access| self.token_key(access)),
             upstreams: upstreams.into_values().flatten().collect(),
             routes,
             limits: limits(written.limits),
@@ -82,6 +83,7 @@ impl Meaning<'_> {
             idle: wait("idle", &written.idle),
             session_idle: wait("session_idle", &written.session_idle),
             tunnel_idle: wait("tunnel_idle", &written.tunnel_idle),
+            client_token: wait("client_token", &written.client_token),
         };
         let login_distance = self.pause("/timeouts/login_distance", &written.login_distance);
         Timeouts { login_distance, ..waits }
@@ -188,6 +190,7 @@ fn limits(written: super::written::Limits) -> Limits {
         connections_max: written.connections_max,
         streams_max: written.streams_max,
         sessions_max: written.sessions_max,
+        client_login_bytes_max: written.client_login_bytes_max,
     }
 }
 

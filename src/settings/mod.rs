@@ -3,6 +3,7 @@
 //! Two stages: `written` is the text with its schema; [`Settings`] is what it means, in types
 //! that cannot be wrong. Nobody but `app` and `cli` reads settings; the rooms get what is theirs.
 
+mod access;
 mod accounts;
 mod addresses;
 mod audit;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Who may call.
     pub clients: Vec<Client>,
+    /// Where the key is kept that signs the tokens of local logins, if one is given.
+    pub token_key: Option<secret::Source>,
     /// The APIs that Doorward logs in to.
     pub upstreams: Vec<Upstream>,
     /// Which request goes where; no two take the same requests.
@@ -254,6 +257,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// Sessions at a time.
     pub sessions_max: usize,
+    /// The longest body of a client's login.
+    pub client_login_bytes_max: usize,
 }
 
 /// Waits.
@@ -277,6 +282,8 @@ pub struct Timeouts {
     pub session_idle: Duration,
     /// For the next byte in a tunnel.
     pub tunnel_idle: Duration,
+    /// How long the token of a local login is good.
+    pub client_token: Duration,
 }
 
 /// What is logged, and how.

@@ -9,9 +9,10 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "listeners",
     "clients",
+    "access",
     "upstreams",
     "routes",
     "limits",

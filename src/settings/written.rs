@@ -34,6 +34,7 @@ pub(super) struct Written {
     /// Who may call, by the name that stands in the client's key.
     #[serde(default)]
     pub(super) clients: BTreeMap<String, Client>,
+    pub(super) access: Option<super::access::Written>,
     /// The APIs that Doorward logs in to, by a name of your choice.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, Upstream>,
@@ -377,6 +378,9 @@ pub(super) struct Limits {
     /// that was used the longest ago is logged out first.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) sessions_max: usize,
+    /// The longest body of a login that Doorward answers, in bytes; a longer one gets 413.
+    #[schemars(range(min = 1024, max = 1_048_576))]
+    pub(super) client_login_bytes_max: usize,
 }
 
 /// Waits. Each is a text with its unit, such as `5s`, `500ms` or `1m 30s`.
@@ -384,7 +388,7 @@ pub(super) struct Limits {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Timeouts {
     /// How long a client may take to send the head of a request, from its first byte to its last,
-    /// and for a TLS handshake; then the connection is closed.
+    /// for a TLS handshake (then the connection is closed), and for a login's body (then 408).
     pub(super) head: DurationText,
     /// How long a request may wait in all, for a session and for the head of the upstream's
     /// answer; then 504. The time that bodies take does not count, nor does a wait for its turn at
@@ -408,6 +412,8 @@ pub(super) struct Timeouts {
     /// How long a WebSocket or another tunnel is kept without a byte in either direction; it ends
     /// at most a quarter of that later.
     pub(super) tunnel_idle: DurationText,
+    /// How long the token is good that a client gets for a login; never longer than its key.
+    pub(super) client_token: DurationText,
 }
 
 /// How Doorward uses the machine.

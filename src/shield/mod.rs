@@ -10,7 +10,7 @@ use http::HeaderMap;
 use crate::recipe::{Endpoint, EndpointRule, Recipe};
 use crate::route::Reading;
 use crate::secret::Search;
-pub use local::local_answer;
+pub use local::{local_answer, secure_cookies};
 pub use mask::{MaskError, mask};
 pub use redact::{MARK, Passed, Redactor, redact};
 

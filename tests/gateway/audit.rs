@@ -122,7 +122,7 @@ async fn every_request_and_every_session_has_its_lines() {
         json!({
             "who": { "client": "writer" }, "method": "POST", "path": "/v3/user-session",
             "account": "user", "generation": null, "grant": 0, "decision": "answered_locally",
-            "cause": "answered_locally", "status": 200,
+            "cause": "logged_in_locally", "status": 200,
         }),
     ];
     assert_eq!(requests.len(), expected.len(), "{requests:#?}");

@@ -203,7 +203,7 @@ const WAYS_OUT: [&str; 12] = [
 ];
 
 /// Every spelling of the ungranted `path`, some of them below the granted one.
-fn spellings(path: &str, granted: &str) -> Vec<String> {
+pub fn spellings(path: &str, granted: &str) -> Vec<String> {
     let mut all: Vec<String> = OPERATORS.iter().flat_map(|operator| operator(path)).collect();
     let depth = granted.matches('/').count();
     for way in WAYS_OUT {
@@ -332,6 +332,15 @@ async fn explain_says_what_the_gateway_does() {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         let outcome = if is_forwarded { "forwarded" } else { "refused" };
         assert_eq!((&json["outcome"], json["version"].as_u64()), (&outcome.into(), Some(1)));
+    }
+    for (method, outcome, words) in [
+        ("POST", "logged_in", "allowed: answered here (login)"),
+        ("DELETE", "answered", "allowed: Doorward answers it in the upstream's place"),
+    ] {
+        let (exit, said) = explain(&scene, &["reader", method, "/v3/user-session"]).await;
+        assert!(exit == 0 && said.contains(words), "{said}");
+        let (_, json) = explain(&scene, &["--json", "reader", method, "/v3/user-session"]).await;
+        assert!(json.contains(&format!("\"outcome\":\"{outcome}\"")), "{json}");
     }
     let (exit, said) = explain(&scene, &["readr", "GET", "/v3"]).await;
     assert_eq!(exit, 78);

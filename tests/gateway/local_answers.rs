@@ -67,7 +67,9 @@ async fn a_login_at_m_files_is_answered_here_in_every_spelling() {
     }
     let cookie = [("PUT", "/REST/session"), ("POST", "/REST/session.aspx?_method=PUT")];
     for answer in none_arrives(&scene, &cookie).await {
-        assert_eq!((answer.status.as_u16(), answer.json()), (200, json!([])));
+        let (status, vaults) = (answer.status.as_u16(), answer.json());
+        assert_eq!((status, &vaults[0]["GUID"]), (200, &json!(mfiles::VAULT)));
+        assert_eq!(vaults[0]["Authentication"], "doorward-placeholder-authentication");
     }
     scene.stop().await;
 }

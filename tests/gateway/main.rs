@@ -27,6 +27,8 @@ mod hostile_upstream;
 mod lifetimes;
 mod limits;
 mod local_answers;
+mod local_login;
+mod local_login_hostile;
 mod lock_out;
 mod login_answers;
 mod messages;

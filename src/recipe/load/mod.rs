@@ -1,5 +1,6 @@
 //! The loader: judges a written recipe as strictly as configuration, all faults at once.
 
+mod answers;
 mod conditions;
 mod life;
 mod rules;
@@ -9,7 +10,7 @@ mod texts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::template::{BUILT_IN, Scope};
+use super::template::{BUILT_IN, OF_CLIENT_LOGIN, Scope};
 use super::{Field, Recipe, Shape, written};
 use crate::diagnosis::{Document, Faults};
 
@@ -160,7 +161,8 @@ impl<'a> Loader<'a> {
             self.fault("/account", "exactly one field of an account has `kind = \"login_name\"`");
         }
         for name in recipe.account.keys().chain(recipe.parameters.keys()) {
-            if BUILT_IN.contains(&name.as_str()) || name == PLACEHOLDER {
+            let is_built_in = BUILT_IN.iter().chain(&OF_CLIENT_LOGIN).any(|known| known == name);
+            if is_built_in || name == PLACEHOLDER {
                 self.fault("/account", format!("`{name}` is the name of a built-in value"));
             }
         }

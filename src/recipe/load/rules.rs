@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
 use super::Loader;
 use crate::recipe::condition::Condition;
 use crate::recipe::{
-    Budget, Endpoint, EndpointRule, InjectInto, Injection, LocalAnswer, PathQuery, Place, Refusal,
-    Spelling, StepBody, Verdict, written,
+    Budget, Endpoint, EndpointRule, InjectInto, Injection, PathQuery, Place, Refusal, Spelling,
+    Verdict, written,
 };
 
 /// The longest that a spent budget is waited for: nobody means to wait longer.
@@ -131,7 +129,9 @@ impl<'a> Loader<'a> {
             ));
         }
         let rule = match (&endpoint.answer, &endpoint.closed, endpoint.mask.as_slice()) {
-            (Some(answer), None, []) => EndpointRule::Answer(self.answer(&at, answer)?),
+            (Some(answer), None, []) => {
+                EndpointRule::Answer(self.local_answer(&at, answer, endpoint.login.as_ref())?)
+            }
             (None, Some(why), []) => EndpointRule::Closed(why.clone()),
             (None, None, [_, ..]) => {
                 let pointers = endpoint.mask.iter().enumerate();
@@ -148,26 +148,10 @@ impl<'a> Loader<'a> {
                 return None;
             }
         };
+        if endpoint.login.is_some() && endpoint.answer.is_none() {
+            self.fault(&format!("{at}/login"), "`login` says what an `answer` is for: give one");
+        }
         Some(Endpoint { methods: self.methods(&at, &endpoint.methods), paths, rule })
-    }
-
-    pub(super) fn answer(&mut self, at: &str, answer: &'a written::Answer) -> Option<LocalAnswer> {
-        let at = format!("{at}/answer");
-        let body = match (&answer.json, &answer.text) {
-            (Some(json), None) => StepBody::Json(self.json(&format!("{at}/json"), json)),
-            (None, Some(text)) => StepBody::Text(self.template(&format!("{at}/text"), text)),
-            (None, None) => StepBody::Empty,
-            (Some(_), Some(_)) => {
-                self.fault(&at, "an answer has one body: `json` or `text`");
-                return None;
-            }
-        };
-        let Ok(status) = StatusCode::from_u16(answer.status) else {
-            self.fault(&format!("{at}/status"), "a status code is between 100 and 999");
-            return None;
-        };
-        let headers = self.header_templates(&format!("{at}/headers"), &answer.headers);
-        Some(LocalAnswer { status, headers, body })
     }
 
     fn path_query(&mut self, real: &'a written::PathQuery) -> PathQuery {

@@ -112,8 +112,31 @@ fn what_can_never_be_reached_is_a_fault() {
 
 #[test]
 fn a_local_answer_cannot_hold_a_value_of_the_session() {
-    let faults = replaced("{{placeholder}}", "{{token}}");
+    let faults = replaced("{{client_token}}", "{{token}}");
     assert!(faults.contains("no value is called `token` here"), "{faults}");
+    let faults = replaced("You've logged out", "{{client_token}} has logged out");
+    assert!(faults.contains("no value is called `client_token` here"), "{faults}");
+}
+
+#[test]
+fn a_login_that_could_give_a_client_nothing_is_told() {
+    let login = "login = { password = [{ json = \"/user/password\" }] }";
+    for (old, new, told) in [
+        ("{{client_token}}", "none", "holds `{{client_token}}`"),
+        (
+            "closed = \"this would send",
+            &*format!("{login}\nclosed = \"this would send"),
+            "give one",
+        ),
+        (login, "login = { password = [] }", "at least 1 element"),
+        (login, "login = { password = [{ form = \"a\", json = \"/a\" }] }", "exactly one of"),
+        (login, "login = { password = [{}] }", "exactly one of"),
+        (login, "login = { password = [{ header = \"a b\" }] }", "name of a header field"),
+        ("username = { kind", "client_token = { kind", "the name of a built-in value"),
+    ] {
+        let faults = replaced(old, new);
+        assert!(faults.contains(told), "{new}: {faults}");
+    }
 }
 
 /// A recipe with every element of a long life; `life` stands in its `[session]`.

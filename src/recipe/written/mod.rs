@@ -346,6 +346,9 @@ pub struct Endpoint {
     pub paths: Vec<String>,
     /// Answered here and never forwarded.
     pub answer: Option<Answer>,
+    /// With `answer`: this is the vendor's login. A client that shows its Doorward key as the
+    /// password is answered with a token of its own, which it then shows in the vendor's place.
+    pub login: Option<ClientLogin>,
     /// Never forwarded; the text says why, for the client.
     pub closed: Option<String>,
     /// JSON pointers of session values in the answer that are replaced by the placeholder; `*`
@@ -354,15 +357,44 @@ pub struct Endpoint {
     pub mask: Vec<String>,
 }
 
+/// The vendor's login, for clients that insist on logging in.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientLogin {
+    /// Where clients put the password; their key is looked for in each of these places, and in the
+    /// fields where it may stand in any request, `Authorization: Basic` among them.
+    #[schemars(length(min = 1))]
+    pub password: Vec<PasswordPlace>,
+}
+
+/// Where in a login's request the password stands. Exactly one place.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordPlace {
+    /// A JSON pointer (RFC 6901) into the body, whatever its `Content-Type` says.
+    pub json: Option<String>,
+    /// A field of a form body (`application/x-www-form-urlencoded`), whatever its `Content-Type`
+    /// says.
+    pub form: Option<String>,
+    /// A query parameter, in any case.
+    pub query: Option<String>,
+    /// A header field.
+    pub header: Option<String>,
+}
+
 /// An answer that Doorward gives in the upstream's place.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// Header fields, templates over `placeholder`, `now`, `uuid` and parameters.
+    /// Header fields, templates over `placeholder`, `now`, `uuid` and parameters; with `login` also
+    /// over `client_token` and `client_token_expires`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Values of `Set-Cookie`, such templates. Over TLS, `Secure` is added where it is missing.
+    #[serde(default)]
+    pub set_cookies: Vec<String>,
     /// A JSON body; every string in it is such a template.
     pub json: Option<serde_json::Value>,
     /// A text body, a template.

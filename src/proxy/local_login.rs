@@ -1,0 +1,185 @@
+//! Between route and authenticate: the vendor's login, called by a client. Its body is the client's
+//! credential; it is answered here, with a token of the client's own, and never forwarded.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::authorize::Read;
+use super::error::Problem;
+use super::record::{self, Record};
+use super::upload::Upload;
+use super::{Peer, Shared};
+use crate::access::{Access, Asking, Clients, Denied, LoggedIn};
+use crate::forward::coding;
+use crate::recipe::template::Values;
+use crate::recipe::{ClientLogin, EndpointRule, LocalAnswer, PasswordPlace, Recipe};
+use crate::route::Route;
+use crate::shield;
+use crate::telemetry::Who;
+
+/// A client's login.
+pub(super) struct Login<'a> {
+    pub(super) clients: &'a Clients,
+    pub(super) endpoint: Endpoint<'a>,
+    pub(super) asking: &'a Asking<'a>,
+}
+
+/// Where it is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Endpoint<'a> {
+    answer: &'a LocalAnswer,
+    login: &'a ClientLogin,
+}
+
+/// Whether a request is a login, at a listener whose clients have something to log in with. What
+/// can be read in two ways is none, and will be refused.
+pub(super) fn asked_for<'a>(
+    access: &'a Access,
+    read: &Result<Read<'a>, Problem>,
+) -> Option<(&'a Clients, Endpoint<'a>)> {
+    let Access::Clients(clients) = access else { return None };
+    let Some(EndpointRule::Answer(answer)) = read.as_ref().ok()?.rule else { return None };
+    let login = answer.login.as_ref()?;
+    Some((clients, Endpoint { answer, login }))
+}
+
+/// Logs a client in that shows its key, and answers as the vendor does. One grant for the upstream,
+/// whatever it allows, is enough.
+pub(super) async fn answer(
+    shared: &Shared,
+    peer: &Peer,
+    route: &Route,
+    login: Login<'_>,
+    body: Upload,
+    record: &mut Record,
+) -> Result<Response<Bytes>, Problem> {
+    let Login { clients, endpoint: Endpoint { answer, login }, asking } = login;
+    let body = read_whole(shared, body, asking.headers).await?;
+    let passwords = passwords(login, asking, &body);
+    let passwords = passwords.iter().map(|password| password.as_str());
+    let logged_in = clients.log_in(asking, passwords, || shared.clock.wall());
+    let LoggedIn { caller, token, ends } = logged_in.map_err(|denied| match denied {
+        Denied::Missing => Problem::LoginWithoutKey,
+        denied => denied.into(),
+    })?;
+    record.who = Some(Who::Client(Arc::clone(&caller.name)));
+    let granted = route.accounts(None).find_map(|account| {
+        caller.grants.at(route.upstream, account).map(|grant| (account, Some(grant)))
+    });
+    record.allowed = Some(granted.ok_or(Problem::NotGranted)?);
+    record.reason = record::LOGGED_IN_LOCALLY;
+    Ok(rendered(shared, peer, answer, &Values::of_client_login(token, ends)))
+}
+
+/// An answer in the upstream's place that gives nobody a token: in open mode a login gives the
+/// placeholder.
+pub(super) fn answer_openly(
+    shared: &Shared,
+    peer: &Peer,
+    recipe: &Recipe,
+    answer: &LocalAnswer,
+) -> Response<Bytes> {
+    let values = match answer.login {
+        None => Values::default(),
+        Some(_) => {
+            let ends = shared.clock.wall() + shared.limits.client_token_life;
+            Values::of_client_login(recipe.placeholder.clone(), ends)
+        }
+    };
+    rendered(shared, peer, answer, &values)
+}
+
+fn rendered(
+    shared: &Shared,
+    peer: &Peer,
+    answer: &LocalAnswer,
+    values: &Values,
+) -> Response<Bytes> {
+    let mut response = shield::local_answer(answer, values, shared.clock.wall());
+    if peer.scheme == "https" {
+        shield::secure_cookies(&mut response);
+    }
+    response
+}
+
+/// The content of a login's body. A person's password may be in it: these copies are wiped.
+async fn read_whole(
+    shared: &Shared,
+    mut body: Upload,
+    headers: &HeaderMap,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let bytes_max = shared.limits.client_login_bytes_max;
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Problem::LoginTooLong);
+    }
+    let deadline = shared.clock.now() + shared.limits.client_login_timeout;
+    let mut seen = Zeroizing::new(Vec::with_capacity(bytes_max));
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::BadBody)?;
+            let Some(data) = frame.data_ref() else { continue };
+            if seen.len() + data.len() > bytes_max {
+                return Err(Problem::LoginTooLong);
+            }
+            seen.extend_from_slice(data);
+        }
+        Ok(())
+    };
+    tokio::select! {
+        read = reading => read?,
+        () = shared.clock.sleep_until(deadline) => return Err(Problem::BodyTimeout),
+    }
+    match coding::decode(headers, &seen, bytes_max) {
+        Ok(content) => Ok(Zeroizing::new(content)),
+        Err(coding::Undecodable::TooLong) => Err(Problem::LoginTooLong),
+        Err(_) => Err(Problem::BadBody),
+    }
+}
+
+/// What stands in each place where clients put the password.
+fn passwords(login: &ClientLogin, asking: &Asking<'_>, body: &[u8]) -> Vec<Zeroizing<String>> {
+    let json = serde_json::from_slice::<Value>(body).ok();
+    let form = std::str::from_utf8(body).unwrap_or_default();
+    let mut found = Vec::new();
+    for place in &login.password {
+        match place {
+            PasswordPlace::Json(pointer) => {
+                let value = json.as_ref().and_then(|json| pointer.find(json));
+                found.extend(value.and_then(Value::as_str).map(str::to_owned));
+            }
+            PasswordPlace::Form(name) => {
+                let named = pairs(form).filter(|(known, _)| known == name);
+                found.extend(named.map(|(_, value)| value));
+            }
+            PasswordPlace::Query(name) => {
+                let named = pairs(asking.query.unwrap_or_default());
+                let named = named.filter(|(known, _)| known.to_lowercase() == *name);
+                found.extend(named.map(|(_, value)| value));
+            }
+            PasswordPlace::Header(name) => {
+                let values = asking.headers.get_all(name).iter();
+                found.extend(values.filter_map(|value| value.to_str().ok().map(str::to_owned)));
+            }
+        }
+    }
+    found.into_iter().map(Zeroizing::new).collect()
+}
+
+/// The pairs of a form (URL standard, `application/x-www-form-urlencoded`).
+fn pairs(text: &str) -> impl Iterator<Item = (String, String)> {
+    let decoded = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    text.split('&').map(move |pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(name), decoded(value))
+    })
+}
