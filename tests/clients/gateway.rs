@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use doorward::access::key::ClientKey;
 use doorward::emulator::{Certificate, Emulator, Vendor, mfiles};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -28,6 +29,8 @@ pub struct Files<'a> {
     pub certificate: Option<&'a Certificate>,
     /// The authority that signed the upstream's certificate.
     pub upstream_authority: Option<&'a Path>,
+    /// The key of the only client; without it everybody may call.
+    pub key: Option<&'a ClientKey>,
 }
 
 impl Gateway {
@@ -121,10 +124,17 @@ fn configuration(emulator: &Emulator, files: &Files<'_>) -> String {
         Vendor::MFiles => format!("vault = {:?}", mfiles::VAULT),
         Vendor::Contentstack | Vendor::ThoughtSpot => String::new(),
     };
+    let access = match files.key {
+        None => "access = \"open\"".to_owned(),
+        Some(_) => "access = \"clients\"".to_owned(),
+    };
+    let clients = files.key.map_or_else(String::new, |key| {
+        format!("[clients.{}]\nkeys = [\"{}\"]\ngrants = [{{}}]\n", key.id(), key.digest())
+    });
     format!(
         r#"[listeners.main]
 address = "127.0.0.1:0"
-access = "open"
+{access}
 {listener_tls}
 [upstreams.vendor]
 url = {origin:?}
@@ -142,7 +152,8 @@ upstream = "vendor"
 [[routes]]
 host = "gateway.doorward.test"
 upstream = "vendor"
-"#,
+
+{clients}"#,
         origin = emulator.origin(),
         login = user.login,
     )

@@ -16,6 +16,7 @@ mod transcript;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use doorward::access::key::ClientKey;
 use doorward::emulator::{Certificate, Emulator, Options, Vendor};
 
 use gateway::{Files, Gateway};
@@ -60,12 +61,22 @@ macro_rules! tests_of {
 
             #[tokio::test]
             async fn works_through_doorward_over_http() {
-                works_through_doorward(&SDK, Wire::Http).await;
+                works_through_doorward(&SDK, Wire::Http, None).await;
             }
 
             #[tokio::test]
             async fn works_through_doorward_over_tls() {
-                works_through_doorward(&SDK, Wire::Tls).await;
+                works_through_doorward(&SDK, Wire::Tls, None).await;
+            }
+
+            #[tokio::test]
+            async fn logs_in_with_a_doorward_key_over_http() {
+                works_through_doorward(&SDK, Wire::Http, Some(key())).await;
+            }
+
+            #[tokio::test]
+            async fn logs_in_with_a_doorward_key_over_tls() {
+                works_through_doorward(&SDK, Wire::Tls, Some(key())).await;
             }
         }
     };
@@ -126,9 +137,52 @@ async fn notices_that_its_session_is_ended(sdk: &Sdk) {
     emulator.stop().await;
 }
 
-/// Without a credential: the SDK does not notice that its session was ended, nothing of a session
-/// reaches it, and none is left when Doorward has stopped.
-async fn works_through_doorward(sdk: &Sdk, wire: Wire) {
+/// The vendor's own command-line tool speaks https only, and knows no way to work without a login.
+#[tokio::test]
+async fn contentstacks_tool_logs_in_with_a_doorward_key() {
+    let place = Place::new();
+    let (emulator, upstream_authority) = place.emulator(Vendor::Contentstack, Wire::Tls).await;
+    let (certificate, authority) = place.certificate(Wire::Tls, "doorward.pem");
+    let key = key();
+    let files = Files {
+        folder: place.folder.path(),
+        certificate: certificate.as_ref(),
+        upstream_authority: upstream_authority.as_deref(),
+        key: Some(&key),
+    };
+    let gateway = Gateway::start(&emulator, &files).await;
+    let sdk = Sdk { vendor: Vendor::Contentstack, script: "use_contentstack_cli.mjs" };
+    let mut run = sdk.run(&Task {
+        base_url: &base_url(Wire::Tls, gateway.address()),
+        mode: Mode::Keyed(key.clone()),
+        authority: authority.as_deref(),
+        upload: &place.upload,
+    });
+    run.says("done 1").await;
+    run.go().await;
+    run.says("done 2").await;
+    let client_output = leave(&mut run).await;
+    let gateway_output = gateway.stop().await;
+    let control = emulator.control();
+    let counters = control.counters();
+    assert_eq!((counters.logins, counters.logins_refused), (1, 0), "only Doorward logs in");
+    assert_eq!((counters.logouts, counters.live_sessions), (1, 0), "only Doorward logs out");
+    assert_eq!(counters.requests_without_credential, 0);
+    assert_eq!(control.requests_with(key.expose()), 0, "the upstream was shown the key");
+    let output = format!("{client_output}{gateway_output}");
+    assert!(!output.contains("doorward_"), "a credential was printed: {output}");
+    assert_eq!(leaks(&control.issued(), output.as_bytes()), []);
+    emulator.stop().await;
+}
+
+fn key() -> ClientKey {
+    ClientKey::generate("robot".parse().unwrap()).unwrap()
+}
+
+/// Without a credential of the vendor's: the SDK does not notice that its session was ended, nothing
+/// of a session reaches it, and none is left when Doorward has stopped. With a key the listener asks
+/// for one, and the SDK shows it as the password of its own login, nowhere else.
+async fn works_through_doorward(sdk: &Sdk, wire: Wire, key: Option<ClientKey>) {
     let place = Place::new();
     let (emulator, upstream_authority) = place.emulator(sdk.vendor, wire).await;
     let (certificate, authority) = place.certificate(wire, "doorward.pem");
@@ -136,13 +190,14 @@ async fn works_through_doorward(sdk: &Sdk, wire: Wire) {
         folder: place.folder.path(),
         certificate: certificate.as_ref(),
         upstream_authority: upstream_authority.as_deref(),
+        key: key.as_ref(),
     };
     let gateway = Gateway::start(&emulator, &files).await;
     let relay = Relay::start(gateway.address()).await;
     let control = emulator.control();
     let mut run = sdk.run(&Task {
         base_url: &base_url(wire, relay.address()),
-        mode: Mode::Through,
+        mode: key.clone().map_or(Mode::Through, Mode::Keyed),
         authority: authority.as_deref(),
         upload: &place.upload,
     });
@@ -167,6 +222,11 @@ async fn works_through_doorward(sdk: &Sdk, wire: Wire) {
         "the one request that noticed, and the logout of the session that was called dead"
     );
     assert_eq!(counters.live_sessions, 0, "the last session was logged out");
+    if let Some(key) = &key {
+        assert_eq!(control.requests_with(key.expose()), 0, "the upstream was shown the key");
+        let output = format!("{client_output}{gateway_output}");
+        assert!(!output.contains("doorward_"), "a credential was printed: {output}");
+    }
 
     let mut seen = [client_output, gateway_output].concat().into_bytes();
     if wire == Wire::Http {

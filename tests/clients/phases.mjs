@@ -7,7 +7,9 @@ import { once } from "node:events";
 export const settings = {
   baseUrl: needed("BASE_URL"),
   // "direct": the user's own login at the vendor. "through": no credential for the vendor at all.
+  // "keyed": a login as at the vendor, with a Doorward key as the password.
   direct: needed("MODE") === "direct",
+  logsIn: needed("MODE") !== "through",
   login: process.env.LOGIN,
   password: process.env.PASSWORD,
   // A file for the upload.

@@ -6,7 +6,9 @@ import sys
 
 BASE_URL = os.environ["BASE_URL"]
 # "direct": the user's own login at the vendor. "through": no credential for the vendor at all.
+# "keyed": a login as at the vendor, with a Doorward key as the password.
 DIRECT = os.environ["MODE"] == "direct"
+LOGS_IN = os.environ["MODE"] != "through"
 LOGIN = os.environ.get("LOGIN")
 PASSWORD = os.environ.get("PASSWORD")
 # The authority to trust, for an SDK that does not look at the process's environment itself.

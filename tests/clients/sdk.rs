@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use doorward::access::key::ClientKey;
 use doorward::emulator::{User, Vendor};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -41,6 +42,8 @@ pub enum Mode {
     Direct(User),
     /// It knows none: Doorward does it.
     Through,
+    /// It logs in with this client key as the password.
+    Keyed(ClientKey),
 }
 
 /// A script that runs.
@@ -68,6 +71,8 @@ impl Sdk {
         // Nothing of the machine's may decide, such as its proxies or its trusted authorities.
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
+        // Tools keep what they are told in a folder of their user's.
+        command.env("HOME", task.upload.parent().unwrap());
         command.env("BASE_URL", task.base_url).env("UPLOAD", task.upload);
         match &task.mode {
             Mode::Direct(user) => {
@@ -75,6 +80,10 @@ impl Sdk {
                 command.env("LOGIN", &user.login).env("PASSWORD", &user.password);
             }
             Mode::Through => _ = command.env("MODE", "through"),
+            Mode::Keyed(key) => {
+                command.env("MODE", "keyed");
+                command.env("LOGIN", "anybody@example.com").env("PASSWORD", key.expose());
+            }
         }
         if let Some(authority) = task.authority {
             for name in ["CA_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"] {

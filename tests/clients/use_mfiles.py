@@ -5,7 +5,7 @@ import tempfile
 
 from mfiles import MFilesClient
 
-from phases import BASE_URL, DIRECT, LOGIN, PASSWORD, UPLOAD, phases
+from phases import BASE_URL, LOGIN, LOGS_IN, PASSWORD, UPLOAD, phases
 
 VAULT = "{C840BE1A-5B47-4AC0-8EF7-835C166C8E24}"
 
@@ -13,7 +13,7 @@ SERVER = f"{BASE_URL}/REST/"
 
 # The SDK logs in where it is made, unless one of user, password and vault is missing; then it sends
 # an empty token with every call.
-if DIRECT:
+if LOGS_IN:
     CLIENTS = [MFilesClient(SERVER, LOGIN, PASSWORD, VAULT)]
 else:
     CLIENTS = [

@@ -8,16 +8,16 @@ import {
 } from "@thoughtspot/rest-api-sdk";
 import { phases, settings } from "./phases.mjs";
 
-const { baseUrl, direct } = settings;
+const { baseUrl, logsIn } = settings;
 
 // Every way of the SDK to give credentials: with a password it asks for a new token before every
 // single call, a function of the user's own may keep one, and it works without any.
 const withPassword = (password) => createBearerAuthenticationConfig(baseUrl, password);
 const withToken = (token) => createBearerAuthenticationConfig(baseUrl, async () => token);
 const withNothing = createBasicConfig(baseUrl);
-const apis = (direct ? await directly() : through()).map((way) => new ThoughtSpotRestApi(way));
+const apis = (logsIn ? await withLogin() : through()).map((way) => new ThoughtSpotRestApi(way));
 
-async function directly() {
+async function withLogin() {
   const password = { username: settings.login, password: settings.password };
   const { token } = await new ThoughtSpotRestApi(withNothing).getFullAccessToken(password);
   return [withPassword(password), withToken(token)];

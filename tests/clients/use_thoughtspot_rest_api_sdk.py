@@ -9,7 +9,7 @@ from thoughtspot_rest_api_sdk import (
     ThoughtSpotTokenProvider,
 )
 
-from phases import BASE_URL, CA_FILE, DIRECT, LOGIN, PASSWORD, UPLOAD, phases
+from phases import BASE_URL, CA_FILE, LOGIN, LOGS_IN, PASSWORD, UPLOAD, phases
 
 
 def api(access_token=None):
@@ -27,7 +27,7 @@ def provider(login, password):
     )
 
 
-if DIRECT:
+if LOGS_IN:
     APIS = [api(provider(LOGIN, PASSWORD))]
 else:
     APIS = [api(), api("placeholder"), api(provider("nobody", "not-a-password"))]

@@ -2,7 +2,7 @@
 
 from thoughtspot_rest_api_v1 import MetadataTypes, TSRestApiV1, TSRestApiV2
 
-from phases import BASE_URL, DIRECT, LOGIN, PASSWORD, UPLOAD, phases
+from phases import BASE_URL, LOGIN, LOGS_IN, PASSWORD, UPLOAD, phases
 
 V1 = TSRestApiV1(BASE_URL)
 # The same package's class for the second version of the API keeps its own session.
@@ -13,7 +13,7 @@ LOGGED_IN = False
 
 def log_in():
     global LOGGED_IN
-    if DIRECT and not LOGGED_IN:
+    if LOGS_IN and not LOGGED_IN:
         assert V1.session_login(LOGIN, PASSWORD)
         V2.auth_session_login(LOGIN, PASSWORD)
         LOGGED_IN = True
