@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
+use super::limits::limits;
 use super::secrets::{Field, Kept};
 use super::words;
 use crate::access::key::NoRandomness;
@@ -13,7 +14,6 @@ use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
 use crate::forward::replay::keeping::{Keeping, Quota};
 use crate::forward::via::Via;
-use crate::limit::{Bounds, Limit, Limits, Rate};
 use crate::proxy::{self, Shared, spill};
 use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
@@ -90,11 +90,12 @@ pub(super) fn rooms(
         without,
         kept,
     });
-    let account_limits = Arc::new(account_limits(settings, clock));
+    let recipes: Vec<_> = broker.recipes().collect();
+    let admission = Arc::new(limits(settings, &recipes, clock)?);
     let shared = Shared {
         routes,
         broker,
-        account_limits,
+        admission,
         clock: clock.clone(),
         reporter: reporter.clone(),
         limits: proxy::Limits {
@@ -112,22 +113,6 @@ pub(super) fn rooms(
         via: via(),
     };
     Ok(Rooms { shared, origins })
-}
-
-/// What may be asked of each account, by upstream and account.
-fn account_limits(settings: &Settings, clock: &Clock) -> Limits {
-    let control = tokio::runtime::Handle::current();
-    let of_upstream = |upstream: &settings::Upstream| {
-        let settings::AccountLimits { rate, in_flight_max, waiting_max } = upstream.limits;
-        let rate = rate.map(|settings::Rate { requests, per, burst }| Rate {
-            interval: per / requests,
-            burst,
-        });
-        let bounds = Bounds { rate, in_flight_max, waiting_max };
-        let limits = upstream.accounts.iter();
-        limits.map(|_| Limit::new(bounds, clock.clone(), control.clone())).collect()
-    };
-    Limits::new(settings.upstreams.iter().map(of_upstream).collect())
 }
 
 fn keeping(settings: &Settings) -> Keeping {
@@ -326,12 +311,13 @@ fn upgrades(written: &[String]) -> Result<Vec<HeaderValue>, BuildError> {
 /// See [`BuildError`].
 pub(super) fn routes(settings: &Settings) -> Result<Table, BuildError> {
     let upstreams = &settings.upstreams;
-    let routes = settings.routes.iter().map(|route| {
+    let routes = settings.routes.iter().zip(0..).map(|(route, number)| {
         let (upstream, account) = ids(upstreams, &route.upstream, &route.account)?;
         let choices = route.accounts.iter().map(|name| {
             ids(upstreams, &route.upstream, name).map(|(_, account)| (name.clone(), account))
         });
         Ok(Route {
+            number,
             host: route.host.clone(),
             prefix: route.path.trim_end_matches('/').to_owned(),
             strip_prefix: route.prefix == settings::Prefix::Stripped,
@@ -347,7 +333,7 @@ pub(super) fn routes(settings: &Settings) -> Result<Table, BuildError> {
     routes.collect::<Result<Vec<_>, BuildError>>().map(Table::new)
 }
 
-fn ids(
+pub(super) fn ids(
     upstreams: &[settings::Upstream],
     upstream: &str,
     account: &str,

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use http::{Method, Uri};
 
+use super::limits::bounds_something;
 use super::{BuildError, build, clients};
 use crate::access::Caller;
 use crate::diagnosis::suggestion;
+use crate::limit::{Kind, Whose};
 use crate::proxy::authorize::{self, Asked};
 use crate::proxy::error::Problem;
 use crate::recipe::EndpointRule;
 use crate::route::{Canonical, Reading, Route};
-use crate::settings::{Loaded, Settings};
+use crate::settings::{Limit, Loaded, Rate, Rates, Settings, Upstream};
 
 /// What is asked about.
 #[derive(Clone, Debug)]
@@ -74,8 +76,25 @@ pub struct Explained {
     pub grant: Option<(usize, String)>,
     /// The account's name.
     pub account: Option<String>,
+    /// The limits that it has to keep, in the order in which it meets them.
+    pub limits: Vec<Held>,
     /// What becomes of it.
     pub outcome: Outcome,
+}
+
+/// A limit that holds for a request.
+#[derive(Debug)]
+pub struct Held {
+    /// Whose it is.
+    pub whose: Whose,
+    /// Where it stands: file and line.
+    pub at: String,
+    /// The rate that the request counts against, and what that counts; nothing: all requests.
+    pub rate: Option<(Rate, Option<Kind>)>,
+    /// The most requests under way.
+    pub in_flight_max: Option<u32>,
+    /// The most requests that wait.
+    pub waiting_max: usize,
 }
 
 /// Decides about a request as the gateway would.
@@ -98,6 +117,7 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
         reading: None,
         grant: None,
         account: None,
+        limits: Vec::new(),
         outcome: Outcome::Refused(Problem::NoRoute),
     };
     let routes = build::routes(settings)?;
@@ -133,8 +153,47 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
         Some(EndpointRule::Answer(_)) => Outcome::Answered,
         Some(EndpointRule::Closed(why)) => Outcome::Refused(Problem::EndpointClosed(why.clone())),
     };
+    // What is answered here meets no limit.
+    if matches!(explained.outcome, Outcome::Forwarded | Outcome::Masked) {
+        let kind = if permit.read.reading.method.is_safe() { Kind::Read } else { Kind::Write };
+        explained.limits = limits(loaded, question.client, route, upstream, kind);
+    }
     explained.reading = Some(permit.read.reading);
     Ok(explained)
+}
+
+/// The limits that bound something, as a request meets them.
+fn limits(
+    loaded: &Loaded,
+    client: &str,
+    route: &Route,
+    upstream: &Upstream,
+    kind: Kind,
+) -> Vec<Held> {
+    let settings = &loaded.settings;
+    let own = settings.clients.iter().find(|one| one.id.as_str() == client);
+    let number = usize::from(route.number);
+    let by_route = settings.routes.get(number);
+    let all = [
+        (Whose::Client, own.and_then(|one| one.limits), format!("/clients/{client}/limits")),
+        (Whose::Route, by_route.and_then(|one| one.limits), format!("/routes/{number}/limits")),
+        (Whose::Account, Some(upstream.limits), format!("/upstreams/{}/limits", upstream.name)),
+    ];
+    let given = all.into_iter().filter_map(|(whose, limit, pointer)| {
+        let limit = limit.filter(bounds_something)?;
+        Some(held(whose, limit, loaded.place(&pointer), kind))
+    });
+    given.collect()
+}
+
+fn held(whose: Whose, limit: Limit, at: String, kind: Kind) -> Held {
+    let rate = match (limit.rates, kind) {
+        (Rates::Together(rate), _) => rate.map(|rate| (rate, None)),
+        (Rates::Apart { reads, .. }, Kind::Read) => reads.map(|rate| (rate, Some(kind))),
+        (Rates::Apart { writes, .. }, Kind::Write) => writes.map(|rate| (rate, Some(kind))),
+    };
+    let Limit { in_flight_max, waiting_max, .. } = limit;
+    Held { whose, at, rate, in_flight_max, waiting_max }
 }
 
 fn unknown(settings: &Settings, name: &str) -> ExplainError {

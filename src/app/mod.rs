@@ -10,6 +10,7 @@ mod clear;
 mod clients;
 mod core;
 mod explain;
+mod limits;
 mod secrets;
 mod state;
 mod trial;
@@ -36,7 +37,7 @@ pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
 pub use clear::{ClearError, clear};
 pub use clients::TOKENS_END;
-pub use explain::{ExplainError, Explained, Outcome, Question, explain};
+pub use explain::{ExplainError, Explained, Held, Outcome, Question, explain};
 pub use state::NOT_KEPT;
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 
@@ -219,7 +220,7 @@ impl App {
             stop,
             cores: threads,
             broker: shared.broker.clone(),
-            limits: Arc::clone(&shared.account_limits),
+            limits: Arc::clone(&shared.admission),
             secrets: secrets::Keeper::start(keeping),
             reading: tokio::spawn(reports.run()),
             audit,
@@ -233,7 +234,7 @@ impl App {
         &self.listening
     }
 
-    /// How many requests wait for their turn at an account.
+    /// How many requests wait for their turn at a limit.
     pub fn waiting(&self) -> usize {
         self.limits.waiting()
     }

@@ -6,8 +6,9 @@ use http::{Method, Uri};
 use serde_json::json;
 
 use super::{ConfigFiles, Exit, print_chain};
-use crate::app::{self, Explained, Outcome, Question};
+use crate::app::{self, Explained, Held, Outcome, Question};
 use crate::diagnosis::Paint;
+use crate::limit::Kind;
 use crate::secret::Environment;
 
 /// Say what would become of a client's request, and which rule decides; nothing is sent
@@ -70,7 +71,7 @@ impl Explain {
     }
 
     fn lines(&self, explained: &Explained, out: &mut impl Write) -> io::Result<()> {
-        let Explained { route, upstream, reading, grant, account, outcome } = explained;
+        let Explained { route, upstream, reading, grant, account, limits, outcome } = explained;
         writeln!(out, "request   {} {}", self.method, self.url)?;
         if let (Some((host, path)), Some(upstream)) = (route, upstream) {
             let host = host.as_deref().unwrap_or("any host");
@@ -84,6 +85,10 @@ impl Explain {
         }
         if let Some(account) = account {
             writeln!(out, "account   {account}")?;
+        }
+        for limit in limits {
+            let (whose, bounds) = (limit.whose.as_str(), words(limit).join(", "));
+            writeln!(out, "limit     {whose}: {bounds} ({})", limit.at)?;
         }
         match outcome {
             Outcome::Forwarded => writeln!(out, "allowed: it is forwarded"),
@@ -108,7 +113,7 @@ impl Explain {
     }
 
     fn document(&self, explained: &Explained) -> serde_json::Value {
-        let Explained { route, upstream, reading, grant, account, outcome } = explained;
+        let Explained { route, upstream, reading, grant, account, limits, outcome } = explained;
         let (outcome, problem) = match outcome {
             Outcome::Forwarded => ("forwarded", None),
             Outcome::Masked => ("masked", None),
@@ -128,6 +133,7 @@ impl Explain {
             }),
             "grant": grant.as_ref().map(|(place, at)| json!({ "index": place, "at": at })),
             "account": account,
+            "limits": limits.iter().map(limit).collect::<Vec<_>>(),
             "outcome": outcome,
             "problem": problem.map(|problem| {
                 json!({
@@ -138,4 +144,36 @@ impl Explain {
             }),
         })
     }
+}
+
+/// What a limit bounds, for people.
+fn words(limit: &Held) -> Vec<String> {
+    let rate = limit.rate.map(|(rate, kind)| {
+        let what = kind.map_or("requests", Kind::as_str);
+        let per = jiff::SignedDuration::try_from(rate.per).unwrap_or(jiff::SignedDuration::MAX);
+        format!("{} {what} in {per:#}, {} at once", rate.requests, rate.burst)
+    });
+    let in_flight = limit.in_flight_max.map(|most| format!("{most} under way"));
+    let waiting = match limit.waiting_max {
+        0 => "nobody waits".to_owned(),
+        most => format!("{most} wait"),
+    };
+    rate.into_iter().chain(in_flight).chain([waiting]).collect()
+}
+
+fn limit(limit: &Held) -> serde_json::Value {
+    json!({
+        "of": limit.whose.as_str(),
+        "at": limit.at,
+        "rate": limit.rate.map(|(rate, kind)| {
+            json!({
+                "counts": kind.map_or("all", Kind::as_str),
+                "requests": rate.requests,
+                "per_ms": u64::try_from(rate.per.as_millis()).unwrap_or(u64::MAX),
+                "burst": rate.burst,
+            })
+        }),
+        "in_flight_max": limit.in_flight_max,
+        "waiting_max": limit.waiting_max,
+    })
 }

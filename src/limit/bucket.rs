@@ -40,6 +40,11 @@ impl Bucket {
         Self { rate, full_at: now }
     }
 
+    /// The time from one request to the next where they come evenly.
+    pub(super) fn interval(&self) -> Duration {
+        self.rate.interval
+    }
+
     /// When the next request may go.
     pub(super) fn next_at(&self) -> Moment {
         self.full_at - self.rate.interval.saturating_mul(self.rate.burst.saturating_sub(1))

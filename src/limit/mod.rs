@@ -1,66 +1,68 @@
-//! How much clients may ask of an account: a rate, requests under way, and the pause that an upstream
-//! asks for. Who has to wait waits in a queue that is fair between clients, within the request's
-//! deadline. A permit lives until the answer's body has ended.
+//! How much may be asked: by a client, by a route, of an account. A rate, requests under way, and the
+//! pause that an upstream asks for. Who has to wait waits in a queue that is fair between clients,
+//! within the request's deadline. A permit lives until the answer's body has ended.
+//!
+//! One mechanism serves all three: a client over its own rate waits in its turn as at an account, or
+//! is refused at once where nobody may wait (`waiting_max = 0`).
 
+mod all;
 mod bucket;
+mod budget;
 mod fair;
+mod lane;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Clock, Moment};
+pub use all::{Limits, Permits, Place};
 pub use bucket::Rate;
-pub use fair::Bounds;
-use fair::{Asked, Fair, Who};
-
-/// How long everybody pauses where the upstream says that it was too much, and not until when.
-const PAUSE: Duration = Duration::from_secs(1);
+use budget::Window;
+pub use budget::{Reading, Reset};
+use fair::{Asked, Fair, Who, kinds};
+pub use fair::{Bounds, Kind, Rates};
 
 /// The longest pause that is taken on an upstream's word.
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// One account's limits.
+/// One limit.
 #[derive(Debug)]
 pub struct Limit {
+    whose: Whose,
     state: Mutex<State>,
-    /// Until when nobody goes, in milliseconds since the first moment; looked at without a lock.
-    paused_until: AtomicU64,
+    /// Until when no reads and no writes go, in milliseconds since the first moment; looked at
+    /// without a lock.
+    paused_until: [AtomicU64; 2],
     /// There is nothing but pauses.
     is_open: bool,
+    /// Somebody waits for less time than whoever looked after them knew of.
+    sooner: Notify,
     clock: Clock,
     control: Handle,
+}
+
+/// Whose limit it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// A client's own.
+    Client,
+    /// A route's.
+    Route,
+    /// An account's.
+    Account,
 }
 
 #[derive(Debug)]
 struct State {
     fair: Fair<oneshot::Sender<Permit>>,
-    /// A task looks after those who wait for time to pass.
-    is_watched: bool,
-}
-
-/// The limits of all accounts, by upstream and account.
-#[derive(Debug)]
-pub struct Limits(Vec<Vec<Arc<Limit>>>);
-
-impl Limits {
-    /// With those of each upstream's accounts.
-    pub fn new(limits: Vec<Vec<Arc<Limit>>>) -> Self {
-        Self(limits)
-    }
-
-    /// The limits of one account of one upstream, by their places.
-    pub fn of(&self, upstream: u16, account: u16) -> Option<&Arc<Limit>> {
-        self.0.get(usize::from(upstream))?.get(usize::from(account))
-    }
-
-    /// How many requests wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.0.iter().flatten().map(|limit| limit.waiting()).sum()
-    }
+    /// What the upstream says of reads and of writes.
+    windows: [Window; 2],
+    /// When the task that looks after those who wait looks again; nothing: there is none.
+    looks_at: Option<Moment>,
 }
 
 /// A request that may go; its place is given back when it is dropped.
@@ -69,13 +71,24 @@ pub struct Permit(Option<Arc<Limit>>);
 
 /// Why a request may not go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The rate or a pause of the account.
+pub struct Refused {
+    /// Whose limit it is.
+    pub whose: Whose,
+    /// What is used up.
+    pub why: Why,
+}
+
+/// What is used up of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The rate, or the upstream has asked for a pause.
     Rate {
         /// When to ask again.
         wait: Duration,
-        /// The rate, if it has one.
+        /// The rate, if there is one.
         rate: Option<Rate>,
+        /// What the rate counts; nothing where it counts everything.
+        kind: Option<Kind>,
     },
     /// Too many requests are under way.
     Crowded,
@@ -84,81 +97,133 @@ pub enum Refused {
 impl Limit {
     /// One with these bounds, and nothing used of it. `control` runs the task that looks after those
     /// who wait; it ends when nobody does.
-    pub fn new(bounds: Bounds, clock: Clock, control: Handle) -> Arc<Self> {
+    pub fn new(whose: Whose, bounds: Bounds, clock: Clock, control: Handle) -> Arc<Self> {
         let fair = Fair::new(bounds, clock.now());
+        let has_rate =
+            [Kind::Read, Kind::Write].iter().any(|kind| bounds.rates.of(*kind).is_some());
         Arc::new(Self {
-            state: Mutex::new(State { fair, is_watched: false }),
-            paused_until: AtomicU64::new(0),
-            is_open: bounds.rate.is_none() && bounds.in_flight_max.is_none(),
+            whose,
+            state: Mutex::new(State { fair, windows: Default::default(), looks_at: None }),
+            paused_until: Default::default(),
+            is_open: !has_rate && bounds.in_flight_max.is_none(),
+            sooner: Notify::new(),
             clock,
             control,
         })
     }
 
-    /// Lets a request of this client go, at once or in its turn. Cancel safe: a request that leaves
+    /// Lets a request of a client go, at once or in its turn. Cancel safe: a request that leaves
     /// gives its place in the queue up.
     ///
     /// # Errors
     /// See [`Refused`]: when the queue is full, its turn does not come before `deadline`, or it gives
     /// way to a client with fewer requests in a full queue.
-    pub async fn admit(self: &Arc<Self>, client: u32, deadline: Moment) -> Result<Permit, Refused> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        asked: (Who, Kind),
+        deadline: Moment,
+    ) -> Result<Permit, Refused> {
         let now = self.clock.now();
-        if self.is_open && self.paused_until.load(Ordering::Relaxed) <= milliseconds(now) {
+        if self.is_open && self.paused(asked.1).load(Ordering::Relaxed) <= milliseconds(now) {
             return Ok(Permit(None));
         }
         let (sender, receiver) = oneshot::channel();
         let ticket = {
             let mut state = self.lock();
             // No turn can come before the end of a pause.
-            if state.fair.paused_until() > deadline {
-                return Err(self.refusal(&state, now));
+            if state.fair.paused_until(asked.1) > deadline {
+                return Err(self.refusal(&state, asked, now));
             }
-            match state.fair.ask(client, now, deadline, sender) {
+            match state.fair.ask(asked, now, deadline, sender) {
                 Asked::Go => return Ok(self.permit()),
-                Asked::Full => return Err(self.refusal(&state, now)),
+                Asked::Full => return Err(self.refusal(&state, asked, now)),
                 Asked::Waits(ticket) => ticket,
             }
         };
         self.watch();
-        let _waiting = Waiting { limit: self, client, ticket };
-        tokio::select! {
+        let waiting = Waiting { limit: self, asked, ticket };
+        let permit = tokio::select! {
             biased;
             // Without a permit it was too late for its turn, or gave way to another client.
-            permit = receiver => {
-                permit.map_err(|_| self.refusal(&self.lock(), self.clock.now()))
-            }
-            () = self.clock.sleep_until(deadline) => {
-                Err(self.refusal(&self.lock(), self.clock.now()))
-            }
-        }
+            permit = receiver => permit.ok(),
+            () = self.clock.sleep_until(deadline) => None,
+        };
+        drop(waiting);
+        permit.ok_or_else(|| self.refusal(&self.lock(), asked, self.clock.now()))
     }
 
-    /// The upstream has said that it was too much: nobody goes for as long as it says (`retry_after`),
-    /// or for a second. Returns how long that is, unless they pause already.
-    pub fn was_too_much(self: &Arc<Self>, retry_after: Option<Duration>) -> Option<Duration> {
-        let pause = retry_after.unwrap_or(PAUSE).min(PAUSE_MAX);
+    /// The upstream has said that it was too much: nobody goes for so long; where reads and writes
+    /// count apart, nobody of this kind, if one is said. Returns how long that is, unless they pause
+    /// already.
+    pub fn pause(self: &Arc<Self>, kind: Option<Kind>, pause: Duration) -> Option<Duration> {
+        let pause = pause.min(PAUSE_MAX);
         let now = self.clock.now();
         let begins = {
             let mut state = self.lock();
-            let begins = state.fair.paused_until() <= now;
-            state.fair.pause(now + pause);
+            let begins = kinds(kind).iter().any(|kind| state.fair.paused_until(*kind) <= now);
+            self.pause_until(&mut state, kind, now + pause);
             begins
         };
-        self.paused_until.fetch_max(milliseconds(now + pause), Ordering::Relaxed);
         self.watch();
         begins.then_some(pause)
+    }
+
+    /// The upstream has said what is left of its own limit. Where nothing is, everybody waits until
+    /// there is more, instead of being told 429.
+    pub fn was_left(self: &Arc<Self>, kind: Option<Kind>, reading: Reading) {
+        if reading.left > 0 && matches!(reading.reset, Reset::After(_)) {
+            return;
+        }
+        let now = self.clock.now();
+        {
+            let mut state = self.lock();
+            let [reads, writes] = &mut state.windows;
+            // One window is enough for an upstream that counts both together.
+            let window = if kind == Some(Kind::Write) { writes } else { reads };
+            let Some(end) = window.read(reading, now) else { return };
+            self.pause_until(&mut state, kind, end.min(now + PAUSE_MAX));
+        }
+        self.watch();
+    }
+
+    fn pause_until(&self, state: &mut State, kind: Option<Kind>, until: Moment) {
+        // Where reads and writes wait in one queue, none passes the other.
+        let kind = kind.and_then(|kind| state.fair.rates().kind(kind));
+        state.fair.pause(kind, until);
+        for kind in kinds(kind) {
+            // Rounded up: nobody goes before the end.
+            self.paused(*kind).fetch_max(milliseconds(until) + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn paused(&self, kind: Kind) -> &AtomicU64 {
+        let [reads, writes] = &self.paused_until;
+        match kind {
+            Kind::Read => reads,
+            Kind::Write => writes,
+        }
     }
 
     fn waiting(&self) -> usize {
         self.lock().fair.waiting()
     }
 
-    fn refusal(&self, state: &State, now: Moment) -> Refused {
-        let wait = state.fair.next_at().saturating_since(now);
-        match state.fair.is_crowded() && wait.is_zero() {
-            true => Refused::Crowded,
-            false => Refused::Rate { wait, rate: state.fair.rate() },
-        }
+    fn refusal(&self, state: &State, asked: (Who, Kind), now: Moment) -> Refused {
+        let (fair, kind) = (&state.fair, asked.1);
+        let rates = fair.rates();
+        let is_paused = fair.paused_until(kind) > now;
+        let is_used_up = rates.of(kind).is_some() && (fair.next_at(kind) > now);
+        // Without a rate and a pause only a place can be missing.
+        let lacks_place = rates.of(kind).is_none() || fair.is_crowded();
+        let why = match lacks_place && !is_paused && !is_used_up {
+            true => Why::Crowded,
+            false => Why::Rate {
+                wait: fair.turn_at(asked).saturating_since(now),
+                rate: rates.of(kind),
+                kind: rates.kind(kind),
+            },
+        };
+        Refused { whose: self.whose, why }
     }
 
     fn permit(self: &Arc<Self>) -> Permit {
@@ -178,23 +243,26 @@ impl Limit {
     /// Sees to it that somebody looks again when time lets the next one go.
     fn watch(self: &Arc<Self>) {
         let mut state = self.lock();
-        if state.is_watched || state.fair.look_at().is_none() {
-            return;
+        let Some(at) = state.fair.look_at() else { return };
+        match state.looks_at {
+            Some(looks_at) if looks_at <= at => return,
+            Some(_) => return self.sooner.notify_one(),
+            None => state.looks_at = Some(at),
         }
-        state.is_watched = true;
         drop(state);
         let limit = Arc::clone(self);
         self.control.spawn(async move {
             loop {
                 let at = {
                     let mut state = limit.lock();
-                    let at = state.fair.look_at();
-                    state.is_watched = at.is_some();
-                    at
+                    state.looks_at = state.fair.look_at();
+                    state.looks_at
                 };
                 let Some(at) = at else { return };
-                limit.clock.sleep_until(at).await;
-                limit.let_go();
+                tokio::select! {
+                    () = limit.clock.sleep_until(at) => limit.let_go(),
+                    () = limit.sooner.notified() => {}
+                }
             }
         });
     }
@@ -217,13 +285,13 @@ impl Drop for Permit {
 /// A place in the queue.
 struct Waiting<'l> {
     limit: &'l Arc<Limit>,
-    client: Who,
+    asked: (Who, Kind),
     ticket: u64,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.limit.lock().fair.leave(self.client, self.ticket);
+        self.limit.lock().fair.leave(self.asked, self.ticket);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::access::Denied;
-use crate::limit::{Rate, Refused};
+use crate::limit::{Kind, Rate, Refused, Whose, Why};
 use crate::route::{Ambiguity, Unreadable};
 use crate::session::{HoldCause, Unavailable};
 use crate::upstream::SendError;
@@ -72,17 +72,21 @@ pub enum Problem {
     /// No grant of the client allows the request.
     #[error("no grant of this client allows this method and path here")]
     NotGranted,
-    /// The account's rate is used up, or its upstream has asked for a pause.
-    #[error("the account that Doorward holds may not be asked more at the moment")]
+    /// A rate is used up, or the account's upstream has asked for a pause.
+    #[error("{}", rate_limited(*.whose))]
     RateLimited {
+        /// Whose limit it is.
+        whose: Whose,
         /// When to ask again.
         retry_after: Duration,
-        /// The account's rate, if it has one.
+        /// The rate, if there is one.
         rate: Option<Rate>,
+        /// What it counts; nothing where it counts everything.
+        kind: Option<Kind>,
     },
     /// As many requests as may be are under way.
-    #[error("too many requests are under way at this account")]
-    Overloaded,
+    #[error("{}", overloaded(*.0))]
+    Overloaded(Whose),
     /// The endpoint is closed by the recipe, which says why.
     #[error("this endpoint is closed: {0}")]
     EndpointClosed(String),
@@ -163,7 +167,7 @@ impl Problem {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginHeldBack { .. }
             | Self::UpstreamUnavailable
-            | Self::Overloaded
+            | Self::Overloaded(_)
             | Self::AuditUnwritable
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::LoginTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -190,7 +194,7 @@ impl Problem {
             Self::AccountNotGranted => "account_not_granted",
             Self::NotGranted => "not_granted",
             Self::RateLimited { .. } => "rate_limited",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded(_) => "overloaded",
             Self::EndpointClosed(_) => "endpoint_closed",
             Self::LoginRefused => "login_refused",
             Self::LoginHeldBack { .. } => "login_held_back",
@@ -227,7 +231,7 @@ impl Problem {
             Self::AccountNotGranted => "Account not granted",
             Self::NotGranted => "Not granted",
             Self::RateLimited { .. } => "Rate limited",
-            Self::Overloaded => "Overloaded",
+            Self::Overloaded(_) => "Overloaded",
             Self::EndpointClosed(_) => "Endpoint closed",
             Self::LoginRefused => "The upstream refused the login",
             Self::LoginHeldBack { .. } => "Logins are held back",
@@ -266,7 +270,7 @@ impl Problem {
             | Self::AccountNotGranted
             | Self::NotGranted
             | Self::RateLimited { .. }
-            | Self::Overloaded
+            | Self::Overloaded(_)
             | Self::EndpointClosed(_) => "http_request_denied",
             Self::LoginRefused | Self::LoginHeldBack { .. } | Self::UpstreamUnavailable => {
                 "destination_unavailable"
@@ -287,7 +291,7 @@ impl Problem {
                 Some(*retry_after)
             }
             // A place becomes free when any answer ends.
-            Self::Overloaded => Some(Duration::from_secs(1)),
+            Self::Overloaded(_) => Some(Duration::from_secs(1)),
             Self::UpstreamUnavailable => Some(UNAVAILABLE_RETRY_AFTER),
             Self::AuditUnwritable => Some(AUDIT_RETRY_AFTER),
             _ => None,
@@ -303,10 +307,29 @@ const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Rate { wait, rate } => Self::RateLimited { retry_after: wait, rate },
-            Refused::Crowded => Self::Overloaded,
+        let whose = refused.whose;
+        match refused.why {
+            Why::Rate { wait, rate, kind } => {
+                Self::RateLimited { whose, retry_after: wait, rate, kind }
+            }
+            Why::Crowded => Self::Overloaded(whose),
         }
+    }
+}
+
+fn rate_limited(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Client => "this client has used its own rate up",
+        Whose::Route => "the rate of this route is used up by all its clients together",
+        Whose::Account => "the account that Doorward holds may not be asked more at the moment",
+    }
+}
+
+fn overloaded(whose: Whose) -> &'static str {
+    match whose {
+        Whose::Client => "too many requests of this client are under way",
+        Whose::Route => "too many requests are under way by this route",
+        Whose::Account => "too many requests are under way at this account",
     }
 }
 
@@ -375,8 +398,13 @@ mod tests {
             Problem::ClientTokenExpired,
             Problem::AccountNotGranted,
             Problem::NotGranted,
-            Problem::RateLimited { retry_after: Duration::from_secs(1), rate: None },
-            Problem::Overloaded,
+            Problem::RateLimited {
+                whose: Whose::Account,
+                retry_after: Duration::from_secs(1),
+                rate: None,
+                kind: None,
+            },
+            Problem::Overloaded(Whose::Client),
             Problem::EndpointClosed("why".to_owned()),
             Problem::LoginRefused,
             Problem::LoginHeldBack {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::authorize::{self, Asked, Read};
@@ -21,6 +21,7 @@ use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
 use super::stream::Stream;
+use super::throttle;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
@@ -28,8 +29,8 @@ use crate::access::{Asking, Caller};
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
-use crate::forward::{hop, location, retry_after, upgrade};
-use crate::limit::Limit;
+use crate::forward::{hop, location, upgrade};
+use crate::limit::{Kind, Place};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, ReplayPolicy};
 use crate::route::{Reading, Route, Sharing};
@@ -38,7 +39,7 @@ use crate::session::{
     Upstream,
 };
 use crate::shield::{self, Redactor};
-use crate::telemetry::{Event, Trigger, Who};
+use crate::telemetry::{Trigger, Who};
 use crate::upstream::Origin;
 
 /// A request is sent at most so often: once, and once more on a new session.
@@ -159,14 +160,16 @@ async fn walk(
     }
 
     let time = shared.limits.request_timeout;
-    let limit = limit(shared, route, permit.account)?;
-    let client = caller.map_or(u32::MAX, |caller| u32::from(caller.number));
-    record.permit = Some(limit.admit(client, record.started + time).await?);
+    let place = place(route, caller.as_deref(), permit.account, &reading);
+    let admitted = shared.admission.admit(place, record.started + time).await;
+    let now = shared.clock.now();
+    record.admitted_at = Some(now);
+    record.permits = Some(admitted?.ok_or(Problem::NoRoute)?);
     if shared.reporter.blocks_requests() {
         return Err(Problem::AuditUnwritable);
     }
     // One whose turn came late would else be asked of the upstream, and given up at once.
-    let deadline = shared.clock.now() + time;
+    let deadline = now + time;
 
     let call = Forwarded { call: &call, route, upstream, reading: &reading, session };
     let prepared = prepare::request(shared, peer, &call, head, &body, rule, &record.id);
@@ -201,14 +204,20 @@ pub(super) struct Forwarded<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Whose(AccountId, Scope);
 
-/// What may be asked of an account.
-fn limit<'a>(
-    shared: &'a Shared,
-    route: &Route,
-    account: AccountId,
-) -> Result<&'a Arc<Limit>, Problem> {
-    // Each account has its own.
-    shared.account_limits.of(route.upstream.0, account.0).ok_or(Problem::NoRoute)
+/// What a request needs places for.
+fn place(route: &Route, caller: Option<&Caller>, account: AccountId, reading: &Reading) -> Place {
+    Place {
+        client: caller.map(|caller| caller.number),
+        route: route.number,
+        upstream: route.upstream.0,
+        account: account.0,
+        kind: kind(reading),
+    }
+}
+
+/// What a request does, as its upstream reads it.
+pub(super) fn kind(reading: &Reading) -> Kind {
+    if reading.method.is_safe() { Kind::Read } else { Kind::Write }
 }
 
 /// Who shares the session.
@@ -252,9 +261,7 @@ async fn send(
             problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
 
-        if answer.status == StatusCode::TOO_MANY_REQUESTS {
-            was_too_much(&core.shared, to, account, &answer.headers)?;
-        }
+        throttle::heed(&core.shared, to, account, answer.status, &answer.headers);
 
         // A long body may have used the request's time up: what follows has time of its own.
         let now = clock.now();
@@ -320,24 +327,6 @@ async fn send(
         replay.keep_no_more();
         trigger = Trigger::Expired;
     }
-}
-
-/// Makes everybody on the account wait as long as its upstream says.
-fn was_too_much(
-    shared: &Shared,
-    to: &Forwarded<'_>,
-    account: AccountId,
-    answer: &HeaderMap,
-) -> Result<(), Problem> {
-    let limit = limit(shared, to.route, account)?;
-    if let Some(pause) = limit.was_too_much(retry_after::seconds(answer)) {
-        shared.reporter.report(Event::Paused {
-            upstream: Arc::clone(&to.upstream.name),
-            account: Arc::clone(shared.broker.account_name(to.route.upstream, account)),
-            pause,
-        });
-    }
-    Ok(())
 }
 
 /// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it

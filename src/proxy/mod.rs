@@ -16,6 +16,7 @@ mod record;
 pub mod reply;
 pub mod spill;
 mod stream;
+mod throttle;
 pub mod upload;
 pub mod tunnel;
 
@@ -67,8 +68,8 @@ pub struct Shared {
     pub routes: Table,
     /// Sessions.
     pub broker: Broker,
-    /// What may be asked of accounts.
-    pub account_limits: Arc<limit::Limits>,
+    /// What may be asked, by clients, by routes and of accounts.
+    pub admission: Arc<limit::Limits>,
     /// The clock.
     pub clock: Clock,
     /// Where events are reported.

@@ -11,7 +11,7 @@ use super::error::Problem;
 use super::{Peer, RequestId, Shared};
 use crate::access;
 use crate::clock::{Clock, Moment};
-use crate::limit::Permit;
+use crate::limit::Permits;
 use crate::session::{AccountId, Generation, UpstreamId};
 use crate::telemetry::{Decision, Event, Request, Who};
 
@@ -36,8 +36,10 @@ pub(super) struct Record {
     /// How many stretches of the answer's body were replaced because they showed a secret.
     pub(super) redacted: u64,
     pub(super) started: Moment,
-    /// Its place among what the account may be asked, until the answer's body has ended.
-    pub(super) permit: Option<Permit>,
+    /// When its turn had come, or it was refused one.
+    pub(super) admitted_at: Option<Moment>,
+    /// Its places at the limits, until the answer's body has ended.
+    pub(super) permits: Option<Permits>,
     /// When the last sending's session was there.
     pub(super) session_at: Option<Moment>,
     /// When the head of the last answer was there.
@@ -83,7 +85,8 @@ impl Record {
             body_bytes: 0,
             redacted: 0,
             started: shared.clock.now(),
-            permit: None,
+            admitted_at: None,
+            permits: None,
             session_at: None,
             head_at: None,
             shared,
@@ -144,6 +147,7 @@ impl Drop for Record {
             reason: self.reason,
             generation: self.generation.map(|generation| generation.0),
             replayed: self.replayed,
+            waited: self.admitted_at.map(after),
             session_after: self.session_at.map(after),
             head_after: self.head_at.map(after),
             took: clock.now().saturating_since(self.started),

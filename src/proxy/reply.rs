@@ -35,8 +35,13 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
         "code": problem.code(),
     });
     let retry_after = problem.retry_after().map(whole_seconds);
-    if let (Some(seconds), Some(members)) = (retry_after, body.as_object_mut()) {
-        members.insert("retry_after_seconds".to_owned(), seconds.into());
+    if let Some(members) = body.as_object_mut() {
+        if let Some(seconds) = retry_after {
+            members.insert("retry_after_seconds".to_owned(), seconds.into());
+        }
+        if let Some(limit) = limit(problem) {
+            members.insert("limit".to_owned(), limit.into());
+        }
     }
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = problem.status();
@@ -49,10 +54,15 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let (Problem::RateLimited { rate, .. }, Some(seconds)) = (problem, retry_after) {
-        insert(headers, RATE_LIMIT, &format!("\"account\";r=0;t={seconds}"));
+    if let (Problem::RateLimited { whose, rate, kind, .. }, Some(seconds)) = (problem, retry_after)
+    {
+        let name = match kind {
+            None => whose.as_str().to_owned(),
+            Some(kind) => format!("{}-{}", whose.as_str(), kind.as_str()),
+        };
+        insert(headers, RATE_LIMIT, &format!("\"{name}\";r=0;t={seconds}"));
         if let Some((quota, window)) = rate.as_ref().map(Rate::in_whole_seconds) {
-            insert(headers, RATE_LIMIT_POLICY, &format!("\"account\";q={quota};w={window}"));
+            insert(headers, RATE_LIMIT_POLICY, &format!("\"{name}\";q={quota};w={window}"));
         }
     }
     if let Some(challenge) = challenge(problem) {
@@ -75,6 +85,14 @@ fn challenge(problem: &Problem) -> Option<&'static str> {
     match (problem.status(), problem) {
         (StatusCode::UNAUTHORIZED, Problem::ClientKeyMissing) => Some("Bearer realm=\"doorward\""),
         (StatusCode::UNAUTHORIZED, _) => Some("Bearer realm=\"doorward\", error=\"invalid_token\""),
+        _ => None,
+    }
+}
+
+/// Whose limit it is that is used up.
+fn limit(problem: &Problem) -> Option<&'static str> {
+    match problem {
+        Problem::RateLimited { whose, .. } | Problem::Overloaded(whose) => Some(whose.as_str()),
         _ => None,
     }
 }

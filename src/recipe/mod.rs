@@ -24,7 +24,8 @@ use condition::Condition;
 use pattern::{PathPattern, Pointer};
 use template::Template;
 pub use written::{
-    Cookies, ExpiryUnit, FieldKind, InjectMethods, Overwrite, RefusalClass, ReplayPolicy, VerdictIs,
+    Cookies, Counts, ExpiryUnit, FieldKind, InjectMethods, Overwrite, RefusalClass, ReplayPolicy,
+    ResetUnit, VerdictIs,
 };
 
 /// A recipe, checked and with the upstream's parameters filled in.
@@ -66,6 +67,8 @@ pub struct Recipe {
     pub spelling: Spelling,
     /// How many logins an account may lose.
     pub budget: Budget,
+    /// What the upstream tells of its own limits.
+    pub throttle: Throttle,
 }
 
 /// A field of an account.
@@ -330,6 +333,23 @@ pub struct Budget {
     pub attempts: u32,
     /// After this time without a login the budget is whole again.
     pub window: Duration,
+}
+
+/// What an upstream tells of its own limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Throttle {
+    /// How long everybody waits after a 429 that does not say how long.
+    pub pause: Duration,
+    /// The field that says how many requests are left.
+    pub remaining: Option<HeaderName>,
+    /// The field that says when there are more, and how to read it.
+    pub reset: Option<(HeaderName, ResetUnit)>,
+    /// The length of its windows, where no answer says when there are more.
+    pub window: Option<Duration>,
+    /// Whether answers say both in `RateLimit`.
+    pub ratelimit: bool,
+    /// Whether it counts reads and writes each for themselves.
+    pub counts_apart: bool,
 }
 
 /// What an operator has to fill in for a recipe.

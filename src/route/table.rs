@@ -7,6 +7,8 @@ use crate::session::{AccountId, UpstreamId};
 /// Where requests go.
 #[derive(Clone, Debug)]
 pub struct Route {
+    /// Its place in the configuration.
+    pub number: u16,
     /// The host that it is for, in lower case and without port; nothing: any.
     pub host: Option<String>,
     /// The path prefix, without a slash at the end; empty: any path.
@@ -109,6 +111,7 @@ mod tests {
 
     fn route(host: Option<&str>, prefix: &str, upstream: u16) -> Route {
         Route {
+            number: 0,
             host: host.map(str::to_owned),
             prefix: prefix.to_owned(),
             strip_prefix: false,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
-use crate::forward::retry_after;
+use crate::forward::throttle;
 use crate::login::{Attempt, Material, Next};
 use crate::recipe::{FieldKind, Recipe, RefusalClass};
 use crate::secret::Search;
@@ -321,7 +321,7 @@ impl Login {
                         () = inner.clock.sleep_until(deadline) => return Err(Cause::TimedOut),
                     };
                     self.sent = true;
-                    retry_after = retry_after::seconds(&answer.headers);
+                    retry_after = throttle::retry_after(&answer.headers, inner.clock.wall());
                     next = self.attempt.answer(&answer, inner.clock.wall());
                 }
                 Next::Wait { until } => {

@@ -22,8 +22,9 @@ impl Meaning<'_> {
             let at = under("/clients", &name);
             let keys = self.keys(&at, client.keys.unwrap_or_default(), &clients);
             let grants = self.grants(&at, client.grants.unwrap_or_default(), upstreams);
+            let limits = client.limits.map(|limit| self.limit(&under(&at, "limits"), limit));
             match name.parse::<ClientId>() {
-                Ok(id) => clients.push(Client { id, keys, grants }),
+                Ok(id) => clients.push(Client { id, keys, grants, limits }),
                 Err(error) => {
                     let fault = self.layers.key_fault(&at, "this name cannot be used");
                     self.faults.push(fault.help(error.to_string()));

@@ -12,6 +12,7 @@ mod credentials;
 mod defaults;
 mod grants;
 mod layers;
+mod limits;
 mod listeners;
 mod meaning;
 mod recipes;
@@ -104,6 +105,8 @@ pub struct Client {
     pub keys: Vec<KnownKey>,
     /// What the client may do; at least one.
     pub grants: Vec<Grant>,
+    /// How much it may ask, of all accounts together.
+    pub limits: Option<Limit>,
 }
 
 /// Something that a client may do.
@@ -145,22 +148,36 @@ pub struct Upstream {
     /// The protocols that a connection may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
     /// How much all clients together may ask of each account.
-    pub limits: AccountLimits,
+    pub limits: Limit,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
     pub response_timeout: Duration,
 }
 
-/// How much may be asked of an account.
+/// How much may be asked.
 #[derive(Clone, Copy, Debug)]
-pub struct AccountLimits {
-    /// How fast; nothing: any.
-    pub rate: Option<Rate>,
+pub struct Limit {
+    /// How fast.
+    pub rates: Rates,
     /// The most requests under way; nothing: any number.
     pub in_flight_max: Option<u32>,
     /// The most requests that wait.
     pub waiting_max: usize,
+}
+
+/// How fast requests may come; nothing: any.
+#[derive(Clone, Copy, Debug)]
+pub enum Rates {
+    /// Reads and writes together.
+    Together(Option<Rate>),
+    /// Each alone.
+    Apart {
+        /// Requests with a safe method.
+        reads: Option<Rate>,
+        /// All others.
+        writes: Option<Rate>,
+    },
 }
 
 /// So many requests in so much time.
@@ -221,6 +238,8 @@ pub struct Route {
     pub session: SessionScope,
     /// What becomes of `path`.
     pub prefix: Prefix,
+    /// How much all clients together may ask by it of each account.
+    pub limits: Option<Limit>,
 }
 
 /// What becomes of a route's path when a request is sent on.

@@ -54,7 +54,7 @@ pub fn reference() -> String {
     let mut writer = Writer { schema: &schema, out: INTRODUCTION.to_owned() };
     for section in SECTIONS {
         if let Some(property) = schema.pointer(&format!("/properties/{section}")) {
-            writer.property(&[section.to_owned()], property);
+            writer.property(&[section.to_owned()], false, property);
         }
     }
     writer.out
@@ -66,8 +66,9 @@ struct Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    /// A key that holds tables gets a section, with the text of the key and that of the table.
-    fn property(&mut self, path: &[String], property: &'s Value) {
+    /// A key that holds tables gets a section, with the text of the key and that of the table. What
+    /// stands in a list (`listed`) has no variable.
+    fn property(&mut self, path: &[String], listed: bool, property: &'s Value) {
         let (mut path, mut target) = (path.to_vec(), self.target(property));
         let list = target.get("items").is_some();
         loop {
@@ -89,7 +90,7 @@ impl<'s> Writer<'s> {
         self.line(
             &text(property, "description").or(text(target, "description")).unwrap_or_default(),
         );
-        self.keys(&path, list, target);
+        self.keys(&path, list || listed, target);
     }
 
     /// First the keys of a table, those that must be there before the others, then its tables.
@@ -111,7 +112,7 @@ impl<'s> Writer<'s> {
         for (name, property) in tables {
             let mut path = path.to_vec();
             path.push(name.clone());
-            self.property(&path, property);
+            self.property(&path, list, property);
         }
     }
 

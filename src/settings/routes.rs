@@ -39,7 +39,8 @@ impl Meaning<'_> {
             let prefix = if route.strip_prefix { Prefix::Stripped } else { Prefix::Kept };
             let accounts = self.choices(&at, &upstream, route.accounts, upstreams);
             let session = route.session;
-            routes.push(Route { host, path, upstream, account, accounts, session, prefix });
+            let limits = route.limits.map(|limit| self.limit(&under(&at, "limits"), limit));
+            routes.push(Route { host, path, upstream, account, accounts, session, prefix, limits });
         }
         self.unused(&routes, upstreams);
         routes

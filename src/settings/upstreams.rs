@@ -8,7 +8,7 @@ use super::addresses::{Origin, Scheme, UrlError};
 use super::meaning::{Meaning, shown, under};
 use super::recipes::{Presence, RecipeFault, RecipeReference, RecipeShape};
 use super::written;
-use super::{AccountLimits, Rate, Upstream, UpstreamTls};
+use super::{Upstream, UpstreamTls};
 use crate::diagnosis::suggestion;
 
 impl Meaning<'_> {
@@ -46,7 +46,7 @@ impl Meaning<'_> {
             self.parameters(at, &written.parameters, shape);
         }
         let accounts = self.accounts(at, written.accounts, shape.as_ref());
-        let limits = self.account_limits(&under(at, "limits"), written.limits);
+        let limits = self.limit(&under(at, "limits"), written.limits);
         let upgrades = self.upgrades(&under(at, "upgrades"), written.upgrades);
         let (origin, base_path) = place?;
         Some(Upstream {
@@ -65,17 +65,6 @@ impl Meaning<'_> {
             connect_timeout,
             response_timeout,
         })
-    }
-
-    fn account_limits(&mut self, at: &str, written: written::AccountLimits) -> AccountLimits {
-        let written::AccountLimits { rate, in_flight_max, waiting_max } = written;
-        let rate = rate.and_then(|rate| {
-            let at = under(&under(at, "rate"), "per");
-            // The schema has told what is missing.
-            let (requests, per) = (rate.requests?, self.duration(&at, &rate.per?));
-            Some(Rate { requests, per, burst: rate.burst.unwrap_or(requests) })
-        });
-        AccountLimits { rate, in_flight_max, waiting_max }
     }
 
     fn origin(&mut self, at: &str, url: &str) -> Option<(Origin, String)> {

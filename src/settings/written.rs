@@ -6,6 +6,7 @@
 
 mod clients;
 mod limits;
+mod log;
 mod search;
 
 use std::borrow::Cow;
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::defaults;
 pub(super) use clients::{Client, ExpiringKey, Grant, Key};
-pub(super) use limits::AccountLimits;
+pub(super) use limits::{Limit, Rate};
+pub(super) use log::Log;
+pub use log::{LogFormat, LogLevel};
 pub use search::SearchBodies;
 
 /// Everything that Doorward can be told.
@@ -158,8 +161,13 @@ pub(super) struct Upstream {
     /// that is coming in takes as long as it takes; one that stops for so long gets 408.
     #[serde(default = "defaults::response_timeout")]
     pub(super) response_timeout: DurationText,
+    /// How much all clients together may ask of each account. A request that has to wait waits in a
+    /// queue that is fair between clients, at most as long as `timeouts.request`; then 429
+    /// `rate_limited`, or 503 `overloaded` where only a place was missing. Whatever is said here, a 429
+    /// of the upstream makes everybody on the account wait, as long as its answer or its recipe says;
+    /// and so does an answer that says that nothing is left, where the recipe knows how to read it.
     #[serde(default)]
-    pub(super) limits: AccountLimits,
+    pub(super) limits: Limit,
     /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads
     /// the password.
     #[serde(default)]
@@ -318,6 +326,9 @@ pub(super) struct Route {
     /// Whether `path` is taken off before the request is sent on.
     #[serde(default)]
     pub(super) strip_prefix: bool,
+    /// How much all clients together may ask by this route of each account. Without it, as much as
+    /// the account's own limits let them.
+    pub(super) limits: Option<Limit>,
 }
 
 /// Who shares a session of an account.
@@ -391,8 +402,8 @@ pub(super) struct Timeouts {
     /// for a TLS handshake (then the connection is closed), and for a login's body (then 408).
     pub(super) head: DurationText,
     /// How long a request may wait in all, for a session and for the head of the upstream's
-    /// answer; then 504. The time that bodies take does not count, nor does a wait for its turn at
-    /// the account, which may take as long once more.
+    /// answer; then 504. The time that bodies take does not count, nor do waits for its turn at
+    /// limits, which may take as long once more, all together.
     pub(super) request: DurationText,
     /// How long a login may take, all its steps together. It goes on when the client that needed
     /// it leaves.
@@ -427,57 +438,6 @@ pub(super) struct Runtime {
     /// are gone with their request. Without it, the system's folder for temporary files.
     #[schemars(extend("examples" = ["/var/tmp"]))]
     pub(super) spill_dir: Option<String>,
-}
-
-/// What Doorward tells about itself on standard error.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Log {
-    /// The form of a line. Without it, `human` on a terminal and `json` elsewhere.
-    #[schemars(extend("examples" = ["json"]))]
-    pub(super) format: Option<LogFormat>,
-    /// The least important lines that are still written.
-    pub(super) level: LogLevel,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For a person at a terminal.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
-/// How important a log line is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogLevel {
-    /// An operator must act.
-    Error,
-    /// Handled, but degraded.
-    Warn,
-    /// The life of the process and of its sessions.
-    #[default]
-    Info,
-    /// Each request.
-    Debug,
-    /// Each step of each request.
-    Trace,
-}
-
-impl LogLevel {
-    /// The word in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 /// A length of time with its unit, as it was written.

@@ -187,6 +187,7 @@ fn log_request(request: &Request) {
         reason = request.reason,
         generation = request.generation,
         replayed = request.replayed,
+        waited_ms = request.waited.map(|waited| waited.as_millis() as u64),
         took_ms = request.took.as_millis() as u64,
         body_bytes = request.body_bytes,
         redacted = request.redacted,

@@ -35,6 +35,8 @@ pub struct Request {
     pub generation: Option<u64>,
     /// Whether it was sent a second time.
     pub replayed: bool,
+    /// From the head of the request to its turn at the limits, or to the answer that it gets none.
+    pub waited: Option<Duration>,
     /// From the head of the request to the session that the last sending carried.
     pub session_after: Option<Duration>,
     /// From the head of the request to the head of the upstream's last answer.

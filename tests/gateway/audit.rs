@@ -109,7 +109,8 @@ async fn every_request_and_every_session_has_its_lines() {
         json!({
             "who": { "client": "reader" }, "method": "POST", "path": TYPES, "upstream": "vendor",
             "account": null, "generation": null, "grant": null, "decision": "refused",
-            "cause": "not_granted", "status": 403, "session_ms": null, "head_ms": null,
+            "cause": "not_granted", "status": 403, "waited_ms": null, "session_ms": null,
+            "head_ms": null,
         }),
         json!({
             "who": { "client": "writer" }, "generation": 2, "grant": 0, "decision": "forwarded",

@@ -291,7 +291,8 @@ async fn a_method_that_the_query_names_must_be_granted() {
     scene.stop().await;
 }
 
-async fn explain(scene: &Scene, arguments: &[&str]) -> (i32, String) {
+/// What `doorward explain` with these arguments says of the scene's configuration, and its exit code.
+pub async fn explain(scene: &Scene, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.args(["explain", "-c", "doorward.toml"]).args(arguments);
     command.current_dir(scene.folder.path()).env_clear();

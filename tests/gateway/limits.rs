@@ -6,9 +6,10 @@ use doorward::access::key::ClientKey;
 use doorward::emulator::{Forced, Vendor};
 use doorward::telemetry::Event;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use crate::audit::{AUDIT, lines, trail_in};
-use crate::client::Call;
+use crate::client::{Answer, Call};
 use crate::harness::{Scene, Setup, until, within};
 use crate::vendors::{read, read_line};
 
@@ -41,27 +42,31 @@ async fn start(limits: &str, keys: &[(&str, &ClientKey)]) -> Scene {
 /// whose turn does not come is not told when to ask again.
 #[tokio::test]
 async fn the_rate_of_an_account_is_shared_fairly_between_clients() {
-    let names = ["greedy", "a", "b", "c"];
+    let names = ["greedy", "a", "b", "c", "d", "e", "f", "g", "h", "i"];
     let keys = names.map(key);
     let clients: Vec<_> = names.iter().copied().zip(&keys).collect();
-    let scene = start(r#"{ rate = { requests = 1, per = "1s" } }"#, &clients).await;
+    let limits = r#"{ rate = { requests = 10, per = "1s", burst = 1 } }"#;
+    let scene = start(limits, &clients).await;
     assert_eq!(read_as(&scene, &keys[0]).send().await.status, 200);
-    let greedy: Vec<_> = (0..40).map(|_| read_as(&scene, &keys[0]).spawn()).collect();
+    let greedy: Vec<_> = (0..256).map(|_| read_as(&scene, &keys[0]).spawn()).collect();
     // All of them wait before the modest ones come.
-    until("the greedy client waits", || scene.waiting() == 40).await;
-    let mut modest: Vec<_> = keys[1..].iter().map(|key| read_as(&scene, key).spawn()).collect();
-    until("all wait", || scene.waiting() == 43).await;
+    until("the greedy client waits", || scene.waiting() == 256).await;
+    let modest: Vec<_> =
+        keys[1..].iter().flat_map(|key| [0, 1].map(|_| read_as(&scene, key).spawn())).collect();
+    until("all wait", || scene.waiting() == 256 + 18).await;
     assert_eq!(arrived(&scene), 1, "the rate bounds nothing");
-    for second in 1..=6 {
-        scene.clock.advance(Duration::from_secs(1));
-        until("one more arrives", || arrived(&scene) == 1 + second).await;
+    let count = |calls: &[JoinHandle<Answer>]| calls.iter().filter(|one| one.is_finished()).count();
+    for round in 1..=2 {
+        for tenth in 1..=10 {
+            scene.clock.advance(Duration::from_millis(100));
+            until("one more arrives", || arrived(&scene) == (round - 1) * 10 + tenth + 1).await;
+        }
+        // What has gone on is answered before time passes.
+        until("each had its turn", || (count(&modest), count(&greedy)) == (9 * round, round)).await;
     }
-    for call in modest.drain(..) {
+    for call in modest {
         assert_eq!(within(call).await.unwrap().status, 200);
     }
-    // What has gone on is answered before time passes.
-    let answered = || greedy.iter().filter(|call| call.is_finished()).count();
-    until("half of those that went on were the greedy one's", || answered() == 3).await;
     scene.clock.advance(Duration::from_secs(60));
     let mut refused = 0;
     for call in greedy {
@@ -74,9 +79,10 @@ async fn the_rate_of_an_account_is_shared_fairly_between_clients() {
         let seconds: u64 = answer.one("retry-after").parse().unwrap();
         assert!(seconds >= 1);
         assert_eq!(answer.one("ratelimit"), format!("\"account\";r=0;t={seconds}"));
-        assert_eq!(answer.one("ratelimit-policy"), "\"account\";q=1;w=1");
+        assert_eq!(answer.one("ratelimit-policy"), "\"account\";q=10;w=1");
+        assert_eq!(answer.json()["limit"], "account");
     }
-    assert!(refused >= 30, "{refused} were refused");
+    assert!(refused >= 250, "{refused} were refused");
     scene.stop().await;
 }
 

@@ -26,6 +26,8 @@ mod hostile;
 mod hostile_upstream;
 mod lifetimes;
 mod limits;
+mod limits_of_clients;
+mod limits_of_upstreams;
 mod local_answers;
 mod local_login;
 mod local_login_hostile;

@@ -93,6 +93,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "clock",
             "diagnosis",
             "emulator",
+            "limit",
             "recipe",
             "recording",
             "secret",

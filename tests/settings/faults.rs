@@ -222,3 +222,32 @@ fn an_upgrade_is_to_a_protocol_that_carries_no_requests() {
     ];
     assert_eq!(faults_of(&text(r#"["H2C", "HTTP/2.0", "a b", "x/"]"#)), expected);
 }
+
+/// Fails when a rate for everything and one for a kind are both taken, or when a limit of a client or
+/// of a route is judged less than one of an account.
+#[test]
+fn a_rate_stands_alone_or_reads_and_writes_stand_apart() {
+    let text = |limits: &str| {
+        format!(
+            "[listeners.main]\naddress = \"127.0.0.1:8080\"\naccess = \"open\"\n\
+             [upstreams.cms]\nurl = \"https://api.example.com\"\nrecipe = \"contentstack\"\n\
+             limits = {limits}\n\
+             [upstreams.cms.accounts.editor]\nusername = \"me\"\npassword = {{ env = \"X\" }}\n\
+             [[routes]]\nupstream = \"cms\"\nlimits = {limits}\n"
+        )
+    };
+    let both = r#"{ rate = { requests = 1, per = "1s" }, writes = { requests = 1, per = "0s" } }"#;
+    let message = "`rate` counts reads and writes together, and beside it stands a rate of one";
+    let wait = "a wait must be longer than nothing";
+    let expected = [
+        format!("doorward.toml:7:12 {message}; give `rate` alone, or `reads` and `writes`"),
+        format!("doorward.toml:7:80 {wait}"),
+        format!("doorward.toml:13:12 {message}; give `rate` alone, or `reads` and `writes`"),
+        format!("doorward.toml:13:80 {wait}"),
+    ];
+    assert_eq!(faults_of(&text(both)), expected);
+    let apart = r#"{ reads = { requests = 1, per = "1s" }, in_flight_max = 1 }"#;
+    assert_eq!(faults_of(&text(apart)), Vec::<String>::new());
+    let unknown = faults_of(&text("{ write = 1 }"));
+    assert!(unknown[0].contains("did you mean `writes`"), "{unknown:#?}");
+}

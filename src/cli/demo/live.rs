@@ -279,6 +279,7 @@ mod tests {
             reason,
             generation,
             replayed,
+            waited: None,
             session_after: None,
             head_after: None,
             took: Duration::from_millis(55),

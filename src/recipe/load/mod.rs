@@ -6,6 +6,7 @@ mod life;
 mod rules;
 mod steps;
 mod texts;
+mod throttle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -139,6 +140,7 @@ impl<'a> Loader<'a> {
             endpoints,
             spelling,
             budget: self.budget(&recipe.budget),
+            throttle: self.throttle(&recipe.throttle),
         }
     }
 

@@ -50,6 +50,11 @@ fn a_recipe_is_judged_as_strictly_as_configuration() {
         ("method = \"POST\"", "method = \"Post\"", "no method"),
         ("attempts = 3", "attempts = 0", "never a session"),
         ("window = \"2h\"", "window = \"2\"", "no duration"),
+        ("window = \"1s\"", "", "nothing says when there are more"),
+        ("remaining = \"X-RateLimit-Remaining\"", "", "nothing is counted in windows"),
+        ("pause = \"1s\"", "pause = \"0s\"", "longer than nothing"),
+        ("pause = \"1s\"", "pause = \"1h\"", "at most 15 minutes"),
+        ("counts = \"apart\"", "reset = { header = \"a b\", unit = \"seconds\" }", "header field"),
         (
             "closed = \"this would send",
             "mask = [\"/a\"]\nclosed = \"this would send",

@@ -5,6 +5,7 @@
 
 mod condition;
 mod session;
+mod throttle;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 pub use condition::{Condition, CookieState, CookieTest, HeaderTest, JsonTest, Status};
 pub use session::{Cookies, Expires, ExpiryUnit, Rolled, Session};
+pub use throttle::{Counts, Reset, ResetUnit, Throttle};
 
 /// The declarative description of an upstream's session life.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,6 +63,9 @@ pub struct Recipe {
     /// How many logins an account may lose before Doorward stops trying.
     #[serde(default)]
     pub budget: Budget,
+    /// What the upstream tells of its own limits.
+    #[serde(default)]
+    pub throttle: Throttle,
 }
 
 fn default_placeholder() -> String {

@@ -13,7 +13,7 @@ use super::counted::Counted;
 use super::{Exchange, ExchangeError, Transport, Upstream, UpstreamId};
 use crate::clock::Clock;
 use crate::forward::inject::Injector;
-use crate::forward::retry_after;
+use crate::forward::throttle;
 use crate::login::{Attempt, Material, Next, Request, StepAnswer, render};
 use crate::recipe::condition::{Condition, Truth};
 use crate::recipe::template::{Template, Values};
@@ -239,7 +239,7 @@ impl Run<'_, '_> {
                     };
                     let answer = self.send(Phase::Login, index, step, request, None).await?;
                     *sent = true;
-                    retry_after = retry_after::seconds(&answer.headers);
+                    retry_after = throttle::retry_after(&answer.headers, trial.clock.wall());
                     next = attempt.answer(&answer, trial.clock.wall());
                     self.told(step, answer, |report, answer| {
                         report.taken = report::taken(step, answer);

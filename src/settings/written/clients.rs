@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Limit;
+
 /// Somebody who may call.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +17,10 @@ pub(in crate::settings) struct Client {
     /// `not_granted`. `[{}]`, one grant without bounds, allows all that the routes lead to.
     #[schemars(required, length(min = 1), extend("examples" = [[{ "methods": ["GET", "HEAD"], "paths": ["/v3/content_types/**"] }]]))]
     pub(in crate::settings) grants: Option<Vec<Grant>>,
+    /// How much the client may ask, of all accounts together. Its further requests wait in turn, as
+    /// at an account; with `waiting_max = 0` they are refused at once. Without it, as much as
+    /// the others leave it.
+    pub(in crate::settings) limits: Option<Limit>,
 }
 
 /// A key: its digest, or its digest with its end.

@@ -1,0 +1,103 @@
+//! All limits of a gateway, and the order in which a request asks for its places.
+
+use std::sync::Arc;
+
+use super::{Kind, Limit, Permit, Refused, Whose};
+use crate::clock::Moment;
+
+/// The limits of all clients, routes and accounts.
+#[derive(Debug, Default)]
+pub struct Limits {
+    /// By client; nothing where it has none of its own.
+    pub clients: Vec<Option<Arc<Limit>>>,
+    /// By route, for each account of its upstream; nothing where a route has none.
+    pub routes: Vec<Vec<Arc<Limit>>>,
+    /// By upstream and account. Every account has one: its upstream may ask for a pause.
+    pub accounts: Vec<Vec<Arc<Limit>>>,
+}
+
+/// What a request needs places for.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its client, by its number; nothing where there are no keys.
+    pub client: Option<u16>,
+    /// Its route, by its number.
+    pub route: u16,
+    /// Its upstream, by its number.
+    pub upstream: u16,
+    /// The account whose session it carries, by its number.
+    pub account: u16,
+    /// What it does.
+    pub kind: Kind,
+}
+
+/// The places of a request that may go, given back when they are dropped.
+#[derive(Debug)]
+pub struct Permits {
+    // The one that most others wait for is given back first.
+    _account: Permit,
+    _route: Option<Permit>,
+    _client: Option<Permit>,
+}
+
+impl Limits {
+    /// The limit of one account of one upstream, by their numbers.
+    pub fn account(&self, upstream: u16, account: u16) -> Option<&Arc<Limit>> {
+        self.accounts.get(usize::from(upstream))?.get(usize::from(account))
+    }
+
+    fn client(&self, place: Place) -> Option<&Arc<Limit>> {
+        self.clients.get(usize::from(place.client?))?.as_ref()
+    }
+
+    fn route(&self, place: Place) -> Option<&Arc<Limit>> {
+        self.routes.get(usize::from(place.route))?.get(usize::from(place.account))
+    }
+
+    /// Lets a request go once it has a place at its client's, its route's and its account's limit.
+    /// Nothing where there is no such account. Cancel safe: a request that leaves gives up what it
+    /// has.
+    ///
+    /// The order is client, route, account, from what fewest share to what most share. A request
+    /// that waits holds only places before that in the order, so no two wait for each other. And it
+    /// starves nobody: a client's place keeps only that client's own requests out; a route's limit
+    /// counts for each account alone, so its place keeps out only requests that would have to wait
+    /// for the same account next. The account comes last because its tokens are worth the most: one
+    /// that was taken earlier would be lost while the request waits elsewhere, or would come late,
+    /// together with others, and be too much for the upstream.
+    ///
+    /// # Errors
+    /// See [`Limit::admit`].
+    pub async fn admit(&self, place: Place, deadline: Moment) -> Result<Option<Permits>, Refused> {
+        let Some(account) = self.account(place.upstream, place.account) else { return Ok(None) };
+        let asked = (place.client.map_or(u32::MAX, u32::from), place.kind);
+        let client = match self.client(place) {
+            None => None,
+            Some(limit) => Some(limit.admit(asked, deadline).await?),
+        };
+        let route = match self.route(place) {
+            None => None,
+            Some(limit) => Some(limit.admit(asked, deadline).await?),
+        };
+        let account = account.admit(asked, deadline).await?;
+        Ok(Some(Permits { _account: account, _route: route, _client: client }))
+    }
+
+    /// How many requests wait for their turn.
+    pub fn waiting(&self) -> usize {
+        let accounts = self.accounts.iter().flatten();
+        let own = self.clients.iter().flatten().chain(self.routes.iter().flatten());
+        own.chain(accounts).map(|limit| limit.waiting()).sum()
+    }
+}
+
+impl Whose {
+    /// The word in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Route => "route",
+            Self::Account => "account",
+        }
+    }
+}

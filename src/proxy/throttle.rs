@@ -1,0 +1,43 @@
+//! What an upstream's answer says of the upstream's own limits holds for everybody on the account.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::Shared;
+use super::exchange::{Forwarded, kind};
+use crate::forward::throttle;
+use crate::limit::{Reading, Reset};
+use crate::session::AccountId;
+use crate::telemetry::Event;
+
+/// Makes everybody wait whom the upstream would answer 429, as long as its answer says. Where its
+/// recipe names no field to read, an answer that is no 429 costs nothing here.
+pub(super) fn heed(
+    shared: &Shared,
+    to: &Forwarded<'_>,
+    account: AccountId,
+    status: StatusCode,
+    headers: &HeaderMap,
+) {
+    let (recipe, upstream) = (&to.upstream.recipe.throttle, to.route.upstream);
+    let is_429 = status == StatusCode::TOO_MANY_REQUESTS;
+    if !is_429 && recipe.remaining.is_none() && !recipe.ratelimit {
+        return;
+    }
+    let Some(limit) = shared.admission.account(upstream.0, account.0) else { return };
+    let kind = recipe.counts_apart.then(|| kind(to.reading));
+    let wall = || shared.clock.wall();
+    if let Some(left) = throttle::left(recipe, headers, wall)
+        && let Some(reset) = left.reset.map(Reset::After).or(recipe.window.map(Reset::Window))
+    {
+        limit.was_left(kind, Reading { left: left.requests, reset });
+    }
+    if is_429 && let Some(pause) = limit.pause(kind, throttle::pause(recipe, headers, wall())) {
+        shared.reporter.report(Event::Paused {
+            upstream: Arc::clone(&to.upstream.name),
+            account: Arc::clone(shared.broker.account_name(upstream, account)),
+            pause,
+        });
+    }
+}
