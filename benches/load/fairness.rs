@@ -56,7 +56,7 @@ impl Tally {
 
 pub fn run() -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let ended = runtime.block_on(timeout(ALL_MAX, case()));
+    let ended = runtime.block_on(async { timeout(ALL_MAX, case()).await });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended.unwrap_or_else(|_| Err(format!("it took longer than {ALL_MAX:?}")))
 }
