@@ -13,6 +13,7 @@ pub(super) fn streams(written: settings::Streams) -> session::Streams {
 pub(super) fn search_bodies(written: settings::SearchBodies) -> session::SearchBodies {
     match written {
         settings::SearchBodies::Identity => session::SearchBodies::Identity,
+        settings::SearchBodies::Decode => session::SearchBodies::Decode,
         settings::SearchBodies::Off => session::SearchBodies::Off,
     }
 }

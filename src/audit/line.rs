@@ -54,6 +54,10 @@ struct RequestLine<'r> {
     took_ms: f64,
     body_bytes: u64,
     redacted: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoded: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coded_bytes: Option<u64>,
 }
 
 /// Most lines are shorter.
@@ -303,6 +307,8 @@ fn request(at: SystemTime, one: &Request) -> Line {
         took_ms: milliseconds(one.took),
         body_bytes: one.body_bytes,
         redacted: one.redacted,
+        decoded: one.decoded.as_ref().map(|decoded| &*decoded.codings),
+        coded_bytes: one.decoded.as_ref().map(|decoded| decoded.coded_bytes),
     })
 }
 

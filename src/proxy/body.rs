@@ -9,10 +9,11 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::ending::Ending;
 use super::error::Problem;
-use super::record::{CLIENT_LEFT, Record, SESSION_REPLACED};
+use super::record::{CLIENT_LEFT, Record, SESSION_REPLACED, UNDECODABLE};
 use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::upload::{Unwanted, Upload};
+use crate::forward::coding::Undecodable;
 use crate::forward::replay::Replay;
 use crate::session::Hold;
 
@@ -73,6 +74,9 @@ pub enum CutOff {
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off")]
     Upstream(#[source] hyper::Error),
+    /// It was to be decoded and searched, and is not what its coding says.
+    #[error("the upstream's answer cannot be decoded")]
+    Undecodable(#[source] Undecodable),
     /// The session that it came by was replaced.
     #[error("the session of this stream was replaced")]
     SessionReplaced,
@@ -118,6 +122,11 @@ impl Body for ReplyBody {
                 let chunk = std::task::ready!(stream.poll_chunk(context));
                 if let Some(record) = &mut this.record {
                     record.redacted = stream.redacted();
+                    if let (Some(decoded), Some(bytes)) =
+                        (&mut record.decoded, stream.coded_bytes())
+                    {
+                        decoded.coded_bytes = bytes;
+                    }
                 }
                 chunk
             }
@@ -125,10 +134,13 @@ impl Body for ReplyBody {
         if let (Some(Ok(chunk)), Some(record)) = (&chunk, &mut this.record) {
             record.body_bytes += chunk.len() as u64;
         }
-        if let (Some(Err(_)), Some(record)) = (&chunk, &mut this.record) {
-            record.broke_off(Problem::UpstreamBroken.code());
+        if let (Some(Err(error)), Some(record)) = (&chunk, &mut this.record) {
+            record.broke_off(match error {
+                CutOff::Undecodable(_) => UNDECODABLE,
+                _ => Problem::UpstreamBroken.code(),
+            });
         }
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(CutOff::Upstream)))
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {

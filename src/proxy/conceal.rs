@@ -7,11 +7,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::Shared;
 use super::error::Problem;
 use super::inspect::{Extent, Looked};
+use super::stream::Filters;
 use crate::clock::Moment;
-use crate::forward::coding;
+use crate::forward::coding::{self, Coding, Decoder, Undecodable};
 use crate::recipe::pattern::Pointer;
 use crate::session::SearchBodies;
 use crate::shield::{self, MaskError, Redactor};
+use crate::telemetry::Decoded;
 
 /// Checksums of what the upstream sent (RFC 9530, RFC 3230, RFC 1864).
 const DIGESTS: [HeaderName; 4] = [
@@ -31,9 +33,17 @@ pub(super) struct Concealment<'a> {
     pub(super) deadline: Moment,
 }
 
+/// What was concealed, and what the rest of the answer has to go through.
+#[derive(Debug, Default)]
+pub(super) struct Concealed {
+    pub(super) filters: Filters,
+    /// How many stretches were replaced so far.
+    pub(super) redacted: u64,
+    pub(super) decoded: Option<Decoded>,
+}
+
 impl Concealment<'_> {
     /// Conceals what has been read of an answer, and reads what has to be read whole for that.
-    /// Returns what the rest goes through, and how often something was replaced.
     ///
     /// # Errors
     /// When the answer cannot be searched, or broke off.
@@ -41,31 +51,33 @@ impl Concealment<'_> {
         self,
         shared: &Shared,
         answer: &mut Looked,
-    ) -> Result<(Option<Redactor>, u64), Problem> {
+    ) -> Result<Concealed, Problem> {
+        let mut concealed = Concealed::default();
         if let Some(pointers) = self.pointers {
-            self.mask(shared, answer, pointers).await?;
+            self.mask(shared, answer, pointers, &mut concealed).await?;
         }
         if self.search == SearchBodies::Off || self.redactor.secrets().is_empty() {
-            return Ok((None, 0));
+            return Ok(concealed);
         }
         if answer.headers.contains_key(header::ACCEPT_RANGES) {
             // None would reach the upstream.
             answer.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
         }
         if coding::is_coded(&answer.headers) {
-            self.decode(shared, answer).await?;
+            decode(shared, answer, &mut concealed)?;
         }
         if answer.extent != Extent::Whole {
             // Its head leaves before anybody knows what is in it: its tag stays, which is for what
             // the upstream has; so do its checksums, which then say that something is missing.
-            return Ok((Some(self.redactor), 0));
+            concealed.filters.redactor = Some(self.redactor);
+            return Ok(concealed);
         }
-        let Some((body, count)) = shield::redact(self.redactor.secrets(), &answer.seen) else {
-            return Ok((None, 0));
-        };
-        answer.seen = body;
-        is_changed(&mut answer.headers);
-        Ok((None, count))
+        if let Some((body, count)) = shield::redact(self.redactor.secrets(), &answer.seen) {
+            answer.seen = body;
+            is_changed(&mut answer.headers);
+            concealed.redacted = count;
+        }
+        Ok(concealed)
     }
 
     async fn mask(
@@ -73,8 +85,14 @@ impl Concealment<'_> {
         shared: &Shared,
         answer: &mut Looked,
         pointers: &[Pointer],
+        concealed: &mut Concealed,
     ) -> Result<(), Problem> {
         let Some(content) = self.content(shared, answer).await? else { return Ok(()) };
+        if let Ok(codings) = coding::codings(&answer.headers)
+            && !codings.is_empty()
+        {
+            concealed.decoded = Some(decoded(&codings, answer.seen.len()));
+        }
         let content =
             match shield::mask(&content, pointers, self.redactor.secrets(), self.placeholder) {
                 Ok(masked) => masked,
@@ -83,13 +101,6 @@ impl Concealment<'_> {
                 Err(MaskError::NotJson | MaskError::Opaque) => return Err(Problem::AnswerWithheld),
             };
         put(answer, content);
-        Ok(())
-    }
-
-    async fn decode(&self, shared: &Shared, answer: &mut Looked) -> Result<(), Problem> {
-        if let Some(content) = self.content(shared, answer).await? {
-            put(answer, content);
-        }
         Ok(())
     }
 
@@ -110,6 +121,44 @@ impl Concealment<'_> {
         let content = coding::decode(&answer.headers, &answer.seen, bytes_max);
         content.map(Some).map_err(|_| Problem::AnswerWithheld)
     }
+}
+
+/// Takes the codings off an answer: of what has been read whole at once, within the same bound as
+/// what is masked, of any other as it streams.
+fn decode(shared: &Shared, answer: &mut Looked, concealed: &mut Concealed) -> Result<(), Problem> {
+    let codings = coding::codings(&answer.headers).map_err(|_| Problem::AnswerWithheld)?;
+    if answer.extent == Extent::Whole {
+        let bytes_max = shared.limits.mask_body_bytes_max;
+        let content = match coding::decode(&answer.headers, &answer.seen, bytes_max) {
+            // As in answers to HEAD: there is nothing to decode, and nobody knows its length.
+            Ok(content) if content.is_empty() => None,
+            Ok(content) => Some(content),
+            Err(Undecodable::TooLong) => {
+                answer.extent = Extent::Part;
+                None
+            }
+            Err(_) => return Err(Problem::AnswerWithheld),
+        };
+        if let Some(content) = content {
+            concealed.decoded = Some(decoded(&codings, answer.seen.len()));
+            put(answer, content);
+            return Ok(());
+        }
+    }
+    coding::describe_decoded(&mut answer.headers);
+    is_changed(&mut answer.headers);
+    if answer.extent == Extent::Whole {
+        answer.seen = Bytes::new();
+    } else {
+        concealed.decoded = Some(decoded(&codings, 0));
+        concealed.filters.decoder = Some(Box::new(Decoder::new(&codings)));
+    }
+    Ok(())
+}
+
+fn decoded(codings: &[Coding], coded_bytes: usize) -> Decoded {
+    let names: Vec<_> = codings.iter().map(|coding| coding.as_str()).collect();
+    Decoded { codings: names.join(", ").into(), coded_bytes: coded_bytes as u64 }
 }
 
 /// Makes `content` the answer's body.

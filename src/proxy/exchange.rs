@@ -408,8 +408,8 @@ async fn finish(
     headers.insert(hop::REQUEST_ID, record.id.field());
     let search = to.upstream.search_bodies;
     let concealment = Concealment { redactor, search, pointers, placeholder, deadline };
-    let (redactor, redacted) = concealment.apply(shared, &mut answer).await?;
-    record.redacted = redacted;
+    let concealed = concealment.apply(shared, &mut answer).await?;
+    (record.redacted, record.decoded) = (concealed.redacted, concealed.decoded);
     if record.reason == record::CLIENT_LEFT {
         record.reason = if record.replayed { record::REPLAYED } else { record::FORWARDED };
     }
@@ -421,7 +421,7 @@ async fn finish(
         Extent::Whole => (Content::Whole(seen), None),
         _ => {
             let ending = Ending::of_answer(to.upstream, &held.session, &headers, &shared.clock);
-            (Content::Streamed(Stream::new(seen, rest, redactor)), ending)
+            (Content::Streamed(Stream::new(seen, rest, concealed.filters)), ending)
         }
     };
     let mut response = Response::new(content);

@@ -65,8 +65,8 @@ impl Looked {
         }
         self.read(bytes_max, clock, deadline).await;
         // A body that cannot be decoded has no values; the rules then decide by its head.
-        let content = coding::decode(&self.headers, &self.seen, bytes_max).unwrap_or_default();
-        let body = Body::new(content);
+        let content = coding::decode_beginning(&self.headers, &self.seen, bytes_max);
+        let body = Body::new(content.unwrap_or_default());
         verdict::judge(recipe, &self.seen_as(reading, Some(&body)))
     }
 

@@ -58,12 +58,18 @@ pub(super) fn request<'a>(
     let expects = headers.remove(header::EXPECT);
     let expects_continue = head.version > Version::HTTP_10
         && expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let is_searched = to.upstream.search_bodies == SearchBodies::Identity;
-    if is_searched || matches!(rule, Some(EndpointRule::Mask(_))) {
+    let (search, is_masked) =
+        (to.upstream.search_bodies, matches!(rule, Some(EndpointRule::Mask(_))));
+    if search != SearchBodies::Off || is_masked {
         // A client that puts the parts of a value together would have it whole.
-        coding::accept_identity_only(&mut headers);
         headers.remove(header::RANGE);
         headers.remove(header::IF_RANGE);
+        match search {
+            SearchBodies::Decode => coding::accept_readable(&mut headers),
+            SearchBodies::Identity | SearchBodies::Off => {
+                coding::accept_identity_only(&mut headers);
+            }
+        }
     } else if recipe.judges_bodies() {
         coding::accept_readable_only(&mut headers);
     }

@@ -13,7 +13,7 @@ use crate::access;
 use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
 use crate::session::{AccountId, Generation, UpstreamId};
-use crate::telemetry::{Decision, Event, Request, Who};
+use crate::telemetry::{Decision, Decoded, Event, Request, Who};
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(super) struct Record {
     pub(super) body_bytes: u64,
     /// How many stretches of the answer's body were replaced because they showed a secret.
     pub(super) redacted: u64,
+    /// The answer's codings, where they were taken off.
+    pub(super) decoded: Option<Decoded>,
     pub(super) started: Moment,
     /// When its turn had come, or it was refused one.
     pub(super) admitted_at: Option<Moment>,
@@ -68,6 +70,9 @@ pub(super) const UPGRADED: &str = "upgraded";
 /// The reason of a stream that was cut because its session was replaced.
 pub(super) const SESSION_REPLACED: &str = "session_replaced";
 
+/// The reason of an answer that was cut because it could not be decoded to its end.
+pub(super) const UNDECODABLE: &str = "undecodable";
+
 impl Record {
     pub(super) fn new(id: RequestId, head: &Parts, peer: &Peer, shared: Arc<Shared>) -> Self {
         Self {
@@ -84,6 +89,7 @@ impl Record {
             replayed: false,
             body_bytes: 0,
             redacted: 0,
+            decoded: None,
             started: shared.clock.now(),
             admitted_at: None,
             permits: None,
@@ -153,6 +159,7 @@ impl Drop for Record {
             took: clock.now().saturating_since(self.started),
             body_bytes: self.body_bytes,
             redacted: self.redacted,
+            decoded: self.decoded.take(),
         })));
     }
 }

@@ -1,4 +1,5 @@
-//! An answer's body as it comes from the upstream, without the secrets that stand in it.
+//! An answer's body as it comes from the upstream, without its codings and without the secrets that
+//! stand in it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,7 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, SizeHint};
 
+use super::body::CutOff;
 use super::upload::Upload;
+use crate::forward::coding::{Decoded, Decoder};
 use crate::forward::replay::Sending;
 use crate::shield::{Passed, Redactor};
 use crate::upstream::AnswerBody;
@@ -17,32 +20,41 @@ pub(super) struct Stream {
     /// What was looked at already.
     seen: Bytes,
     rest: AnswerBody<Sending<Upload>>,
-    /// Nothing where bodies are not searched.
-    redactor: Option<Redactor>,
+    filters: Filters,
     /// What may be passed on next.
     ready: Bytes,
     has_ended: bool,
 }
 
+/// What a body goes through, in this order.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    /// Nothing where it is in no coding, or nobody looks into it.
+    pub(super) decoder: Option<Box<Decoder>>,
+    /// Nothing where bodies are not searched.
+    pub(super) redactor: Option<Redactor>,
+}
+
 impl Stream {
-    pub(super) fn new(
-        seen: Bytes,
-        rest: AnswerBody<Sending<Upload>>,
-        redactor: Option<Redactor>,
-    ) -> Self {
-        Self { seen, rest, redactor, ready: Bytes::new(), has_ended: false }
+    pub(super) fn new(seen: Bytes, rest: AnswerBody<Sending<Upload>>, filters: Filters) -> Self {
+        Self { seen, rest, filters, ready: Bytes::new(), has_ended: false }
     }
 
     /// How many stretches were replaced so far.
     pub(super) fn redacted(&self) -> u64 {
-        self.redactor.as_ref().map_or(0, Redactor::redacted)
+        self.filters.redactor.as_ref().map_or(0, Redactor::redacted)
+    }
+
+    /// How many bytes have come in a coding that was taken off.
+    pub(super) fn coded_bytes(&self) -> Option<u64> {
+        self.filters.decoder.as_ref().map(|decoder| decoder.read_bytes())
     }
 
     /// The next bytes for the client; never empty.
     pub(super) fn poll_chunk(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    ) -> Poll<Option<Result<Bytes, CutOff>>> {
         loop {
             if !self.ready.is_empty() {
                 return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
@@ -50,17 +62,18 @@ impl Stream {
             if self.has_ended {
                 return Poll::Ready(None);
             }
-            let chunk = match ready!(self.poll_upstream(context)) {
+            let chunk = match ready!(self.poll_content(context)) {
                 Some(Ok(chunk)) => chunk,
                 // The connection breaks off at once: what is held back would not arrive.
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => {
                     self.has_ended = true;
-                    self.ready = self.redactor.as_mut().map_or_else(Bytes::new, Redactor::finish);
+                    self.ready =
+                        self.filters.redactor.as_mut().map_or_else(Bytes::new, Redactor::finish);
                     continue;
                 }
             };
-            let Passed { before, now } = match &mut self.redactor {
+            let Passed { before, now } = match &mut self.filters.redactor {
                 Some(redactor) => redactor.push(chunk),
                 None => Passed { before: Bytes::new(), now: chunk },
             };
@@ -71,30 +84,51 @@ impl Stream {
         }
     }
 
+    /// The next bytes without their codings. Nothing is decoded before it is asked for.
+    fn poll_content(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
+        loop {
+            match self.filters.decoder.as_mut().map(|decoder| decoder.next_content()) {
+                Some(Ok(Decoded::Content(content))) => return Poll::Ready(Some(Ok(content))),
+                Some(Ok(Decoded::End)) => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(CutOff::Undecodable(error)))),
+                Some(Ok(Decoded::Hungry)) | None => {}
+            }
+            let chunk = ready!(self.poll_upstream(context));
+            match (&mut self.filters.decoder, chunk) {
+                (Some(decoder), Some(Ok(chunk))) => decoder.push(chunk),
+                (Some(decoder), None) => decoder.finish(),
+                (_, chunk) => return Poll::Ready(chunk),
+            }
+        }
+    }
+
     /// The next bytes that were looked at, or come in.
-    fn poll_upstream(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    fn poll_upstream(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
         if !self.seen.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.seen))));
         }
         let frame = ready!(Pin::new(&mut self.rest).poll_frame(context));
         // Trailers are fields that nothing was stripped from: they end here.
-        Poll::Ready(frame.and_then(|frame| frame.map(|frame| frame.into_data().ok()).transpose()))
+        let chunk = frame.and_then(|frame| frame.map(|frame| frame.into_data().ok()).transpose());
+        Poll::Ready(chunk.map(|chunk| chunk.map_err(CutOff::Upstream)))
     }
 
     /// How much has come in and has not been passed on.
     fn waiting(&self) -> usize {
-        let held = self.redactor.as_ref().map_or(0, Redactor::held_bytes);
+        let held = self.filters.redactor.as_ref().map_or(0, Redactor::held_bytes);
         self.seen.len() + self.ready.len() + held
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.waiting() == 0 && (self.has_ended || self.rest.is_end_stream())
+        // Whether a coded body is whole, only its decoder knows.
+        let is_end = || self.filters.decoder.is_none() && self.rest.is_end_stream();
+        self.waiting() == 0 && (self.has_ended || is_end())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
+        if self.filters.decoder.is_some() {
+            return SizeHint::new();
+        }
         // What is replaced keeps its length.
         let (waiting, rest) = (self.waiting() as u64, self.rest.size_hint());
         let mut hint = SizeHint::new();

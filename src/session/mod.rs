@@ -206,6 +206,8 @@ pub enum SearchBodies {
     /// All of them; the upstream is asked for bodies without a content coding.
     #[default]
     Identity,
+    /// All of them; the upstream is asked for content codings that can be taken off.
+    Decode,
     /// None.
     Off,
 }

@@ -191,6 +191,8 @@ fn log_request(request: &Request) {
         took_ms = request.took.as_millis() as u64,
         body_bytes = request.body_bytes,
         redacted = request.redacted,
+        decoded = request.decoded.as_ref().map(|decoded| &*decoded.codings),
+        coded_bytes = request.decoded.as_ref().map(|decoded| decoded.coded_bytes),
         "request",
     );
 }

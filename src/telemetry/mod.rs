@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 pub use audit::{AuditTrouble, OnFailure};
 pub use log::{Format, Log};
-pub use request::{Decision, Request, Who};
+pub use request::{Decision, Decoded, Request, Who};
 pub use rotation::{Rotation, SecretTrouble, Stage};
 
 /// Events that wait for the reader; at the bound new ones are dropped and counted.

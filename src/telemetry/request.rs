@@ -47,6 +47,17 @@ pub struct Request {
     pub body_bytes: u64,
     /// How many stretches of the answer's body were replaced because they showed a secret.
     pub redacted: u64,
+    /// The codings that were taken off the answer's body, if it had any.
+    pub decoded: Option<Decoded>,
+}
+
+/// What was taken off an answer's body so that it could be searched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The codings in the order in which they were applied, as `Content-Encoding` lists them.
+    pub codings: Box<str>,
+    /// How many bytes came in them.
+    pub coded_bytes: u64,
 }
 
 /// Who sent a request.

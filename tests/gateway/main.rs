@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod client;
+mod codings;
 mod crash;
 mod dead_session;
 mod harness;
@@ -19,6 +20,7 @@ mod access;
 mod audit;
 mod audit_chain;
 mod audit_hostile;
+mod decoded_bodies;
 mod defects;
 mod doctor;
 mod grants;

@@ -285,6 +285,7 @@ mod tests {
             took: Duration::from_millis(55),
             body_bytes: 7,
             redacted: 0,
+            decoded: None,
         }))
     }
 

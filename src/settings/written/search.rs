@@ -9,10 +9,15 @@ use serde::{Deserialize, Serialize};
 pub enum SearchBodies {
     /// All of them. The upstream is asked for bodies as they are, without compression, and for
     /// whole ones: `Range` is not sent on, and a client that sends it gets all. A compressed answer
-    /// that comes all the same is decoded where that can be done within
-    /// `limits.login_answer_bytes_max`, else withheld.
+    /// that comes all the same is decoded as it streams; one in a coding that is not known is
+    /// withheld.
     #[default]
     Identity,
+    /// All of them, and the upstream may compress: it is asked for those of the client's codings
+    /// that Doorward reads (gzip, deflate, br, zstd; all of them where the client names none). The
+    /// client gets the body decoded, with a weak `ETag`. Saves the way to the upstream, costs
+    /// processor time, and for each such answer memory for its window (at most 16 MiB a coding).
+    Decode,
     /// None: compression and ranges are between client and upstream, and a session value in a body
     /// reaches the client, but for the endpoints that the recipe marks.
     Off,

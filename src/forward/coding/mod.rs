@@ -1,0 +1,201 @@
+//! Content codings (RFC 9110 section 8.4): what has to be read is decoded, whole within a bound or
+//! as it streams.
+
+mod decoder;
+mod gzip;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+
+pub use decoder::{Decoded, Decoder};
+
+/// The codings that are asked for; `x-gzip` is only read.
+const READABLE: [&str; 4] = ["gzip", "deflate", "br", "zstd"];
+
+/// More codings on one body are not taken off: each has a window in memory.
+const CODINGS_MAX: usize = 3;
+
+/// A content coding that we can read (RFC 9110 section 8.4.1, RFC 7932, RFC 8878).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `gzip` or `x-gzip`.
+    Gzip,
+    /// `deflate`, in the zlib format or raw.
+    Deflate,
+    /// `br`.
+    Brotli,
+    /// `zstd`.
+    Zstd,
+}
+
+/// A body that could not be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    /// A coding that we cannot read.
+    #[error("the content coding is unknown")]
+    UnknownCoding,
+    /// More codings than anybody needs.
+    #[error("the content has more than {CODINGS_MAX} codings")]
+    TooMany,
+    /// The bytes are not what the coding says, or not all of them are there.
+    #[error("the coded content is damaged")]
+    Damaged,
+    /// More content than the bound allows.
+    #[error("the content is longer than allowed")]
+    TooLong,
+}
+
+impl Coding {
+    fn parse(name: &str) -> Result<Self, Undecodable> {
+        let is = |coding: &str| name.eq_ignore_ascii_case(coding);
+        match () {
+            () if is("gzip") || is("x-gzip") => Ok(Self::Gzip),
+            () if is("deflate") => Ok(Self::Deflate),
+            () if is("br") => Ok(Self::Brotli),
+            () if is("zstd") => Ok(Self::Zstd),
+            () => Err(Undecodable::UnknownCoding),
+        }
+    }
+
+    /// Its name in fields.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// The codings of a body, in the order in which they were applied.
+///
+/// # Errors
+/// When not all of them can be taken off.
+pub fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Undecodable> {
+    let mut codings = Vec::new();
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let text = value.to_str().map_err(|_| Undecodable::UnknownCoding)?;
+        for name in text.split(',').map(str::trim) {
+            if !name.is_empty() && !name.eq_ignore_ascii_case("identity") {
+                codings.push(Coding::parse(name)?);
+            }
+        }
+    }
+    if codings.len() > CODINGS_MAX { Err(Undecodable::TooMany) } else { Ok(codings) }
+}
+
+/// Decodes a whole body, to at most `bytes_max` bytes.
+///
+/// # Errors
+/// See [`Undecodable`]. A bomb ends at the bound.
+pub fn decode(headers: &HeaderMap, body: &Bytes, bytes_max: usize) -> Result<Vec<u8>, Undecodable> {
+    let mut decoder = Decoder::new(&codings(headers)?);
+    decoder.push(body.clone());
+    decoder.finish();
+    let mut content = Vec::new();
+    while let Decoded::Content(bytes) = decoder.next_content()? {
+        if content.len() + bytes.len() > bytes_max {
+            return Err(Undecodable::TooLong);
+        }
+        content.extend_from_slice(&bytes);
+    }
+    Ok(content)
+}
+
+/// The content of which the beginning of a body tells, to at most `bytes_max` bytes.
+///
+/// # Errors
+/// When it is in codings that we cannot read, or damaged.
+pub fn decode_beginning(
+    headers: &HeaderMap,
+    body: &Bytes,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Undecodable> {
+    let mut decoder = Decoder::new(&codings(headers)?);
+    decoder.push(body.clone());
+    let mut content = Vec::new();
+    while content.len() < bytes_max
+        && let Decoded::Content(bytes) = decoder.next_content()?
+    {
+        content.extend_from_slice(&bytes);
+    }
+    content.truncate(bytes_max);
+    Ok(content)
+}
+
+/// Whether the body is in a coding.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    let is_identity = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| {
+            let mut codings = text.split(',').map(str::trim);
+            codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+        })
+    };
+    !headers.get_all(header::CONTENT_ENCODING).iter().all(is_identity)
+}
+
+/// Leaves in `Accept-Encoding` only codings that we can read, for upstreams whose answers are
+/// looked into.
+pub fn accept_readable_only(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::ACCEPT_ENCODING) {
+        return;
+    }
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let asked: Vec<(&str, &str)> = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|coding| coding.split_once(';').unwrap_or((coding, "")))
+        .map(|(name, weight)| (name.trim(), weight.trim()))
+        .collect();
+    let names = |asked: &[(&str, &str)], wanted: &str| {
+        asked.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    };
+    let mut kept = Vec::new();
+    for (name, weight) in &asked {
+        // `*` would let the upstream choose one that we cannot read.
+        let meant: Vec<&str> = match *name {
+            "*" => READABLE.into_iter().filter(|coding| !names(&asked, coding)).collect(),
+            name if READABLE.iter().any(|coding| coding.eq_ignore_ascii_case(name)) => vec![name],
+            name if name.eq_ignore_ascii_case("x-gzip") => vec![name],
+            name if name.eq_ignore_ascii_case("identity") => vec![name],
+            _ => Vec::new(),
+        };
+        let separator = if weight.is_empty() { "" } else { ";" };
+        kept.extend(meant.into_iter().map(|name| format!("{name}{separator}{weight}")));
+    }
+    let kept = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
+    if let Ok(kept) = HeaderValue::from_str(&kept) {
+        headers.insert(header::ACCEPT_ENCODING, kept);
+    }
+}
+
+/// The same where the content is decoded for the client: one that says nothing takes any coding
+/// (RFC 9110 section 12.5.3), so the upstream may choose among those that we can read.
+pub fn accept_readable(headers: &mut HeaderMap) {
+    accept_readable_only(headers);
+    headers
+        .entry(header::ACCEPT_ENCODING)
+        .or_insert(HeaderValue::from_static("gzip, deflate, br, zstd"));
+}
+
+/// Asks for content as it is, for answers that are rewritten.
+pub fn accept_identity_only(headers: &mut HeaderMap) {
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
+/// Describes `content` as an uncoded body.
+pub fn describe_identity(headers: &mut HeaderMap, content: &Bytes) {
+    describe_decoded(headers);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+}
+
+/// Describes an uncoded body of unknown length.
+pub fn describe_decoded(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_ENCODING);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::CONTENT_LENGTH);
+}
