@@ -364,12 +364,13 @@ pub(super) fn session(
     material: Material,
     tenure: Arc<Tenure>,
 ) -> Result<Arc<Session>, Unusable> {
-    let session = version(inner, key, generation, material, tenure, inner.clock.now())?;
+    let now = inner.clock.now();
+    let session = version(inner, key, generation, material, tenure, now, None)?;
     session.tenure.goes_on_as(&session);
     Ok(session)
 }
 
-/// The same, of a session whose life began at `began`.
+/// The same, of a session whose life began at `began`, and which may have a version before it.
 pub(super) fn version(
     inner: &Inner,
     key: SessionKey,
@@ -377,11 +378,13 @@ pub(super) fn version(
     material: Material,
     tenure: Arc<Tenure>,
     began: Moment,
+    before: Option<&Session>,
 ) -> Result<Arc<Session>, Unusable> {
     let (upstream, _) = inner.upstream_and_account(&key);
     let wall = inner.clock.wall();
     let injector = Injector::new(&upstream.recipe, &material, wall)?;
-    let guarded = guarded(&upstream.recipe, &material);
+    let before = before.map(|before| &*before.material);
+    let guarded = guarded(&upstream.recipe, &material, before);
     let left = material.expires.map(|end| end.duration_since(wall).unwrap_or_default());
     Ok(Arc::new(Session {
         key,
@@ -395,15 +398,18 @@ pub(super) fn version(
     }))
 }
 
-/// The search for everything secret, in all its forms.
-fn guarded(recipe: &Recipe, material: &Material) -> Search {
+/// The search for everything secret, in all its forms. An answer may show what the request before it
+/// has replaced, and mostly that is good for a while.
+fn guarded(recipe: &Recipe, material: &Material, before: Option<&Material>) -> Search {
     // The end of a session is no secret, and other things may end at the same moment.
     let is_end = |name: &str| recipe.session.expires.as_ref().is_some_and(|(end, _)| end == name);
     let is_field =
         |name: &str| recipe.fields.get(name).is_some_and(|field| field.kind != FieldKind::Secret);
     let is_secret = |name: &str| !is_end(name) && !is_field(name);
-    let values = material.values.iter().filter(|(name, _)| is_secret(name));
-    let values = values.chain(material.cookies.iter()).map(|(_, value)| value);
+    let values = [Some(material), before].into_iter().flatten().flat_map(|material| {
+        let values = material.values.iter().filter(|(name, _)| is_secret(name));
+        values.chain(material.cookies.iter()).map(|(_, value)| value)
+    });
     Search::new(values)
 }
 

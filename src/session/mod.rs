@@ -117,7 +117,7 @@ pub struct Session {
     expires: Option<Moment>,
     /// What it shares with its other versions.
     tenure: Arc<Tenure>,
-    /// Finds the values that must not leave.
+    /// Finds the values that must not leave: its own, and those of the version before.
     guarded: Arc<Search>,
 }
 
@@ -147,11 +147,11 @@ impl Session {
     }
 
     /// Finds the token, cookie and password values that must not leave, and those that the next
-    /// version brought.
+    /// version brought, which finds ours, too.
     pub fn guarded_with(&self, next: Option<&Self>) -> Arc<Search> {
         match next {
             None => Arc::clone(&self.guarded),
-            Some(next) => Arc::new(self.guarded.with(&next.guarded)),
+            Some(next) => Arc::clone(&next.guarded),
         }
     }
 

@@ -27,7 +27,9 @@ pub(super) fn roll(
     let (generation, tenure) = (inner.next_generation(), Arc::clone(&session.tenure));
     let began = began(inner, session, &material);
     // What cannot be sent changes nothing: the version before is still good.
-    let next = flight::version(inner, session.key, generation, material, tenure, began).ok()?;
+    let next =
+        flight::version(inner, session.key, generation, material, tenure, began, Some(session))
+            .ok()?;
     // One that was replaced meanwhile has a logout before it, with the newest cookies.
     if session.tenure.rolls(session, &next) && inner.store.roll(session, &next) {
         ledger::record_soon(inner, &next);
@@ -48,7 +50,7 @@ pub(super) fn newest(inner: &Inner, session: &Arc<Session>) -> Arc<Session> {
     let (material, tenure) = (Material::clone(&newest.material), Arc::clone(&session.tenure));
     let began = began(inner, session, &material);
     // It was a version already: its values can be sent.
-    flight::version(inner, session.key, newest.generation, material, tenure, began)
+    flight::version(inner, session.key, newest.generation, material, tenure, began, Some(session))
         .unwrap_or_else(|_| Arc::clone(session))
 }
 
