@@ -33,6 +33,7 @@ pub struct Search {
     pieces: Vec<Piece>,
     /// The pieces that begin with an anchor, by its number in `finder`.
     anchored: Vec<Range<usize>>,
+    /// Nothing where there are no anchors, or so many that the library cannot take them.
     finder: Option<Finder>,
     longest: usize,
     /// For each byte whether a piece could have it.
@@ -58,13 +59,14 @@ struct Piece {
 impl Search {
     /// A search for all forms of `secrets`, but for those that are too short.
     pub fn new<'s>(secrets: impl Iterator<Item = &'s SecretText>) -> Self {
-        let secrets = secrets.filter(|secret| secret.expose().len() >= SEARCHED_BYTES_MIN);
-        Self::of(secrets.flat_map(SecretText::forms).flat_map(Piece::all_of).collect())
-    }
-
-    /// A search for what either searches for.
-    pub fn with(&self, other: &Self) -> Self {
-        Self::of([self.pieces.as_slice(), &other.pieces].concat())
+        let mut known = Vec::<&SecretText>::new();
+        for secret in secrets.filter(|secret| is_long_enough(secret)) {
+            if !known.contains(&secret) {
+                known.push(secret);
+            }
+        }
+        let forms = known.into_iter().flat_map(SecretText::forms).filter(is_long_enough);
+        Self::of(forms.flat_map(Piece::all_of).collect())
     }
 
     fn of(mut pieces: Vec<Piece>) -> Self {
@@ -102,9 +104,8 @@ impl Search {
     /// begin there. Whoever asks on from one byte behind its beginning finds every byte of every
     /// piece, also where they overlap.
     pub fn next(&self, text: &[u8], mut from: usize) -> Option<Range<usize>> {
-        let finder = self.finder.as_ref()?;
         while text.len().saturating_sub(from) >= ANCHOR_BYTES {
-            let (start, anchor) = finder.next(text, from)?;
+            let (start, anchor) = self.next_anchor(text, from)?;
             let pieces = self.anchored.get(anchor).and_then(|run| self.pieces.get(run.clone()))?;
             let rest = text.get(start..)?;
             // Of pieces that begin another one, the longest comes last.
@@ -114,6 +115,22 @@ impl Search {
             from = start + 1;
         }
         None
+    }
+
+    /// Where the next anchor begins, and which it is.
+    fn next_anchor(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+        match &self.finder {
+            Some(finder) => finder.next(text, from),
+            // Slow, but nothing passes.
+            None => (from..text.len()).find_map(|start| {
+                let begin = text.get(start..start + ANCHOR_BYTES)?;
+                let anchor = |run: &Range<usize>| {
+                    self.pieces.get(run.start).map(Piece::anchor).unwrap_or_default()
+                };
+                let found = self.anchored.binary_search_by(|run| anchor(run).cmp(begin));
+                Some((start, found.ok()?))
+            }),
+        }
     }
 
     /// Where the end of `text` begins that could become a piece with more text behind it.
@@ -141,7 +158,6 @@ impl Finder {
         if let Some(searcher) = packed::Searcher::new(anchors.clone()) {
             return Some(Self::Packed(searcher));
         }
-        // Only far too many anchors could fail to build.
         let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors);
         automaton.ok().map(Self::Automaton)
     }
@@ -176,6 +192,10 @@ impl Piece {
     fn anchor(&self) -> &[u8] {
         self.bytes().get(..ANCHOR_BYTES).unwrap_or_default()
     }
+}
+
+fn is_long_enough(text: &SecretText) -> bool {
+    text.expose().len() >= SEARCHED_BYTES_MIN
 }
 
 /// The runs of neighbours with the same key.
@@ -215,7 +235,9 @@ mod tests {
         assert!(both.is_in(coded.as_bytes()));
         assert!(!both.is_in(b"short blt0123456789abcde"));
         assert!(search(&["short"]).is_empty());
-        assert_eq!(format!("{both:?}"), "[search for 4 pieces of secrets]");
+        // What is left of it without its escapes is too short.
+        assert!(!search(&["%61%62%63%64%65%66"]).is_in(b"the abcdef"));
+        assert_eq!(format!("{both:?}"), "[search for 5 pieces of secrets]");
     }
 
     #[test]
@@ -252,6 +274,22 @@ mod tests {
             (&"abcd".repeat(longest), longest - 1),
         ] {
             assert_eq!(text.len() - search.open_end(text.as_bytes()), open, "{text}");
+        }
+    }
+
+    /// Fails when a search that the library could not build finds nothing.
+    #[test]
+    fn without_the_library_the_same_is_found() {
+        let fast = search(&[TOKEN, &format!("{TOKEN}-and-more"), "another/secret+of=mine"]);
+        let slow = Search {
+            finder: None,
+            ..search(&[TOKEN, &format!("{TOKEN}-and-more"), "another/secret+of=mine"])
+        };
+        let text = format!(
+            "{TOKEN}{TOKEN}-and-more another%2Fsecret%2bof%3Dmine another%2Fsecret%2Bof%3Dmine blt0"
+        );
+        for from in 0..text.len() + 1 {
+            assert_eq!(slow.next(text.as_bytes(), from), fast.next(text.as_bytes(), from));
         }
     }
 

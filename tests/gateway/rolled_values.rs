@@ -34,6 +34,14 @@ fn answer(fields: &str) -> Reply {
     Reply::keep(format!("HTTP/1.1 200 OK\r\n{fields}content-length: 2\r\n\r\n{{}}"))
 }
 
+/// What an answer may show: the token before and the one now, and the pair as a page reads it.
+const SHOWN: [&str; 4] = [
+    "token-one-0123456789",
+    "token-two-0123456789",
+    "pair%2Fof%3Dthe+session",
+    "pair/of=the+session",
+];
+
 /// Answers a login, a call that brings something new, and others.
 fn upstream(request: &str) -> Reply {
     match request.split(' ').nth(1).unwrap_or_default() {
@@ -42,6 +50,7 @@ fn upstream(request: &str) -> Reply {
             "x-token: token-two-0123456789\r\nset-cookie: sid=2; Path=/\r\n\
              set-cookie: XSRF-TOKEN=pair%2Fof%3Dthe+session; Path=/\r\n",
         ),
+        "/echo" => Reply::json(&serde_json::json!(SHOWN).to_string()),
         "/gone" => answer("set-cookie: sid=; Path=/; Max-Age=0\r\n"),
         _ => answer(""),
     }
@@ -80,6 +89,10 @@ async fn an_anti_forgery_pair_and_a_sliding_token_are_followed() {
     assert!(brought.all("set-cookie").is_empty());
     let shown = format!("{:?}", brought.headers);
     assert!(!shown.contains("token-two"), "{shown}");
+
+    // The one before is still shown by answers that were on their way.
+    let echo = scene.call("GET", "/echo").send().await.text();
+    assert!(SHOWN.iter().all(|value| !echo.contains(value)), "{echo}");
 
     scene.call("POST", "/write").send().await;
     assert_eq!(field("x-token").as_deref(), Some("token-two-0123456789"));
