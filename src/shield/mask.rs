@@ -55,6 +55,17 @@ fn mask_strings(value: &mut Value, secrets: &Search, placeholder: &str) {
         }
         Value::Object(members) => {
             members.values_mut().for_each(|member| mask_strings(member, secrets, placeholder));
+            while let Some(name) = members.keys().find(|name| secrets.is_in(name.as_bytes())) {
+                let name = name.clone();
+                // The order of the others stays; two that become one are one.
+                *members = std::mem::take(members)
+                    .into_iter()
+                    .map(|(member, value)| match member == name {
+                        true => (placeholder.to_owned(), value),
+                        false => (member, value),
+                    })
+                    .collect();
+            }
         }
         _ => {}
     }
@@ -82,6 +93,13 @@ mod tests {
             masked(r#"{"user":{"authtoken":null}}"#).unwrap(),
             r#"{"user":{"authtoken":null}}"#
         );
+    }
+
+    /// Fails when a value passes as the name of a member.
+    #[test]
+    fn names_of_members_are_replaced_too() {
+        let body = r#"{"a":1,"blt0123456789abcdef":{"x/blt0123456789abcdef":2},"b":3}"#;
+        assert_eq!(masked(body).unwrap(), r#"{"a":1,"hidden":{"hidden":2},"b":3}"#);
     }
 
     #[test]

@@ -26,8 +26,13 @@ impl Endpoint {
     }
 }
 
-/// Replaces every header value that holds a secret.
+/// Replaces every header value that holds a secret; a field whose name does is removed.
 pub fn mask_headers(headers: &mut HeaderMap, secrets: &Search, placeholder: &str) {
+    while let Some(name) =
+        headers.keys().find(|name| secrets.is_in(name.as_str().as_bytes())).cloned()
+    {
+        headers.remove(name);
+    }
     for value in headers.values_mut() {
         if secrets.is_in(value.as_bytes()) {
             // A placeholder is checked text; should it still be none, nothing is better than the

@@ -189,6 +189,21 @@ async fn a_client_that_asks_for_a_part_gets_all() {
     );
 }
 
+/// Fails when a value passes as the name of a field.
+#[tokio::test]
+async fn a_field_that_is_named_by_the_session_is_removed() {
+    let puppet = Puppet::logged_in(|_| {
+        let fields = format!("x-of-{TOKEN}: 1\r\n{TOKEN}: 2\r\nx-of: 3\r\ncontent-length: 2\r\n");
+        Reply::keep(head(&fields) + "ok")
+    })
+    .await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let answer = scene.call("GET", "/v3/x").send().await;
+    assert_eq!((answer.one("x-of"), answer.text().as_str()), ("3", "ok"));
+    let shown = format!("{:?}", answer.headers);
+    assert!(!shown.contains(TOKEN), "{shown}");
+}
+
 /// Fails when the setting does nothing.
 #[tokio::test]
 async fn a_search_that_is_switched_off_changes_nothing() {
