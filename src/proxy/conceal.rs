@@ -2,7 +2,7 @@
 //! the JSON, everywhere else by a search for the values themselves.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::Shared;
 use super::error::Problem;
@@ -58,6 +58,9 @@ impl Concealment<'_> {
         }
         if self.search == SearchBodies::Off || self.redactor.secrets().is_empty() {
             return Ok(concealed);
+        }
+        if is_part(answer) {
+            return Err(Problem::AnswerWithheld);
         }
         if answer.headers.contains_key(header::ACCEPT_RANGES) {
             // None would reach the upstream.
@@ -121,6 +124,18 @@ impl Concealment<'_> {
         let content = coding::decode(&answer.headers, &answer.seen, bytes_max);
         content.map(Some).map_err(|_| Problem::AnswerWithheld)
     }
+}
+
+/// Whether it is a part of a body that nobody asked for. A value that begins or ends in another part
+/// would not be found. What has no range of bytes only borrows the status, as of a long list.
+fn is_part(answer: &Looked) -> bool {
+    let begins = |name: HeaderName, with: &[u8]| {
+        let value = answer.headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes);
+        value.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with))
+    };
+    answer.status == StatusCode::PARTIAL_CONTENT
+        && (begins(header::CONTENT_RANGE, b"bytes")
+            || begins(header::CONTENT_TYPE, b"multipart/byteranges"))
 }
 
 /// Takes the codings off an answer: of what has been read whole at once, within the same bound as

@@ -189,6 +189,50 @@ async fn a_client_that_asks_for_a_part_gets_all() {
     );
 }
 
+/// Fails when a part of a body passes in which a value may begin or end, or when what is no part of a
+/// body is taken for one.
+#[tokio::test]
+async fn a_part_that_nobody_asked_for_is_withheld() {
+    let (begin, end) = TOKEN.split_at(20);
+    let parts = [
+        ("content-range: bytes 0-19/44\r\n", 502),
+        ("content-range: Bytes 24-43/*\r\n", 502),
+        ("content-type: Multipart/ByteRanges; boundary=b\r\n", 502),
+        // As some list a part of what they have.
+        ("content-range: 0-14/*\r\n", 206),
+        ("", 206),
+    ];
+    for search in ["identity", "decode"] {
+        for (fields, status) in parts {
+            let puppet = Puppet::logged_in(move |request| {
+                let body = if request.contains("/begin") { begin } else { end };
+                let head =
+                    format!("HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\n", body.len());
+                Reply::keep(format!("{head}{fields}\r\n{body}"))
+            })
+            .await;
+            let mut setup: Setup = puppet.setup(Vendor::Contentstack);
+            setup.upstream = format!("search_bodies = \"{search}\"");
+            let scene = setup.start().await;
+            for path in ["/v3/begin", "/v3/end"] {
+                // One that Apache and others take for `Range`.
+                let call = scene.call("GET", path).header("request-range", "bytes=0-19");
+                assert_eq!(call.send().await.status, status, "{search} {fields}");
+            }
+        }
+    }
+    // Nothing of the body is in what says that there is no such part.
+    let puppet = Puppet::logged_in(|_| {
+        Reply::keep(
+            "HTTP/1.1 416 Range Not Satisfiable\r\ncontent-range: bytes */44\r\n\
+             content-length: 0\r\n\r\n",
+        )
+    })
+    .await;
+    let answer = puppet.scene(Vendor::Contentstack).await.call("GET", "/v3/x").send().await;
+    assert_eq!((answer.status.as_u16(), answer.one("content-range")), (416, "bytes */44"));
+}
+
 /// Fails when a value passes as the name of a field.
 #[tokio::test]
 async fn a_field_that_is_named_by_the_session_is_removed() {
