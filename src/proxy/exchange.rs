@@ -389,7 +389,10 @@ async fn finish(
     // Two ways to tell the end (RFC 9112 section 6.3).
     let two_ends = answer.headers.contains_key(header::TRANSFER_ENCODING)
         && answer.headers.contains_key(header::CONTENT_LENGTH);
-    if two_ends {
+    // We have not said that we take another one (RFC 9112 section 7.4), and could not look into it.
+    let codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut codings = codings.filter(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if two_ends || codings.next().is_some() {
         return Err(Problem::UpstreamBroken);
     }
     let placeholder = &to.upstream.recipe.placeholder;

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::audit::{AUDIT, lines, trail_in};
 use crate::client::{Protocol, Raw};
+use crate::codings::gzip;
 use crate::harness::{Ended, Scene, Setup};
 use crate::puppet::{Puppet, Reply, TOKEN};
 use crate::vendors::{read, read_line};
@@ -231,6 +232,30 @@ async fn a_part_that_nobody_asked_for_is_withheld() {
     .await;
     let answer = puppet.scene(Vendor::Contentstack).await.call("GET", "/v3/x").send().await;
     assert_eq!((answer.status.as_u16(), answer.one("content-range")), (416, "bytes */44"));
+}
+
+/// Fails when a body passes in a transfer coding that hides it: nobody asked for one.
+#[tokio::test]
+async fn a_transfer_coding_that_hides_the_body_is_refused() {
+    for codings in ["gzip, chunked", "gzip", "x\r\ntransfer-encoding: chunked"] {
+        let puppet = Puppet::logged_in(move |_| {
+            let mut reply = head(&format!("transfer-encoding: {codings}\r\n")).into_bytes();
+            let body = gzip(TOKEN.as_bytes());
+            if codings.ends_with("chunked") {
+                reply.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+                reply.extend_from_slice(&body);
+                reply.extend_from_slice(b"\r\n0\r\n\r\n");
+            } else {
+                reply.extend_from_slice(&body);
+            }
+            Reply::close(reply)
+        })
+        .await;
+        let scene = puppet.scene(Vendor::Contentstack).await;
+        let answer = scene.call("GET", "/v3/x").send().await;
+        let told = (answer.status.as_u16(), answer.problem());
+        assert_eq!(told, (502, "upstream_broken".to_owned()), "{codings}");
+    }
 }
 
 /// Fails when a value passes as the name of a field.
