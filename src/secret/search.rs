@@ -121,6 +121,7 @@ impl Search {
     fn next_anchor(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
         match &self.finder {
             Some(finder) => finder.next(text, from),
+            None if self.pieces.is_empty() => None,
             // Slow, but nothing passes.
             None => (from..text.len()).find_map(|start| {
                 let begin = text.get(start..start + ANCHOR_BYTES)?;

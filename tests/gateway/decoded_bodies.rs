@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use doorward::emulator::Vendor;
+use doorward::emulator::{User, Vendor};
 use doorward::telemetry::{Decoded, Event, Request};
 use tokio::io::AsyncWriteExt;
 
@@ -132,6 +132,25 @@ async fn the_upstream_may_choose_among_the_codings_that_are_read() {
         assert!(!calls.contains("range:"), "{calls}");
     }
     scene.stop().await;
+}
+
+/// Fails when a client that named no coding gets one because there is nothing to search for.
+#[tokio::test]
+async fn a_session_without_a_long_value_is_decoded_too() {
+    let puppet = Puppet::start(|request| match request.split(' ').next() {
+        Some("GET") => answer("br", &CODINGS[4].1(b"content"), None),
+        _ => Reply::json(r#"{"user":{"authtoken":"short"}}"#),
+    })
+    .await;
+    let user = Vendor::Contentstack.seeded_user();
+    let mut setup =
+        puppet.setup(Vendor::Contentstack).user(User { password: "short".to_owned(), ..user });
+    setup.upstream = "search_bodies = \"decode\"".to_owned();
+    let scene = setup.start().await;
+    let mut client = Raw::connect(scene.door(), scene.record()).await;
+    client.write("GET /v3/x HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let seen = client.read_to("7\r\ncontent\r\n").await;
+    assert!(!seen.contains("content-encoding"), "{seen}");
 }
 
 /// Fails when bytes that are not what their coding says are passed on, or what was cut off passes

@@ -118,15 +118,12 @@ impl Deflate {
         if self.has_ended {
             return Ok(Step::default());
         }
-        let Some(first) = input.first() else {
-            return match &mut self.inflate {
-                None => Ok(Step::default()),
-                Some(inflate) => inflate_step(inflate, input, output).map(|(step, _)| step),
-            };
-        };
         // "deflate" is the zlib format (RFC 9110 section 8.4.1.2); some servers send it raw.
-        let inflate =
-            self.inflate.get_or_insert_with(|| Decompress::new(first & 0x0f == ZLIB_METHOD));
+        let inflate = match (&mut self.inflate, input.first()) {
+            (Some(inflate), _) => inflate,
+            (None, None) => return Ok(Step::default()),
+            (unknown, Some(first)) => unknown.insert(Decompress::new(first & 0x0f == ZLIB_METHOD)),
+        };
         let (step, extent) = inflate_step(inflate, input, output)?;
         self.has_ended = extent == Extent::Whole;
         Ok(step)

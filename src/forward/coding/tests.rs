@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use flate2::{Compress, FlushCompress};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -195,6 +196,31 @@ fn what_was_flushed_comes_at_once() {
         let br = sink();
         flushed("br", brotli::CompressorWriter::new(br.clone(), 4096, 5, 20), || br.bytes());
     }
+}
+
+/// Fails when a body is not taken for whole because its end came while there was no room for all of
+/// its content.
+#[test]
+fn the_end_is_seen_also_when_its_content_waits_for_room() {
+    let parts = [20 << 10, 16 << 10].map(|bytes| vec![b'x'; bytes]);
+    for mut encoder in [Compress::new(level(), false), Compress::new(level(), true)] {
+        let mut decoder = Decoder::new(&[Coding::Deflate]);
+        let mut length = 0;
+        for (part, flush) in parts.iter().zip([FlushCompress::Sync, FlushCompress::Finish]) {
+            let mut coded = Vec::with_capacity(4096);
+            encoder.compress_vec(part, &mut coded, flush).unwrap();
+            decoder.push(coded.into());
+            while let Decoded::Content(content) = decoder.next_content().unwrap() {
+                length += content.len();
+            }
+        }
+        decoder.finish();
+        assert_eq!((decoder.next_content(), length), (Ok(Decoded::End), 36 << 10));
+    }
+}
+
+fn level() -> flate2::Compression {
+    flate2::Compression::default()
 }
 
 #[derive(Clone, Default)]
