@@ -31,6 +31,7 @@ pub struct Files<'a> {
     pub upstream_authority: Option<&'a Path>,
     /// The key of the only client; without it everybody may call.
     pub key: Option<&'a ClientKey>,
+    pub search_bodies: &'static str,
 }
 
 impl Gateway {
@@ -136,10 +137,15 @@ fn configuration(emulator: &Emulator, files: &Files<'_>) -> String {
 address = "127.0.0.1:0"
 {access}
 {listener_tls}
+[log]
+level = "debug"
+format = "json"
+
 [upstreams.vendor]
 url = {origin:?}
 recipe = "{vendor}"
 parameters = {{ {parameters} }}
+search_bodies = "{search_bodies}"
 {upstream_tls}
 [upstreams.vendor.accounts.user]
 username = {login:?}
@@ -155,6 +161,7 @@ upstream = "vendor"
 
 {clients}"#,
         origin = emulator.origin(),
+        search_bodies = files.search_bodies,
         login = user.login,
     )
 }

@@ -61,22 +61,27 @@ macro_rules! tests_of {
 
             #[tokio::test]
             async fn works_through_doorward_over_http() {
-                works_through_doorward(&SDK, Wire::Http, None).await;
+                works_through_doorward(&SDK, Wire::Http, None, "identity").await;
+            }
+
+            #[tokio::test]
+            async fn works_through_doorward_that_decodes() {
+                works_through_doorward(&SDK, Wire::Http, None, "decode").await;
             }
 
             #[tokio::test]
             async fn works_through_doorward_over_tls() {
-                works_through_doorward(&SDK, Wire::Tls, None).await;
+                works_through_doorward(&SDK, Wire::Tls, None, "identity").await;
             }
 
             #[tokio::test]
             async fn logs_in_with_a_doorward_key_over_http() {
-                works_through_doorward(&SDK, Wire::Http, Some(key())).await;
+                works_through_doorward(&SDK, Wire::Http, Some(key()), "identity").await;
             }
 
             #[tokio::test]
             async fn logs_in_with_a_doorward_key_over_tls() {
-                works_through_doorward(&SDK, Wire::Tls, Some(key())).await;
+                works_through_doorward(&SDK, Wire::Tls, Some(key()), "identity").await;
             }
         }
     };
@@ -149,6 +154,7 @@ async fn contentstacks_tool_logs_in_with_a_doorward_key() {
         certificate: certificate.as_ref(),
         upstream_authority: upstream_authority.as_deref(),
         key: Some(&key),
+        search_bodies: "identity",
     };
     let gateway = Gateway::start(&emulator, &files).await;
     let sdk = Sdk { vendor: Vendor::Contentstack, script: "use_contentstack_cli.mjs" };
@@ -182,7 +188,12 @@ fn key() -> ClientKey {
 /// Without a credential of the vendor's: the SDK does not notice that its session was ended, nothing
 /// of a session reaches it, and none is left when Doorward has stopped. With a key the listener asks
 /// for one, and the SDK shows it as the password of its own login, nowhere else.
-async fn works_through_doorward(sdk: &Sdk, wire: Wire, key: Option<ClientKey>) {
+async fn works_through_doorward(
+    sdk: &Sdk,
+    wire: Wire,
+    key: Option<ClientKey>,
+    search_bodies: &'static str,
+) {
     let place = Place::new();
     let (emulator, upstream_authority) = place.emulator(sdk.vendor, wire).await;
     let (certificate, authority) = place.certificate(wire, "doorward.pem");
@@ -191,7 +202,11 @@ async fn works_through_doorward(sdk: &Sdk, wire: Wire, key: Option<ClientKey>) {
         certificate: certificate.as_ref(),
         upstream_authority: upstream_authority.as_deref(),
         key: key.as_ref(),
+        search_bodies,
     };
+    if sdk.vendor == Vendor::MFiles && search_bodies == "decode" {
+        emulator.control().switch("compress", true.into()).unwrap();
+    }
     let gateway = Gateway::start(&emulator, &files).await;
     let relay = Relay::start(gateway.address()).await;
     let control = emulator.control();
@@ -211,6 +226,9 @@ async fn works_through_doorward(sdk: &Sdk, wire: Wire, key: Option<ClientKey>) {
     assert_eq!(control.counters().live_sessions, 1, "the client's logout ended nobody's session");
 
     let gateway_output = gateway.stop().await;
+    // ThoughtSpot's local server never compresses.
+    let is_decoded = search_bodies == "decode" && sdk.vendor != Vendor::ThoughtSpot;
+    assert_eq!(gateway_output.contains("\"decoded\":"), is_decoded, "{gateway_output}");
     let counters = control.counters();
     assert_eq!(counters.logins, 2, "one login at the start, one after the session had ended");
     assert_eq!(counters.logins_refused, 0);

@@ -56,24 +56,29 @@ impl<'a> Answer<'a> {
     }
 
     fn plain_body(&self) -> Vec<u8> {
-        let mut plain = Vec::new();
-        match self.header("content-encoding").as_deref() {
-            None | Some("identity") => plain.extend_from_slice(&self.body),
-            Some("gzip") => {
-                flate2::read::MultiGzDecoder::new(&self.body[..]).read_to_end(&mut plain).unwrap();
-            }
-            Some("deflate") => {
-                flate2::read::ZlibDecoder::new(&self.body[..]).read_to_end(&mut plain).unwrap();
-            }
-            Some("br") => {
-                brotli_decompressor::Decompressor::new(&self.body[..], 4096)
-                    .read_to_end(&mut plain)
-                    .unwrap();
-            }
-            Some(other) => panic!("content encoding {other} cannot be searched"),
-        }
-        plain
+        let codings = self.header("content-encoding").unwrap_or_default();
+        let codings: Vec<&str> = codings.split(',').map(str::trim).collect();
+        codings.iter().rev().fold(self.body.clone(), |body, coding| plain(coding, &body))
     }
+}
+
+/// The content of a body in one coding.
+fn plain(coding: &str, body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let read = match coding {
+        "" | "identity" => return body.to_vec(),
+        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body).read_to_end(&mut plain),
+        // In the zlib format, or raw.
+        "deflate" if body.first().is_some_and(|first| first & 0x0f == 8) => {
+            flate2::read::ZlibDecoder::new(body).read_to_end(&mut plain)
+        }
+        "deflate" => flate2::read::DeflateDecoder::new(body).read_to_end(&mut plain),
+        "br" => brotli_decompressor::Decompressor::new(body, 4096).read_to_end(&mut plain),
+        "zstd" => zstd::Decoder::new(body).unwrap().read_to_end(&mut plain),
+        other => panic!("content encoding {other} cannot be searched"),
+    };
+    read.unwrap_or_else(|error| panic!("a body is no {coding}: {error}"));
+    plain
 }
 
 fn take_chunks(mut bytes: &[u8]) -> (Vec<u8>, &[u8]) {
@@ -123,4 +128,17 @@ fn a_value_is_found_across_chunks_and_inside_gzip() {
     let plain = plain_answers(&received);
     assert!(find(&plain, b"secret in chunks").is_some());
     assert!(find(&plain, b"secret in gzip").is_some());
+    let codings: [(&str, Vec<u8>); 3] = [
+        ("zstd", zstd::encode_all(&b"the secret"[..], 1).unwrap()),
+        ("gzip, zstd", zstd::encode_all(&gzip[..], 1).unwrap()),
+        (
+            "deflate",
+            vec![1, 10, 0, 0xf5, 0xff, b't', b'h', b'e', b' ', b's', b'e', b'c', b'r', b'e', b't'],
+        ),
+    ];
+    for (coding, body) in codings {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\n\r\n");
+        let plain = plain_answers(&[head.as_bytes(), &body].concat());
+        assert!(find(&plain, b"the secret").is_some(), "{coding}");
+    }
 }
