@@ -1,12 +1,15 @@
-//! What the search for session values costs an answer: a long body, a short one, and its making.
+//! What the search for session values costs an answer: a long body, a short one, one in a coding, and
+//! its making.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
 
 use std::hint::black_box;
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use doorward::forward::coding::{Coding, Decoded, Decoder};
 use doorward::secret::{Search, SecretText};
 use doorward::shield::Redactor;
 
@@ -63,6 +66,43 @@ fn search(body: Bytes, search: &Arc<Search>) -> u64 {
     redactor.redacted()
 }
 
+/// The body in each coding, as servers make it as they go.
+fn coded(body: &[u8]) -> Vec<(&'static str, Coding, Bytes)> {
+    let level = flate2::Compression::default();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
+    gzip.write_all(body).unwrap();
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), level);
+    zlib.write_all(body).unwrap();
+    let mut br = Vec::new();
+    brotli::CompressorWriter::new(&mut br, 4096, 4, 22).write_all(body).unwrap();
+    vec![
+        ("gzip", Coding::Gzip, gzip.finish().unwrap().into()),
+        ("deflate", Coding::Deflate, zlib.finish().unwrap().into()),
+        ("br", Coding::Brotli, br.into()),
+        ("zstd", Coding::Zstd, zstd::stream::encode_all(body, 3).unwrap().into()),
+    ]
+}
+
+/// Takes a coding off and searches what comes; its length.
+fn decode(coding: Coding, body: Bytes, search: &Arc<Search>) -> usize {
+    let mut decoder = Decoder::new(&[coding]);
+    let mut redactor = Redactor::new(Arc::clone(search));
+    let (mut rest, mut length) = (body, 0);
+    loop {
+        match decoder.next_content().unwrap() {
+            Decoded::Content(content) => {
+                length += content.len();
+                black_box(redactor.push(content));
+            }
+            Decoded::Hungry if rest.is_empty() => decoder.finish(),
+            Decoded::Hungry => decoder.push(rest.split_to(CHUNK_BYTES.min(rest.len()))),
+            Decoded::End => break,
+        }
+    }
+    black_box(redactor.finish());
+    length
+}
+
 fn redact(criterion: &mut Criterion) {
     let secrets = secrets();
     let patterns = Arc::new(Search::new(secrets.iter()));
@@ -92,6 +132,17 @@ fn redact(criterion: &mut Criterion) {
     group.bench_function("1 KiB of JSON", |bencher| {
         bencher.iter(|| search(black_box(body.clone()), black_box(&patterns)));
     });
+    group.finish();
+    let mut group = criterion.benchmark_group("decode");
+    group.sample_size(10);
+    let body = repeated(&json(), LONG_BYTES);
+    for (name, coding, coded) in coded(&body) {
+        assert_eq!(decode(coding, coded.clone(), &patterns), LONG_BYTES);
+        group.throughput(Throughput::Bytes(LONG_BYTES as u64));
+        group.bench_function(format!("64 MiB of JSON in {name}, searched"), |bencher| {
+            bencher.iter(|| decode(coding, coded.clone(), black_box(&patterns)));
+        });
+    }
     group.finish();
     criterion.bench_function("redact/the making of a search", |bencher| {
         bencher.iter(|| Search::new(black_box(&secrets).iter()));
