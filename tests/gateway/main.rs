@@ -26,6 +26,7 @@ mod doctor;
 mod grants;
 mod hostile;
 mod hostile_upstream;
+mod leak_hunt;
 mod lifetimes;
 mod limits;
 mod limits_of_clients;
