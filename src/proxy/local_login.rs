@@ -136,6 +136,8 @@ async fn read_whole(
         read = reading => read?,
         () = shared.clock.sleep_until(deadline) => return Err(Problem::BodyTimeout),
     }
+    // Wiped when it is dropped, like what it is made of.
+    let seen = Bytes::from_owner(seen);
     match coding::decode(headers, &seen, bytes_max) {
         Ok(content) => Ok(Zeroizing::new(content)),
         Err(coding::Undecodable::TooLong) => Err(Problem::LoginTooLong),

@@ -83,7 +83,9 @@ pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
 /// 6750 section 3.1).
 fn challenge(problem: &Problem) -> Option<&'static str> {
     match (problem.status(), problem) {
-        (StatusCode::UNAUTHORIZED, Problem::ClientKeyMissing) => Some("Bearer realm=\"doorward\""),
+        (StatusCode::UNAUTHORIZED, Problem::ClientKeyMissing | Problem::LoginWithoutKey) => {
+            Some("Bearer realm=\"doorward\"")
+        }
         (StatusCode::UNAUTHORIZED, _) => Some("Bearer realm=\"doorward\", error=\"invalid_token\""),
         _ => None,
     }
