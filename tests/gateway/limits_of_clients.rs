@@ -286,6 +286,6 @@ async fn explain_says_which_limits_hold() {
     // What is answered here meets none.
     let (_, said) = explain(&scene, &["--json", "alice", "POST", "/v3/user-session"]).await;
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((&said["outcome"], &said["limits"]), (&json!("answered"), &json!([])));
+    assert_eq!((&said["outcome"], &said["limits"]), (&json!("logged_in"), &json!([])));
     scene.stop().await;
 }
