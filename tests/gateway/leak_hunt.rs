@@ -1,12 +1,15 @@
 //! The hunt: whatever an upstream shows of a session, in whatever coding and cut wherever, no run of
 //! eight bytes of it reaches the client, neither as it came nor decoded.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use doorward::emulator::Vendor;
+use doorward::emulator::{User, Vendor, contentstack, mfiles};
 use doorward::forward::coding::{self, Decoded, Decoder};
 use doorward::secret::{Search, SecretText};
 use doorward::shield::Redactor;
@@ -81,6 +84,157 @@ fn wire(head: &str, body: &[u8], manner: Manner) -> Vec<u8> {
         }
     }
     wire
+}
+
+/// A vendor's server whose answers are coded and cut on their way.
+struct Relay {
+    origin: OnceLock<String>,
+    manner: Mutex<Manner>,
+    /// What it answered, before it was coded.
+    answered: Mutex<Vec<(String, Vec<u8>)>>,
+}
+
+impl Relay {
+    fn answer(&self, request: &str) -> Reply {
+        let host = self.origin.get().unwrap().trim_start_matches("http://");
+        let mut upstream = TcpStream::connect(host).unwrap();
+        // It is coded here.
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let head = without(head, &["accept-encoding"]);
+        let once = format!("{head}\r\nconnection: close\r\n\r\n{body}");
+        upstream.write_all(once.as_bytes()).unwrap();
+        // Whoever waits here keeps a worker of the test's.
+        upstream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+        let end = loop {
+            let length = upstream.read(&mut buffer).expect("the vendor's server does not answer");
+            answer.extend_from_slice(&buffer[..length]);
+            if let Some(end) = answer.windows(4).position(|part| part == b"\r\n\r\n") {
+                break end;
+            }
+            assert_ne!(length, 0, "no whole head");
+        };
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let fields = head.to_lowercase();
+        assert!(!fields.contains("content-encoding:") && !fields.contains("chunked"), "{head}");
+        let length = fields.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.parse::<usize>().unwrap());
+        while answer.len() < end + 4 + length {
+            let length = upstream.read(&mut buffer).unwrap();
+            assert_ne!(length, 0, "no whole body");
+            answer.extend_from_slice(&buffer[..length]);
+        }
+        let body = &answer[end + 4..];
+        let target = request.split("\r\n").next().unwrap().trim_end_matches(" HTTP/1.1");
+        self.answered.lock().unwrap().push((target.to_owned(), answer.clone()));
+        if body.is_empty() {
+            return Reply::keep(format!("{}\r\n\r\n", without(&head, &["connection"])));
+        }
+        let head = without(&head, &["connection", "content-length"]);
+        Reply::keep(wire(&format!("{head}\r\n"), body, *self.manner.lock().unwrap()))
+    }
+}
+
+fn without(head: &str, names: &[&str]) -> String {
+    let is_kept = |line: &&str| {
+        let name = line.split(':').next().unwrap().to_lowercase();
+        !names.contains(&name.as_str())
+    };
+    head.split("\r\n").filter(is_kept).collect::<Vec<_>>().join("\r\n")
+}
+
+/// Every call whose answer shows a token or a session by what is known of the vendor, and whether
+/// it gets as far as the vendor.
+fn echoes(vendor: Vendor) -> Vec<(&'static str, &'static str, &'static str, bool)> {
+    match vendor {
+        Vendor::Contentstack => vec![
+            ("GET", "/v3/user", "", true),
+            ("GET", "/user?include_orgs=true", "", true),
+            ("PUT", "/v3/user", r#"{"user":{"first_name":"A"}}"#, false),
+            ("POST", "/v3/user-session", r#"{"user":{"email":"a","password":"b"}}"#, false),
+        ],
+        Vendor::ThoughtSpot => vec![
+            ("GET", "/callosum/v1/tspublic/v1/session/info", "", true),
+            ("GET", "/callosum/v1/session/info", "", true),
+            ("GET", "/prism/preauth/info", "", true),
+            ("GET", "/api/rest/2.0/auth/session/user", "", false),
+            ("GET", "/api/rest/2.0/auth/session/token", "", false),
+            ("POST", "/api/rest/2.0/auth/token/full", "{}", false),
+            ("POST", "/api/rest/2.0/auth/token/object", "{}", false),
+            ("POST", "/api/rest/2.0/auth/token/custom", "{}", false),
+            ("POST", "/callosum/v1/tspublic/v1/session/auth/token", "", false),
+            ("POST", "/callosum/v1/tspublic/v1/session/login/token", "", false),
+            ("POST", "/callosum/v1/tspublic/v1/session/login", "", false),
+        ],
+        Vendor::MFiles => vec![
+            ("GET", "/REST/session/vaults", "", true),
+            ("GET", "/REST/server/vaults", "", true),
+            ("GET", "/rest/Session/Vaults.aspx", "", true),
+            ("GET", "/REST/session/authenticationtoken", "", false),
+            ("POST", "/REST/server/authenticationtokens", "{}", false),
+            ("GET", "/REST/session", "", false),
+        ],
+    }
+}
+
+/// Fails when an endpoint that shows the session shows a part of it in any coding.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_endpoint_of_a_vendor_shows_a_run_of_a_secret() {
+    for vendor in Vendor::ALL {
+        for search in ["identity", "decode"] {
+            let relay = Arc::new(Relay {
+                origin: OnceLock::new(),
+                manner: Mutex::new(Manner { coding: "gzip", code: CODINGS[0].1, chunk: None }),
+                answered: Mutex::default(),
+            });
+            let answering = Arc::clone(&relay);
+            let puppet = Puppet::start(move |request| {
+                // The vendor's server runs beside this, and must not wait for it.
+                tokio::task::block_in_place(|| answering.answer(request))
+            })
+            .await;
+            // No part of its password is a word that answers have anyway.
+            let password = "kT9-vX2_mQ7.zL4~wB8+rN\"5".to_owned();
+            let user = User { password, ..vendor.seeded_user() };
+            let mut setup: Setup = puppet.setup(vendor).user(user.clone());
+            setup.upstream.push_str(&format!("\nsearch_bodies = \"{search}\""));
+            let scene = setup.start().await;
+            scene.control().add_user(user);
+            relay.origin.set(scene.emulator.origin()).unwrap();
+            for (place, (coding, code)) in codes().into_iter().enumerate() {
+                for (number, (method, target, body, _)) in echoes(vendor).into_iter().enumerate() {
+                    let chunk = [None, Some(1), Some(13)][(place + number) % 3];
+                    *relay.manner.lock().unwrap() = Manner { coding, code, chunk };
+                    let protocol = [Protocol::Http1, Protocol::Http2][(place + number) % 2];
+                    let call = scene
+                        .call(method, target)
+                        .header("accept-encoding", "gzip, deflate, br, zstd")
+                        .header("api_key", contentstack::API_KEY)
+                        .header("x-vault", mfiles::VAULT)
+                        .header("content-type", "application/json");
+                    let answer = call.body(body).send_by(protocol).await;
+                    assert!(answer.status.as_u16() < 500, "{target} {coding}: {answer:?}");
+                }
+            }
+            // The server's first password is not used here.
+            let unused = vendor.seeded_user().password;
+            let is_used = |secret: &String| secret.len() >= 16 && *secret != unused;
+            let secrets: Vec<String> =
+                scene.control().issued().into_iter().filter(is_used).collect();
+            let runs = runs(&secrets);
+            let shown: BTreeSet<String> = {
+                let answered = relay.answered.lock().unwrap();
+                let shows = answered.iter().filter(|(_, answer)| found(&runs, answer).is_some());
+                shows.map(|(request, _)| request.clone()).collect()
+            };
+            for (method, target, ..) in echoes(vendor).into_iter().filter(|echo| echo.3) {
+                let request = format!("{method} {target}");
+                assert!(shown.contains(&request), "{request} shows nothing: {shown:?}");
+            }
+            let seen = scene.stop().await.record.bytes();
+            assert_eq!(found(&runs, &seen), None, "{vendor} {search}");
+        }
+    }
 }
 
 /// The next of a row of numbers that looks like chance (Numerical Recipes).
