@@ -1,5 +1,6 @@
-//! Who calls and what it may do: what a key costs with one client and with a thousand, and what
-//! grants cost. It must not grow with the clients.
+//! Who calls and what it may do: what a key costs with one client and with a thousand, half of whose
+//! keys are revoked, what a connection that shows its client costs each request, and what grants
+//! cost. It must not grow with the clients.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
 
@@ -11,7 +12,9 @@ use std::time::{Duration, SystemTime};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use doorward::access::grant::{Grant, Grants};
+use doorward::access::identity::{Connected, Credentials, SubjectAltName, UnixOwner, UnixPeer};
 use doorward::access::key::{ClientKey, KnownKey};
+use doorward::access::revoked::Revocations;
 use doorward::access::token::Tokens;
 use doorward::access::{Access, Asking, Client, Clients};
 use doorward::recipe::Recipe;
@@ -32,10 +35,21 @@ fn access(criterion: &mut Criterion) {
         let keys: Vec<Vec<ClientKey>> = names.iter().map(|name| keys(name)).collect();
         let known = names.iter().zip(&keys).map(|(name, keys)| {
             let known = keys.iter().map(|key| KnownKey { digest: key.digest(), expires: None });
-            Client { name, keys: known.collect(), grants: Grants::default() }
+            Client {
+                name,
+                keys: known.collect(),
+                certificates: vec![SubjectAltName::Uri(format!("spiffe://acme/{name}"))],
+                ..Client::default()
+            }
         });
-        let tokens = Tokens::of_this_process(Duration::from_secs(3600)).unwrap();
-        let access = Access::Clients(Arc::new(Clients::new(known, tokens)));
+        let revocations = Revocations::default();
+        let all = Clients::new(known, tokens(), &revocations);
+        // The first half of each client's keys.
+        for key in keys.iter().flat_map(|keys| keys.iter().take(KEYS / 2)) {
+            assert!(revocations.revoke(&key.digest()));
+        }
+        let access = Access::Clients(Arc::new(all));
+        let nobody = Connected::default();
         // The last key of a client in the middle.
         let key = keys.get(clients / 2).and_then(|keys| keys.last()).unwrap();
         let mut headers = HeaderMap::new();
@@ -44,7 +58,7 @@ fn access(criterion: &mut Criterion) {
         group.bench_function(format!("{} keys of {clients} clients", clients * KEYS), |bencher| {
             bencher.iter(|| {
                 let headers = black_box(&headers);
-                let asking = asking(&recipe, headers);
+                let asking = asking(&recipe, headers, &nobody);
                 let caller = access.authenticate(&asking, SystemTime::now).unwrap();
                 assert!(caller.is_some());
                 caller
@@ -52,6 +66,7 @@ fn access(criterion: &mut Criterion) {
         });
     }
     bench_token(&mut group, &recipe);
+    bench_connection(&mut group, &recipe);
     for number in [1, 100] {
         let grants = Grants::new((0..number).map(grant).collect());
         let path = format!("/v3/things-{}/a/b", number - 1);
@@ -70,25 +85,56 @@ fn access(criterion: &mut Criterion) {
 fn bench_token(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
     let key = ClientKey::generate("alice".parse().unwrap()).unwrap();
     let keys = vec![KnownKey { digest: key.digest(), expires: None }];
-    let client = Client { name: "alice", keys, grants: Grants::default() };
-    let tokens = Tokens::of_this_process(Duration::from_secs(3600)).unwrap();
-    let clients = Clients::new([client], tokens);
-    let none = HeaderMap::new();
-    let login = clients.log_in(&asking(recipe, &none), [key.expose()], SystemTime::now).unwrap();
+    let client = Client { name: "alice", keys, ..Client::default() };
+    let clients = Clients::new([client], tokens(), &Revocations::default());
+    let (none, nobody) = (HeaderMap::new(), Connected::default());
+    let asking_in = asking(recipe, &none, &nobody);
+    let login = clients.log_in(&asking_in, [key.expose()], SystemTime::now).unwrap();
     let access = Access::Clients(Arc::new(clients));
     let mut headers = HeaderMap::new();
-    headers.insert("authtoken", login.token.expose().parse().unwrap());
+    headers.insert("authtoken", login.token.unwrap().text.expose().parse().unwrap());
     headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
     group.bench_function("a token of a local login", |bencher| {
         bencher.iter(|| {
-            let asking = asking(recipe, black_box(&headers));
+            let asking = asking(recipe, black_box(&headers), &nobody);
             assert!(access.authenticate(&asking, SystemTime::now).unwrap().is_some());
         });
     });
 }
 
-fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap) -> Asking<'a> {
-    Asking { upstream: "cms", recipe, headers, query: None, host: "cms", is_routed: false }
+fn bench_connection(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
+    let one = Client { name: "one", unix: vec![UnixOwner::User(7)], ..Client::default() };
+    let clients = Clients::new([one], tokens(), &Revocations::default());
+    let access = Access::Clients(Arc::new(clients));
+    let unix = Some(UnixPeer { uid: 7, gid: 7 });
+    let connected = access.recognise(&Credentials { certificate: None, unix }).unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+    group.bench_function("a connection that shows its client", |bencher| {
+        bencher.iter(|| {
+            let asking = asking(recipe, black_box(&headers), &connected);
+            let caller = access.authenticate(&asking, SystemTime::now).unwrap();
+            assert!(caller.is_some());
+            caller
+        });
+    });
+}
+
+fn tokens() -> Tokens {
+    Tokens::of_this_process(Duration::from_secs(3600)).unwrap()
+}
+
+fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap, connected: &'a Connected) -> Asking<'a> {
+    Asking {
+        upstream: "cms",
+        recipe,
+        headers,
+        query: None,
+        connected,
+        key_headers: &[],
+        host: "cms",
+        is_routed: false,
+    }
 }
 
 fn keys(name: &str) -> Vec<ClientKey> {

@@ -57,7 +57,7 @@ fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::R
         Command::Audit(audit) => audit.run(out, errors),
         Command::Clear(clear) => clear.run(environment, paint, out, errors),
         Command::Explain(explain) => explain.run(environment, paint, out, errors),
-        Command::Key(key) => key.run(out, errors),
+        Command::Key(key) => key.run(environment, paint, &mut io::stdin(), out, errors),
         Command::Recipes(recipes) => recipes.run(out, errors),
         Command::Schema(schema) => schema.run(out),
         #[cfg(feature = "emulator")]

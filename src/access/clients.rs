@@ -4,29 +4,44 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::certificate::CertificateError;
 use super::grant::Grants;
+use super::identity::{Connected, Credentials, Identities, SubjectAltName, UnixOwner};
 use super::key::{ClientKey, KeyError, KeyPrint, KnownKey};
 use super::presented::Stands;
+use super::revoked::{Revocation, Revocations};
 use super::token::{self, Claims, Tokens};
-use super::{Asking, Caller, Denied, open, presented};
+use super::{Asking, Caller, Denied, Proven, open, presented};
 use crate::secret::SecretText;
 
 /// What is known of a client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Client<'a> {
     /// Its name; no two are the same.
     pub name: &'a str,
     /// Its keys.
     pub keys: Vec<KnownKey>,
+    /// The names in its certificates; no two clients share one.
+    pub certificates: Vec<SubjectAltName>,
+    /// Whose processes are the client at a Unix socket; no two clients share one.
+    pub unix: Vec<UnixOwner>,
     /// What it may do.
     pub grants: Grants,
 }
 
-/// All clients, by the name that a key begins with.
+/// All clients, by the name that a key begins with, and by what connections show.
 #[derive(Debug)]
 pub struct Clients {
-    known: HashMap<String, (Vec<KnownKey>, Arc<Caller>)>,
+    by_name: HashMap<String, Known>,
+    identities: Identities,
     tokens: Tokens,
+}
+
+/// A client with its keys.
+#[derive(Debug)]
+struct Known {
+    keys: Vec<(KnownKey, Revocation)>,
+    caller: Arc<Caller>,
 }
 
 /// A client that has logged in.
@@ -34,43 +49,68 @@ pub struct Clients {
 pub struct LoggedIn {
     /// The client.
     pub caller: Arc<Caller>,
-    /// What it shows from now on.
-    pub token: SecretText,
-    /// When the token ends.
+    /// What it shows from now on; nothing where its connection alone shows it, which goes on to do
+    /// so.
+    pub token: Option<IssuedToken>,
+}
+
+/// A token for a client.
+#[derive(Debug)]
+pub struct IssuedToken {
+    /// The token.
+    pub text: SecretText,
+    /// When it ends.
     pub ends: SystemTime,
 }
 
 impl Clients {
-    /// Keeps all of them.
-    pub fn new<'a>(clients: impl IntoIterator<Item = Client<'a>>, tokens: Tokens) -> Self {
-        let clients = clients.into_iter().zip(0..).map(|(client, number)| {
-            let Client { name, keys, grants } = client;
-            let caller = Caller { number, name: Arc::from(name), grants };
-            (name.to_owned(), (keys, Arc::new(caller)))
-        });
-        Self { known: clients.collect(), tokens }
+    /// Keeps all of them, with the keys among theirs that are revoked, or will be.
+    pub fn new<'a>(
+        clients: impl IntoIterator<Item = Client<'a>>,
+        tokens: Tokens,
+        revocations: &Revocations,
+    ) -> Self {
+        let (mut by_name, mut identities) = (HashMap::new(), Identities::default());
+        for (client, number) in clients.into_iter().zip(0..) {
+            let Client { name, keys, certificates, unix, grants } = client;
+            let caller = Arc::new(Caller { number, name: Arc::from(name), grants });
+            identities.add(&caller, certificates, unix);
+            let keys = keys.into_iter().map(|key| (key, revocations.of(&key.digest))).collect();
+            by_name.insert(name.to_owned(), Known { keys, caller });
+        }
+        Self { by_name, identities, tokens }
     }
 
     /// The client of this name.
     pub fn named(&self, name: &str) -> Option<&Arc<Caller>> {
-        self.known.get(name).map(|(_, caller)| caller)
+        self.by_name.get(name).map(|known| &known.caller)
     }
 
-    /// The client whose request it is. All that it shows must be of one client.
+    /// Who has made a connection.
+    pub(super) fn recognise(
+        &self,
+        credentials: &Credentials<'_>,
+    ) -> Result<Connected, CertificateError> {
+        self.identities.recognise(credentials)
+    }
+
+    /// The client whose request it is. All that it and its connection show must be of one client.
     pub(super) fn authenticate(
         &self,
         asking: &Asking<'_>,
         wall: impl Fn() -> SystemTime,
-    ) -> Result<&Arc<Caller>, Denied> {
-        let mut shown = Shown::default();
+    ) -> Result<Proven, Denied> {
+        let mut shown = Shown::by_connection(asking, &wall)?;
         presented::each(asking, |text, stands| shown.add(self, asking, text, stands, &wall))?;
-        shown.decided().map(|proof| proof.caller)
+        let (caller, proof) = shown.decided(asking)?;
+        let key = proof.map(|proof| proof.revocation.clone());
+        Ok(Proven { caller: Arc::clone(caller), key })
     }
 
     /// Gives a client a token that shows its key in the body of a login, which may have more than
     /// one place for it, or in a field. A token in a field is what an earlier login left: beside a
     /// key in the body it counts for nothing. Who shows no key but a token is given one with the
-    /// same end.
+    /// same end; who shows neither, but itself by its connection, gets none and needs none.
     ///
     /// # Errors
     /// See [`Denied`].
@@ -80,7 +120,7 @@ impl Clients {
         passwords: impl IntoIterator<Item = &'t str>,
         wall: impl Fn() -> SystemTime,
     ) -> Result<LoggedIn, Denied> {
-        let mut shown = Shown::default();
+        let mut shown = Shown::by_connection(asking, &wall)?;
         for text in passwords {
             shown.add(self, asking, text, Stands::Field, &wall)?;
         }
@@ -89,14 +129,16 @@ impl Clients {
             true => Ok(()),
             false => shown.add(self, asking, text, stands, &wall),
         })?;
-        let Proof { caller, key, ends } = shown.decided()?;
-        let ends = match ends {
-            Ends::Token(ends) => ends,
-            Ends::Key(ends) => self.tokens.end(wall(), ends),
-        };
-        let claims = Claims { client: &caller.name, key, ends };
-        let token = self.tokens.issue(&claims, asking.upstream);
-        Ok(LoggedIn { caller: Arc::clone(caller), token, ends })
+        let (caller, proof) = shown.decided(asking)?;
+        let token = proof.map(|Proof { key, ends, .. }| {
+            let ends = match ends {
+                Ends::Token(ends) => ends,
+                Ends::Key(ends) => self.tokens.end(wall(), ends),
+            };
+            let claims = Claims { client: &caller.name, key, ends };
+            IssuedToken { text: self.tokens.issue(&claims, asking.upstream), ends }
+        });
+        Ok(LoggedIn { caller: Arc::clone(caller), token })
     }
 
     /// The client whose key this is; nothing where it is no key of ours at all.
@@ -110,11 +152,16 @@ impl Clients {
             Err(KeyError::NotAKey) => return Ok(None),
             Err(KeyError::Damaged) => return Err(Denied::Invalid),
         };
-        let (keys, caller) = self.known.get(id).ok_or(Denied::Invalid)?;
-        let known = keys.iter().find(|known| known.digest == digest).ok_or(Denied::Invalid)?;
+        let Known { keys, caller } = self.by_name.get(id).ok_or(Denied::Invalid)?;
+        let known = keys.iter().find(|(known, _)| known.digest == digest);
+        let (known, revocation) = known.ok_or(Denied::Invalid)?;
+        if revocation.is_revoked() {
+            return Err(Denied::Revoked);
+        }
+        let (key, ends) = (KeyPrint::from(&digest), Ends::Key(known.expires));
         match known.expires {
             Some(end) if end <= wall() => Err(Denied::Expired),
-            ends => Ok(Some(Proof { caller, key: KeyPrint::from(&digest), ends: Ends::Key(ends) })),
+            _ => Ok(Some(Proof { caller, key, revocation, ends })),
         }
     }
 
@@ -125,14 +172,16 @@ impl Clients {
         upstream: &str,
         wall: impl FnOnce() -> SystemTime,
     ) -> Result<Proof<'_>, Denied> {
-        let found = self.tokens.read(text, upstream, |claims| {
-            let (keys, caller) = self.known.get(claims.client)?;
-            let is_meant = |known: &&KnownKey| KeyPrint::from(&known.digest) == claims.key;
-            let known = keys.iter().find(is_meant)?;
-            let is_over = |now: SystemTime| known.expires.is_some_and(|end| end <= now);
+        let found = self.tokens.read(text, upstream, |Claims { client, key, ends }| {
+            let Known { keys, caller } = self.by_name.get(client)?;
+            let is_meant = |(known, _): &&(KnownKey, _)| KeyPrint::from(&known.digest) == key;
+            let (known, revocation) = keys.iter().find(is_meant)?;
+            if revocation.is_revoked() {
+                return None;
+            }
             let now = wall();
-            let ended = claims.ends <= now || is_over(now);
-            Some((Proof { caller, key: claims.key, ends: Ends::Token(claims.ends) }, ended))
+            let ended = ends <= now || known.expires.is_some_and(|end| end <= now);
+            Some((Proof { caller, key, revocation, ends: Ends::Token(ends) }, ended))
         });
         match found {
             Ok(Some((proof, false))) => Ok(proof),
@@ -142,11 +191,12 @@ impl Clients {
     }
 }
 
-/// What shows that a request is a client's.
+/// What shows that a request is a client's: a key, or a token that was given for one.
 #[derive(Clone, Copy)]
 struct Proof<'c> {
     caller: &'c Arc<Caller>,
     key: KeyPrint,
+    revocation: &'c Revocation,
     ends: Ends,
 }
 
@@ -157,16 +207,26 @@ enum Ends {
     Token(SystemTime),
 }
 
-/// All that a request shows. A token that is not good, beside a good key, is what a client kept of
-/// an earlier login, and is no reason to refuse it.
-#[derive(Default)]
+/// All that a request and its connection show. A token that is not good, beside a good key or on a
+/// client's own connection, is what the client kept of an earlier login, and is no reason to refuse
+/// it.
 struct Shown<'c> {
+    connected: Option<&'c Arc<Caller>>,
     key: Option<Proof<'c>>,
     token: Option<Proof<'c>>,
     refused: Option<Denied>,
 }
 
 impl<'c> Shown<'c> {
+    /// What its connection shows.
+    fn by_connection(
+        asking: &Asking<'c>,
+        wall: impl FnOnce() -> SystemTime,
+    ) -> Result<Self, Denied> {
+        let connected = asking.connected.caller(wall)?;
+        Ok(Self { connected, key: None, token: None, refused: None })
+    }
+
     fn add(
         &mut self,
         clients: &'c Clients,
@@ -193,8 +253,8 @@ impl<'c> Shown<'c> {
         if stands == Stands::Cookie && open::is_cross_origin(asking.headers, asking.host) {
             return Err(Denied::CrossOrigin);
         }
-        let mut others = self.key.iter().chain(&self.token);
-        if others.any(|other| !Arc::ptr_eq(other.caller, proof.caller)) {
+        let others = self.key.iter().chain(&self.token).map(|other| other.caller);
+        if others.chain(self.connected).any(|other| !Arc::ptr_eq(other, proof.caller)) {
             return Err(Denied::Conflicting);
         }
         let place = if is_token { &mut self.token } else { &mut self.key };
@@ -202,12 +262,22 @@ impl<'c> Shown<'c> {
         Ok(())
     }
 
-    fn decided(self) -> Result<Proof<'c>, Denied> {
-        match (self.key, self.refused, self.token) {
-            (Some(key), _, _) => Ok(key),
-            (None, Some(denied), _) => Err(denied),
-            (None, None, Some(token)) => Ok(token),
-            (None, None, None) => Err(Denied::Missing),
+    /// Whose request it is, and by what, where it is not its connection alone.
+    fn decided(self, asking: &Asking<'_>) -> Result<(&'c Arc<Caller>, Option<Proof<'c>>), Denied> {
+        let Self { connected, key, token, refused } = self;
+        let proof = match (key, connected, refused) {
+            (Some(key), _, _) => Some(key),
+            (None, None, Some(denied)) => return Err(denied),
+            (None, _, _) => token,
+        };
+        match (proof, connected) {
+            (Some(proof), _) => Ok((proof.caller, Some(proof))),
+            // A browser shows its certificate for pages of other sites, too.
+            (None, Some(_)) if open::is_cross_origin(asking.headers, asking.host) => {
+                Err(Denied::CrossOrigin)
+            }
+            (None, Some(caller)) => Ok((caller, None)),
+            (None, None) => Err(Denied::Missing),
         }
     }
 }

@@ -28,6 +28,8 @@ const SECRET_BYTES: usize = 32;
 const SECRET_CHARACTERS: usize = 52;
 /// 35 bits: one damaged key in 34 billion passes as merely unknown.
 const CHECKSUM_CHARACTERS: usize = 7;
+/// Of a digest in a report: no two of a configuration begin the same.
+const BEGINNING_BYTES: usize = 6;
 
 /// The name of a client: lower-case letters, digits, `-` and `_`, beginning with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,6 +175,17 @@ impl Digest {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Self(bytes)
+    }
+
+    /// The digest itself.
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Its beginning: enough to find its line in the configuration.
+    pub fn beginning(&self) -> String {
+        let (beginning, _) = self.0.split_at(BEGINNING_BYTES);
+        format!("{DIGEST_PREFIX}{}", HEXLOWER.encode(beginning))
     }
 }
 

@@ -1,22 +1,30 @@
 //! Who calls and what they may do: the clients, what shows that a request is one's, and their
 //! grants; what is asked of callers where there are no clients.
 
+mod certificate;
 mod clients;
 pub mod grant;
+pub mod identity;
 pub mod key;
 mod open;
 mod presented;
+pub mod revoked;
 pub mod token;
+pub mod tombstones;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::recipe::Recipe;
-pub use clients::{Client, Clients, LoggedIn};
+pub use certificate::CertificateError;
+pub use clients::{Client, Clients, IssuedToken, LoggedIn};
 use grant::Grants;
-pub use presented::{CLIENT_ACCOUNT, CLIENT_KEY, holds_credential, strip};
+use identity::{Connected, Credentials};
+pub use presented::{CLIENT_ACCOUNT, CLIENT_KEY, KEY_PLACES, holds_credential, strip};
+use revoked::Revocation;
 
 /// Who may call at a listener.
 #[derive(Clone, Debug)]
@@ -38,6 +46,23 @@ pub struct Caller {
     pub grants: Grants,
 }
 
+/// A client that one request has shown.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    /// The client.
+    pub caller: Arc<Caller>,
+    /// Whether the key that showed it is revoked meanwhile; nothing where no key has.
+    pub key: Option<Revocation>,
+}
+
+impl Deref for Proven {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
 /// A request, as far as it shows who sends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
@@ -49,6 +74,10 @@ pub struct Asking<'a> {
     pub headers: &'a HeaderMap,
     /// Its query, as it was sent.
     pub query: Option<&'a str>,
+    /// Who has made its connection.
+    pub connected: &'a Connected,
+    /// The operator's own fields for keys.
+    pub key_headers: &'a [HeaderName],
     /// The host that it asks for.
     pub host: &'a str,
     /// Whether a route names that host.
@@ -67,14 +96,21 @@ pub enum Denied {
     /// A key whose time is over.
     #[error("the client key has expired")]
     Expired,
-    /// A token that was not given out here, or not for this upstream, or for a key that is gone.
+    /// A key that was revoked.
+    #[error("the client key is revoked")]
+    Revoked,
+    /// A token that was not given out here, or not for this upstream, or for a key that is gone or
+    /// revoked.
     #[error("the client token is not valid")]
     TokenInvalid,
     /// A token whose time is over.
     #[error("the client token has expired")]
     TokenExpired,
-    /// Keys or tokens of different clients.
-    #[error("keys of different clients")]
+    /// The certificate's time has ended while its connection lived.
+    #[error("the client's certificate has expired")]
+    CertificateExpired,
+    /// What the request and its connection show is of different clients.
+    #[error("proofs of different clients")]
     Conflicting,
     /// In open mode: a host that does not mean this machine, as in DNS rebinding.
     #[error("the host is not this machine")]
@@ -94,10 +130,21 @@ impl Access {
         &self,
         asking: &Asking<'_>,
         wall: impl Fn() -> SystemTime,
-    ) -> Result<Option<Arc<Caller>>, Denied> {
+    ) -> Result<Option<Proven>, Denied> {
         match self {
             Self::Open => open::judge(asking).map(|()| None),
-            Self::Clients(clients) => clients.authenticate(asking, wall).cloned().map(Some),
+            Self::Clients(clients) => clients.authenticate(asking, wall).map(Some),
+        }
+    }
+
+    /// Who has made a connection, as far as the connection itself shows it. Asked once for each.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read.
+    pub fn recognise(&self, credentials: &Credentials<'_>) -> Result<Connected, CertificateError> {
+        match self {
+            Self::Open => Ok(Connected::default()),
+            Self::Clients(clients) => clients.recognise(credentials),
         }
     }
 }
@@ -105,6 +152,7 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::LazyLock;
     use std::time::Duration;
 
     use data_encoding::BASE64;
@@ -112,6 +160,7 @@ mod tests {
 
     use super::*;
     use key::{ClientKey, KnownKey};
+    use revoked::Revocations;
     use token::Tokens;
 
     pub(super) fn recipe() -> Recipe {
@@ -128,18 +177,18 @@ mod tests {
         let clients = keys.iter().map(|(name, key)| Client {
             name,
             keys: vec![known(key)],
-            grants: Grants::default(),
+            ..Client::default()
         });
-        Access::Clients(Arc::new(Clients::new(clients, tokens())))
+        Access::Clients(Arc::new(unrevoked(clients)))
+    }
+
+    /// Clients whose keys are all good.
+    pub(super) fn unrevoked<'a>(clients: impl IntoIterator<Item = Client<'a>>) -> Clients {
+        Clients::new(clients, tokens(), &Revocations::default())
     }
 
     pub(super) fn tokens() -> Tokens {
         Tokens::of_this_process(Duration::from_secs(3600)).unwrap()
-    }
-
-    pub(super) fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap) -> Asking<'a> {
-        let (host, upstream, query) = ("cms.example", "cms", None);
-        Asking { upstream, recipe, headers, query, host, is_routed: false }
     }
 
     pub(super) fn headers(fields: &[(&str, String)]) -> HeaderMap {
@@ -149,7 +198,21 @@ mod tests {
         fields.collect()
     }
 
-    fn caller(access: &Access, fields: &[(&str, String)]) -> Result<Option<Arc<Caller>>, Denied> {
+    pub(super) fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap) -> Asking<'a> {
+        static NOBODY: LazyLock<Connected> = LazyLock::new(Connected::default);
+        Asking {
+            upstream: "cms",
+            recipe,
+            headers,
+            query: None,
+            connected: &NOBODY,
+            key_headers: &[],
+            host: "cms.example",
+            is_routed: false,
+        }
+    }
+
+    fn caller(access: &Access, fields: &[(&str, String)]) -> Result<Option<Proven>, Denied> {
         let (recipe, headers) = (recipe(), headers(fields));
         access.authenticate(&asking(&recipe, &headers), SystemTime::now)
     }

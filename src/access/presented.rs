@@ -21,7 +21,10 @@ pub const CLIENT_ACCOUNT: HeaderName = HeaderName::from_static("doorward-account
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Fields in which clients present keys, besides `Authorization` and the vendor's own.
-const KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, X_API_KEY];
+static KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, X_API_KEY];
+
+/// Fields in which keys are looked for in any case, apart from the vendor's own.
+pub const KEY_PLACES: [HeaderName; 3] = [header::AUTHORIZATION, CLIENT_KEY, X_API_KEY];
 
 /// Where a value stands that could show who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub(super) fn each<E>(
     asking: &Asking<'_>,
     mut look: impl FnMut(&str, Stands) -> Result<(), E>,
 ) -> Result<(), E> {
-    let Asking { recipe, headers, query, .. } = asking;
+    let Asking { recipe, headers, query, key_headers, .. } = asking;
     for value in headers.get_all(header::AUTHORIZATION) {
         let Ok(text) = value.to_str() else { continue };
         let (scheme, rest) = text.split_once(' ').unwrap_or(("", text));
@@ -55,7 +58,8 @@ pub(super) fn each<E>(
         InjectInto::Header(name, _) => Some(name),
         _ => None,
     });
-    for name in KEY_FIELDS.iter().chain(vendor).chain(&recipe.strip_headers) {
+    let places = KEY_FIELDS.iter().chain(*key_headers);
+    for name in places.chain(vendor).chain(&recipe.strip_headers) {
         if *name == header::AUTHORIZATION {
             continue;
         }
@@ -117,10 +121,13 @@ pub fn holds_credential(text: &[u8]) -> bool {
     false
 }
 
-/// Drops every field that holds a key or a token of ours: a client that shows it in an odd place must not
-/// show it to the upstream.
-pub fn strip(headers: &mut HeaderMap) {
-    let ours = |name: &HeaderName| *name == CLIENT_KEY || *name == CLIENT_ACCOUNT;
+/// Drops every field that holds a key or a token of ours: a client that shows it in an odd place
+/// must not show it to the upstream. `key_headers`, the operator's own fields for keys, never travel
+/// on.
+pub fn strip(headers: &mut HeaderMap, key_headers: &[HeaderName]) {
+    let ours = |name: &HeaderName| {
+        *name == CLIENT_KEY || *name == CLIENT_ACCOUNT || key_headers.contains(name)
+    };
     let fields =
         headers.iter().filter(|(name, value)| ours(name) || holds_credential(value.as_bytes()));
     let names: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
@@ -150,7 +157,7 @@ mod tests {
         ]);
         // What HTTP/2 lets through is not trimmed by anybody.
         headers.append("x-vault", HeaderValue::from_static("\tdoorward_x"));
-        strip(&mut headers);
+        strip(&mut headers, &[]);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::HeaderValue;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::limits;
@@ -110,6 +113,7 @@ pub(super) fn rooms(
         keeping: Arc::new(keeping(settings)),
         // Set by whoever can cut off.
         cut_off: CancellationToken::new(),
+        key_headers: settings.access.key_headers.clone(),
         via: via(),
     };
     Ok(Rooms { shared, origins })
@@ -303,6 +307,35 @@ fn upgrades(written: &[String]) -> Result<Vec<HeaderValue>, BuildError> {
             .map_err(|_| BuildError::Inconsistent(format!("`{protocol}` is no protocol")))
     });
     values.collect()
+}
+
+/// TLS towards clients, by the time of `clock`.
+pub(super) fn listener_tls(written: &settings::ServerTls, clock: &Clock) -> server::Tls {
+    let clients = written.clients.as_ref().map(|clients| server::ClientCertificates {
+        authorities: clients.ca_file.clone(),
+        revocation_lists: clients.crl_files.clone(),
+        presence: match clients.certificates {
+            settings::ClientCertificates::Optional => server::Presence::Optional,
+            settings::ClientCertificates::Required => server::Presence::Required,
+        },
+    });
+    server::Tls {
+        certificate: written.certificate.clone(),
+        key: written.key.clone(),
+        clients,
+        time: Arc::new(Wall(clock.clone())),
+    }
+}
+
+/// The wall time of a clock, for TLS.
+#[derive(Debug)]
+struct Wall(Clock);
+
+impl TimeProvider for Wall {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = self.0.wall().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(UnixTime::since_unix_epoch(since))
+    }
 }
 
 /// The routes, by host and path.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::StartError;
 use super::build::BuildError;
 use crate::access::grant::{Grant, Grants};
+use crate::access::identity::Ways;
+use crate::access::revoked::Revocations;
 use crate::access::token::Tokens;
 use crate::access::{Access, Client, Clients};
 use crate::recipe::Recipe;
@@ -21,13 +23,20 @@ pub(super) fn clients(
     settings: &Settings,
     recipes: &[Arc<Recipe>],
     tokens: Tokens,
+    revocations: &Revocations,
 ) -> Result<Arc<Clients>, BuildError> {
     let clients = settings.clients.iter().map(|client| {
         let grants = grants(client, settings, recipes)?;
-        Ok(Client { name: client.id.as_str(), keys: client.keys.clone(), grants })
+        Ok(Client {
+            name: client.id.as_str(),
+            keys: client.keys.clone(),
+            certificates: client.certificates.clone(),
+            unix: client.unix.clone(),
+            grants,
+        })
     });
     let clients = clients.collect::<Result<Vec<_>, BuildError>>()?;
-    Ok(Arc::new(Clients::new(clients, tokens)))
+    Ok(Arc::new(Clients::new(clients, tokens, revocations)))
 }
 
 /// The clients as far as they decide what is allowed: what they show is never looked at.
@@ -38,7 +47,8 @@ pub(super) fn granted(
     settings: &Settings,
     recipes: &[Arc<Recipe>],
 ) -> Result<Arc<Clients>, BuildError> {
-    clients(settings, recipes, Tokens::of_this_process(Duration::ZERO)?)
+    let tokens = Tokens::of_this_process(Duration::ZERO)?;
+    clients(settings, recipes, tokens, &Revocations::default())
 }
 
 /// What is told where clients' tokens end with the process.
@@ -107,4 +117,14 @@ pub(super) fn access(written: settings::Access, clients: &Arc<Clients>) -> Acces
         settings::Access::Open => Access::Open,
         settings::Access::Clients => Access::Clients(Arc::clone(clients)),
     }
+}
+
+/// By what some client can show who it is at a listener.
+pub(super) fn ways(listener: &settings::Listener, clients: &[settings::Client]) -> Ways {
+    let every = clients.iter().map(|client| listener.ways(client));
+    every.fold(Ways::default(), |all, one| Ways {
+        keys: all.keys || one.keys,
+        certificates: all.certificates || one.certificates,
+        unix: all.unix || one.unix,
+    })
 }

@@ -11,6 +11,7 @@ mod clients;
 mod core;
 mod explain;
 mod limits;
+mod revoked;
 mod secrets;
 mod state;
 mod trial;
@@ -25,6 +26,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
+use crate::access::Access;
+use crate::access::identity::Ways;
+use crate::access::revoked::Revocations;
+use crate::access::tombstones::TombstoneError;
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
 use crate::limit::Limits;
@@ -53,6 +58,7 @@ pub struct App {
     broker: crate::session::Broker,
     limits: Arc<Limits>,
     secrets: secrets::Keeper,
+    revoked: Option<revoked::Keeper>,
     reading: JoinHandle<()>,
     audit: Option<crate::audit::Ended>,
     timeouts: settings::Timeouts,
@@ -116,6 +122,9 @@ pub enum StartError {
     /// The audit trail cannot be written.
     #[error("the audit trail cannot be written")]
     AuditUnwritable(#[source] io::Error),
+    /// Nobody knows which keys are revoked.
+    #[error("the file of revoked keys cannot be used")]
+    Revoked(#[from] TombstoneError),
     /// A listener cannot be bound.
     #[error("cannot listen at {address} (listener `{name}`)")]
     Listen {
@@ -170,12 +179,17 @@ impl App {
             reporter: reporter.clone(),
         };
         let recipes: Vec<_> = built.shared.broker.recipes().collect();
-        let clients = clients::clients(settings, &recipes, clients::tokens(loaded)?)?;
+        let revocations = Revocations::default();
+        let revoked = revoked::open(settings, &revocations, &reporter)?;
+        let tokens = clients::tokens(loaded)?;
+        let clients = clients::clients(settings, &recipes, tokens, &revocations)?;
         let cores = settings.cores.unwrap_or_else(available_cores);
 
         let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
         for listener in &settings.listeners {
-            let (bound, served) = listen(listener, cores, &clients)?;
+            let ways = clients::ways(listener, &settings.clients);
+            let access = clients::access(listener.access, &clients);
+            let (bound, served) = listen(listener, cores, access, ways, &clock)?;
             let scheme = if served.tls.is_some() { "https" } else { "http" };
             for (core, socket) in sockets.iter_mut().zip(bound.sockets) {
                 core.push((socket, served.clone()));
@@ -222,6 +236,7 @@ impl App {
             broker: shared.broker.clone(),
             limits: Arc::clone(&shared.admission),
             secrets: secrets::Keeper::start(keeping),
+            revoked: revoked.map(|known| revoked::Keeper::start(known, clock.clone())),
             reading: tokio::spawn(reports.run()),
             audit,
             timeouts: settings.timeouts.clone(),
@@ -268,6 +283,9 @@ impl App {
             listener.address.clean_up();
         }
         self.secrets.stop().await;
+        if let Some(revoked) = self.revoked {
+            revoked.stop().await;
+        }
         let report = self.broker.stop(self.timeouts.logout).await;
         self.broker.close_state().await;
         drop(self.broker);
@@ -292,12 +310,14 @@ fn available_cores() -> usize {
 fn listen(
     listener: &settings::Listener,
     cores: usize,
-    clients: &Arc<crate::access::Clients>,
+    access: Access,
+    ways: Ways,
+    clock: &Clock,
 ) -> Result<(server::Bound, server::Listener), StartError> {
     let tls = listener
         .tls
         .as_ref()
-        .map(|tls| server::tls_server(&tls.certificate, &tls.key))
+        .map(|tls| server::tls_server(build::listener_tls(tls, clock)))
         .transpose()
         .map_err(BuildError::from)?;
     let address = build::address(&listener.address);
@@ -306,7 +326,7 @@ fn listen(
         address,
         source,
     })?;
-    Ok((bound, server::Listener { tls, access: clients::access(listener.access, clients) }))
+    Ok((bound, server::Listener { tls, access, ways }))
 }
 
 /// Judges and reads the settings, with the recipes that they name.

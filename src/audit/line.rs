@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::chain::{Hash, Seal};
 use super::tail::Fragment;
 use crate::route::Canonical;
-use crate::telemetry::{About, Decision, Event, Login, Request, Rotation, Stage, Who};
+use crate::telemetry::{About, Decision, Event, Login, Request, Revocation, Rotation, Stage, Who};
 
 /// The longest path in a line, in bytes; of a longer one the beginning stands there, and
 /// `path_cut` says so.
@@ -177,6 +177,13 @@ impl Line {
                 "answer_lost",
                 json!({ "upstream": upstream, "account": account, "of": what.name() }),
             ),
+            Event::Revocation(Revocation::Taken { client, key, revoked_at, learned }) => line(
+                "key_revoked",
+                json!({
+                    "client": client, "key": key, "revoked_at": time(*revoked_at),
+                    "learned": learned.as_str(),
+                }),
+            ),
             Event::LateExpiry(one) => about("late_expiry", one, json!({})),
             Event::StateUnwritable { upstream, account, why } => line(
                 "state_unwritable",
@@ -185,7 +192,10 @@ impl Line {
                 }),
             ),
             // These are about the process and its files.
-            Event::SecretTrouble(_) | Event::StateNotice(_) | Event::Audit(_) => None,
+            Event::SecretTrouble(_)
+            | Event::Revocation(_)
+            | Event::StateNotice(_)
+            | Event::Audit(_) => None,
         }
     }
 

@@ -1,9 +1,12 @@
 //! `doorward check`: judges the whole configuration with its secrets, and starts nothing.
 
+use std::error::Error;
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::key::list::{Standing, standing};
 use super::{ConfigFiles, Exit};
 use crate::app::{NOT_KEPT, TOKENS_END};
 use crate::diagnosis::{Fault, Faults, Paint};
@@ -98,8 +101,25 @@ impl Check {
         let has_clients = !loaded.settings.clients.is_empty();
         let tokens_end = (has_clients && tokens_end).then_some(TOKENS_END);
         let notes = not_kept.into_iter().chain(tokens_end).collect();
-        Ok(Judged { summary, warnings: [loaded.warnings, exposed].concat(), notes })
+        let revoked = revoked_keys(&loaded.settings)?;
+        Ok(Judged { summary, warnings: [loaded.warnings, exposed, revoked].concat(), notes })
     }
+}
+
+/// A warning for each key of the configuration that is revoked.
+fn revoked_keys(settings: &Settings) -> Result<Vec<String>, Faults> {
+    let keys = standing(settings, SystemTime::now()).map_err(|error| {
+        let file = settings.revoked_file().unwrap_or_default();
+        let why = error.source().map(|why| format!(": {why}")).unwrap_or_default();
+        let mut faults = Faults::new();
+        faults.push(Fault::new(file, format!("{error}{why}")));
+        faults
+    })?;
+    let revoked = keys.iter().filter(|key| key.revoked_at.is_some());
+    let warnings = revoked.map(|Standing { client, beginning, .. }| {
+        format!("client `{client}`: the key {beginning} is revoked; take it out")
+    });
+    Ok(warnings.collect())
 }
 
 fn print_json(judged: Result<Judged, Faults>, out: &mut impl Write) -> io::Result<Exit> {

@@ -1,13 +1,19 @@
-//! `doorward key new NAME`: a new client key, shown once, and what to keep of it.
+//! `doorward key`: a new client key, shown once, and what to keep of it; keys that are revoked; the
+//! keys that there are.
 
-use std::io::{self, Write};
+pub(super) mod list;
+mod revoke;
+
+use std::io::{self, Read, Write};
 
 use jiff::Timestamp;
 
 use super::Exit;
 use crate::access::key::{ClientId, ClientKey};
+use crate::diagnosis::Paint;
+use crate::secret::Environment;
 
-/// Make client keys
+/// Make, revoke and list client keys
 #[derive(Clone, Debug, clap::Args)]
 pub struct Key {
     #[command(subcommand)]
@@ -24,16 +30,40 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         expires: Option<Timestamp>,
     },
+    Revoke(revoke::Revoke),
+    List(list::List),
 }
 
 impl Key {
-    /// Prints the key alone to `out`, so that a script can take it, and the configuration lines
-    /// to `notes`.
+    /// Prints results to `out`, and faults and notes to `notes`. A key that is to be revoked may
+    /// come by `input`.
     ///
     /// # Errors
-    /// What `out` and `notes` refuse, and a machine without random bytes.
-    pub fn run(&self, out: &mut impl Write, notes: &mut impl Write) -> io::Result<Exit> {
-        let Command::New { name, expires } = &self.command;
+    /// What `input` does not give, what `out` and `notes` refuse, and a machine without random
+    /// bytes.
+    pub fn run(
+        &self,
+        environment: Environment,
+        paint: Paint,
+        input: &mut impl Read,
+        out: &mut impl Write,
+        notes: &mut impl Write,
+    ) -> io::Result<Exit> {
+        match &self.command {
+            Command::New { name, expires } => Self::make(name, expires.as_ref(), out, notes),
+            Command::Revoke(revoke) => revoke.run(environment, paint, input, out, notes),
+            Command::List(list) => list.run(environment, paint, out, notes),
+        }
+    }
+
+    /// Prints the key alone to `out`, so that a script can take it, and the configuration lines
+    /// to `notes`.
+    fn make(
+        name: &ClientId,
+        expires: Option<&Timestamp>,
+        out: &mut impl Write,
+        notes: &mut impl Write,
+    ) -> io::Result<Exit> {
         let key = ClientKey::generate(name.clone()).map_err(io::Error::other)?;
         writeln!(out, "{}", key.expose())?;
         out.flush()?;
@@ -71,11 +101,16 @@ mod tests {
         key: Key,
     }
 
+    fn run(key: &Key, out: &mut Vec<u8>, notes: &mut Vec<u8>) -> Exit {
+        let environment = Environment::given([]);
+        key.run(environment, Paint::Plain, &mut io::empty(), out, notes).unwrap()
+    }
+
     #[test]
     fn the_printed_lines_accept_the_printed_key() {
         let line = Line::try_parse_from(["doorward", "new", "alice"]).unwrap();
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        assert_eq!(line.key.run(&mut out, &mut notes).unwrap(), Exit::Ok);
+        assert_eq!(run(&line.key, &mut out, &mut notes), Exit::Ok);
         let key = ClientKey::parse(String::from_utf8(out).unwrap().trim_end()).unwrap();
         let notes = String::from_utf8(notes).unwrap();
         assert!(!notes.contains(key.expose()));
@@ -90,7 +125,7 @@ mod tests {
         let expires = ["--expires", "2027-01-31T01:00:00+01:00"];
         let line = Line::try_parse_from([&["doorward", "new", "alice"][..], &expires].concat());
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        line.unwrap().key.run(&mut out, &mut notes).unwrap();
+        run(&line.unwrap().key, &mut out, &mut notes);
         let table: toml::Table = String::from_utf8(notes).unwrap().parse().unwrap();
         let key = &table["clients"]["alice"]["keys"][0];
         assert_eq!(key["expires"].as_str(), Some("2027-01-31T00:00:00Z"));

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::ending::Ending;
+use super::ending::{Ending, Why};
 use super::error::Problem;
-use super::record::{CLIENT_LEFT, Record, SESSION_REPLACED, UNDECODABLE};
+use super::record::{CLIENT_LEFT, Record, UNDECODABLE};
 use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::upload::{Unwanted, Upload};
@@ -80,16 +80,22 @@ pub enum CutOff {
     /// The session that it came by was replaced.
     #[error("the session of this stream was replaced")]
     SessionReplaced,
+    /// The key that it was asked for with is revoked.
+    #[error("the client key of this stream was revoked")]
+    KeyRevoked,
 }
 
 impl ReplyBody {
-    fn cut(&mut self) -> CutOff {
+    fn cut(&mut self, why: Why) -> CutOff {
         self.ending = None;
         self.content = Content::Whole(Bytes::new());
         if let Some(record) = &mut self.record {
-            record.reason = SESSION_REPLACED;
+            record.reason = why.as_str();
         }
-        CutOff::SessionReplaced
+        match why {
+            Why::SessionReplaced => CutOff::SessionReplaced,
+            Why::KeyRevoked => CutOff::KeyRevoked,
+        }
     }
 }
 
@@ -111,8 +117,9 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        if self.ending.as_mut().is_some_and(|ending| Pin::new(ending).poll(context).is_ready()) {
-            return Poll::Ready(Some(Err(self.cut())));
+        let ending = self.ending.as_mut().map(|ending| Pin::new(ending).poll(context));
+        if let Some(Poll::Ready(why)) = ending {
+            return Poll::Ready(Some(Err(self.cut(why))));
         }
         let this = &mut *self;
         let chunk = match &mut this.content {

@@ -66,6 +66,15 @@ pub enum Problem {
     /// A token whose time is over.
     #[error("the client token has expired: log in again")]
     ClientTokenExpired,
+    /// A key that was revoked.
+    #[error("the client key is revoked")]
+    ClientKeyRevoked,
+    /// The certificate's time has ended while its connection lived.
+    #[error("the client's certificate has expired; connect with a new one")]
+    ClientCertificateExpired,
+    /// What shows who calls is of different clients.
+    #[error("the request, or its connection, shows that it is of more than one client")]
+    ClientConflicting,
     /// The client names an account that this route does not leave to its choice.
     #[error("this route has no account of that name to choose by Doorward-Account")]
     AccountNotGranted,
@@ -155,6 +164,9 @@ impl Problem {
             Self::ClientKeyMissing
             | Self::ClientKeyInvalid
             | Self::ClientKeyExpired
+            | Self::ClientKeyRevoked
+            | Self::ClientCertificateExpired
+            | Self::ClientConflicting
             | Self::LoginWithoutKey
             | Self::ClientTokenInvalid
             | Self::ClientTokenExpired => StatusCode::UNAUTHORIZED,
@@ -191,6 +203,9 @@ impl Problem {
             Self::LoginTooLong => "login_too_long",
             Self::ClientTokenInvalid => "client_token_invalid",
             Self::ClientTokenExpired => "client_token_expired",
+            Self::ClientKeyRevoked => "client_key_revoked",
+            Self::ClientCertificateExpired => "client_certificate_expired",
+            Self::ClientConflicting => "client_conflicting",
             Self::AccountNotGranted => "account_not_granted",
             Self::NotGranted => "not_granted",
             Self::RateLimited { .. } => "rate_limited",
@@ -228,6 +243,9 @@ impl Problem {
             Self::LoginTooLong => "The login is too long",
             Self::ClientTokenInvalid => "Client token not valid",
             Self::ClientTokenExpired => "Client token expired",
+            Self::ClientKeyRevoked => "Client key revoked",
+            Self::ClientCertificateExpired => "Client certificate expired",
+            Self::ClientConflicting => "More than one client",
             Self::AccountNotGranted => "Account not granted",
             Self::NotGranted => "Not granted",
             Self::RateLimited { .. } => "Rate limited",
@@ -267,6 +285,9 @@ impl Problem {
             | Self::LoginWithoutKey
             | Self::ClientTokenInvalid
             | Self::ClientTokenExpired
+            | Self::ClientKeyRevoked
+            | Self::ClientCertificateExpired
+            | Self::ClientConflicting
             | Self::AccountNotGranted
             | Self::NotGranted
             | Self::RateLimited { .. }
@@ -337,10 +358,13 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Missing => Self::ClientKeyMissing,
-            Denied::Invalid | Denied::Conflicting => Self::ClientKeyInvalid,
+            Denied::Invalid => Self::ClientKeyInvalid,
             Denied::Expired => Self::ClientKeyExpired,
             Denied::TokenInvalid => Self::ClientTokenInvalid,
             Denied::TokenExpired => Self::ClientTokenExpired,
+            Denied::Revoked => Self::ClientKeyRevoked,
+            Denied::CertificateExpired => Self::ClientCertificateExpired,
+            Denied::Conflicting => Self::ClientConflicting,
             Denied::ForeignHost => Self::MisdirectedHost,
             Denied::CrossOrigin => Self::CrossOrigin,
         }
@@ -396,6 +420,9 @@ mod tests {
             Problem::LoginTooLong,
             Problem::ClientTokenInvalid,
             Problem::ClientTokenExpired,
+            Problem::ClientKeyRevoked,
+            Problem::ClientCertificateExpired,
+            Problem::ClientConflicting,
             Problem::AccountNotGranted,
             Problem::NotGranted,
             Problem::RateLimited {

@@ -25,6 +25,7 @@ use super::throttle;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, reply};
+use crate::access::revoked::Revocation;
 use crate::access::{Asking, Caller};
 use crate::clock::{Clock, Moment};
 use crate::forward::replay::{Progress, Refusal, Replay};
@@ -61,7 +62,7 @@ pub async fn exchange(
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
-            Reply::own(reply::problem(&problem, record.id.as_str()), &record)
+            Reply::own(reply::problem(&problem, peer.ways, record.id.as_str()), &record)
         }
     };
     record.status = reply.response.status();
@@ -128,6 +129,8 @@ async fn walk(
         recipe,
         headers: &head.headers,
         query: asked.query,
+        connected: &peer.connected,
+        key_headers: &shared.key_headers,
         host: &call.host,
         is_routed: shared.routes.names(&call.host),
     };
@@ -168,10 +171,11 @@ async fn walk(
     if shared.reporter.blocks_requests() {
         return Err(Problem::AuditUnwritable);
     }
+    let key = caller.and_then(|caller| caller.key);
     // One whose turn came late would else be asked of the upstream, and given up at once.
     let deadline = now + time;
 
-    let call = Forwarded { call: &call, route, upstream, reading: &reading, session };
+    let call = Forwarded { call: &call, route, upstream, reading: &reading, session, key };
     let prepared = prepare::request(shared, peer, &call, head, &body, rule, &record.id);
     let replay = Replay::new(body, &shared.keeping);
     let (mut answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
@@ -198,6 +202,8 @@ pub(super) struct Forwarded<'a> {
     pub(super) reading: &'a Reading,
     /// Whose session it carries.
     session: Whose,
+    /// Whether the key that came with it is revoked meanwhile.
+    key: Option<Revocation>,
 }
 
 /// Whose session a request carries: which account's, and who shares it.
@@ -419,11 +425,12 @@ async fn finish(
     let Looked { status, headers, seen, extent, rest, .. } = answer;
     let (content, ending) = match extent {
         Extent::Whole if status == StatusCode::SWITCHING_PROTOCOLS => {
-            (Content::Whole(seen), Ending::of_tunnel(to.upstream, &held.session))
+            (Content::Whole(seen), Ending::of_tunnel(to.upstream, &held.session, to.key.as_ref()))
         }
         Extent::Whole => (Content::Whole(seen), None),
         _ => {
-            let ending = Ending::of_answer(to.upstream, &held.session, &headers, &shared.clock);
+            let (session, key) = (&held.session, to.key.as_ref());
+            let ending = Ending::of_answer(to.upstream, session, key, &headers, &shared.clock);
             (Content::Streamed(Stream::new(seen, rest, concealed.filters)), ending)
         }
     };

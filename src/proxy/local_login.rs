@@ -16,7 +16,7 @@ use super::error::Problem;
 use super::record::{self, Record};
 use super::upload::Upload;
 use super::{Peer, Shared};
-use crate::access::{Access, Asking, Clients, Denied, LoggedIn};
+use crate::access::{Access, Asking, Clients, Denied, IssuedToken, LoggedIn};
 use crate::forward::coding;
 use crate::recipe::template::Values;
 use crate::recipe::{ClientLogin, EndpointRule, LocalAnswer, PasswordPlace, Recipe};
@@ -51,7 +51,7 @@ pub(super) fn asked_for<'a>(
 }
 
 /// Logs a client in that shows its key, and answers as the vendor does. One grant for the upstream,
-/// whatever it allows, is enough.
+/// whatever it allows, is enough. Who shows itself by its connection alone gets the placeholder.
 pub(super) async fn answer(
     shared: &Shared,
     peer: &Peer,
@@ -65,7 +65,7 @@ pub(super) async fn answer(
     let passwords = passwords(login, asking, &body);
     let passwords = passwords.iter().map(|password| password.as_str());
     let logged_in = clients.log_in(asking, passwords, || shared.clock.wall());
-    let LoggedIn { caller, token, ends } = logged_in.map_err(|denied| match denied {
+    let LoggedIn { caller, token } = logged_in.map_err(|denied| match denied {
         Denied::Missing => Problem::LoginWithoutKey,
         denied => denied.into(),
     })?;
@@ -75,7 +75,11 @@ pub(super) async fn answer(
     });
     record.allowed = Some(granted.ok_or(Problem::NotGranted)?);
     record.reason = record::LOGGED_IN_LOCALLY;
-    Ok(rendered(shared, peer, answer, &Values::of_client_login(token, ends)))
+    let values = match token {
+        Some(IssuedToken { text, ends }) => Values::of_client_login(text, ends),
+        None => placeholder(shared, asking.recipe),
+    };
+    Ok(rendered(shared, peer, answer, &values))
 }
 
 /// An answer in the upstream's place that gives nobody a token: in open mode a login gives the
@@ -88,12 +92,15 @@ pub(super) fn answer_openly(
 ) -> Response<Bytes> {
     let values = match answer.login {
         None => Values::default(),
-        Some(_) => {
-            let ends = shared.clock.wall() + shared.limits.client_token_life;
-            Values::of_client_login(recipe.placeholder.clone(), ends)
-        }
+        Some(_) => placeholder(shared, recipe),
     };
     rendered(shared, peer, answer, &values)
+}
+
+/// What a login gives that gives no token.
+fn placeholder(shared: &Shared, recipe: &Recipe) -> Values {
+    let ends = shared.clock.wall() + shared.limits.client_token_life;
+    Values::of_client_login(recipe.placeholder.clone(), ends)
 }
 
 fn rendered(

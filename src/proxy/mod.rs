@@ -25,10 +25,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
+use crate::access::identity::{Connected, Credentials, Ways};
+use crate::access::{Access, CertificateError};
 use upload::Upload;
 
 use crate::clock::Clock;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub keeping: Arc<Keeping>,
     /// Cancelled when what still runs is cut off.
     pub cut_off: CancellationToken,
+    /// The operator's own header fields for keys.
+    pub key_headers: Vec<HeaderName>,
     /// Our entry in `Via`; it also tells our own requests that came back.
     pub via: Via,
 }
@@ -103,13 +106,26 @@ pub struct Peer {
     origin: Origin,
     access: Access,
     scheme: &'static str,
+    ways: Ways,
+    /// Who has made the connection, as far as it shows that itself.
+    connected: Connected,
 }
 
 impl Peer {
-    /// The peer's address, nothing on a Unix socket; `http` or `https`; and who may call at this
-    /// listener.
-    pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access) -> Self {
-        Self { address, origin: Origin::new(address, scheme), access, scheme }
+    /// The peer's address, nothing on a Unix socket; `http` or `https`; who may call at this
+    /// listener, and by what callers can show who they are.
+    pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access, ways: Ways) -> Self {
+        let (origin, connected) = (Origin::new(address, scheme), Connected::default());
+        Self { address, origin, access, scheme, ways, connected }
+    }
+
+    /// The same, with what its connection shows.
+    ///
+    /// # Errors
+    /// When the connection's certificate cannot be read.
+    pub fn connected(self, credentials: &Credentials<'_>) -> Result<Self, CertificateError> {
+        let connected = self.access.recognise(credentials)?;
+        Ok(Self { connected, ..self })
     }
 }
 

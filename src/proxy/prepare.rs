@@ -49,7 +49,7 @@ pub(super) fn request<'a>(
         .filter(|_| !matches!(rule, Some(EndpointRule::Mask(_))));
     let mut headers = head.headers;
     hop::remove_hop_by_hop(&mut headers);
-    access::strip(&mut headers);
+    access::strip(&mut headers, &shared.key_headers);
     inject::strip(recipe, &mut headers);
     hop::set_forwarded(&mut headers, &peer.origin, &to.call.host);
     shared.via.add(&mut headers, head.version);

@@ -67,9 +67,6 @@ pub(super) const REPLAYED: &str = "replayed";
 /// The reason of a tunnel.
 pub(super) const UPGRADED: &str = "upgraded";
 
-/// The reason of a stream that was cut because its session was replaced.
-pub(super) const SESSION_REPLACED: &str = "session_replaced";
-
 /// The reason of an answer that was cut because it could not be decoded to its end.
 pub(super) const UNDECODABLE: &str = "undecodable";
 

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
 use super::error::Problem;
+use crate::access::identity::Ways;
 use crate::forward::hop::REQUEST_ID;
 use crate::limit::Rate;
 
@@ -24,13 +25,17 @@ const IN_ITS_PLACE: HeaderValue =
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Renders a problem.
-pub fn problem(problem: &Problem, request_id: &str) -> Response<Bytes> {
+/// Renders a problem, for a client that can show who it is in these ways.
+pub fn problem(problem: &Problem, ways: Ways, request_id: &str) -> Response<Bytes> {
+    let detail = match problem {
+        Problem::ClientKeyMissing => ways.to_string(),
+        _ => problem.to_string(),
+    };
     let mut body = json!({
         "type": format!("urn:doorward:problem:{}", problem.code()),
         "title": problem.title(),
         "status": problem.status().as_u16(),
-        "detail": problem.to_string(),
+        "detail": detail,
         "instance": request_id,
         "code": problem.code(),
     });

@@ -13,10 +13,10 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use super::ending::Ending;
+use super::ending::{Ending, Why};
 use super::error::Problem;
 use super::inspect::Looked;
-use super::record::{Record, SESSION_REPLACED};
+use super::record::Record;
 use crate::clock::Clock;
 use crate::forward::upgrade;
 use crate::session::Hold;
@@ -114,8 +114,7 @@ impl Tunnel {
     }
 
     /// Passes bytes on until both sides have ended, one has failed, nothing has moved in either
-    /// direction for the idle time, or its session was replaced and streams are cut. Dropped, it
-    /// cuts both off.
+    /// direction for the idle time, or it is cut. Dropped, it cuts both off.
     pub async fn run(self) {
         let Self { client, upstream, mut bytes, clock, idle_max, ending, _hold } = self;
         let passing = async {
@@ -130,7 +129,7 @@ impl Tunnel {
         let end = tokio::select! {
             () = passing => None,
             () = idle(&clock, idle_max, &bytes) => Some("tunnel_idle"),
-            () = cut(ending) => Some(SESSION_REPLACED),
+            why = cut(ending) => Some(why.as_str()),
         };
         if let Some(reason) = end {
             bytes.record.reason = reason;
@@ -138,7 +137,7 @@ impl Tunnel {
     }
 }
 
-async fn cut(ending: Option<Ending>) {
+async fn cut(ending: Option<Ending>) -> Why {
     match ending {
         Some(ending) => ending.await,
         None => std::future::pending().await,

@@ -78,6 +78,11 @@ impl Watch {
         unwatched
     }
 
+    /// Whether every directory that leads to the files is watched.
+    pub fn is_whole(&self) -> bool {
+        self.failed.is_empty()
+    }
+
     fn add(&mut self, directory: &Path) -> Result<(), String> {
         let watcher = self.watcher.as_mut().map_err(|why| why.clone())?;
         // Watching a second time costs one system call and changes nothing.

@@ -17,10 +17,12 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::socket::Stream;
 use super::{Limits, Stop};
+use crate::access::identity::{Credentials, UnixPeer};
 use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
 use crate::proxy::{Core, Peer};
@@ -31,17 +33,31 @@ pub(super) async fn serve(
     stream: Stream,
     tls: Option<TlsAcceptor>,
     core: Arc<Core>,
-    peer: Arc<Peer>,
+    peer: Peer,
     limits: Limits,
     stop: &Stop,
 ) {
-    let client = Client { core, peer, limits };
+    let unix = unix_peer(&stream);
+    let client = |certificate: Option<&[u8]>| {
+        let peer = peer.connected(&Credentials { certificate, unix });
+        // TLS has taken a certificate that cannot be read here: whose it is cannot be known.
+        let peer = peer.inspect_err(|error| tracing::debug!(%error, "a connection is refused"));
+        peer.ok().map(|peer| Client { core, peer: Arc::new(peer), limits })
+    };
     match tls {
-        None => client.converse(stream, false, stop).await,
+        None => {
+            if let Some(client) = client(None) {
+                client.converse(stream, false, stop).await;
+            }
+        }
         Some(tls) => match timeout(limits.head_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                client.converse(stream, http2, stop).await;
+                let session = stream.get_ref().1;
+                let http2 = session.alpn_protocol() == Some(b"h2");
+                let certificate = session.peer_certificates().and_then(<[_]>::first);
+                if let Some(client) = client(certificate.map(|der| der.as_ref())) {
+                    client.converse(stream, http2, stop).await;
+                }
             }
             // A scan, a client that does not trust us, or one that idles: nothing an operator must
             // act on.
@@ -49,6 +65,14 @@ pub(super) async fn serve(
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         },
     }
+}
+
+/// Whose process is at the other end of a Unix socket. Where the system does not say, it is
+/// nobody's.
+fn unix_peer(stream: &Stream) -> Option<UnixPeer> {
+    let Either::Right(stream) = stream else { return None };
+    let peer = stream.peer_cred().ok()?;
+    Some(UnixPeer { uid: peer.uid(), gid: peer.gid() })
 }
 
 struct Client {

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::access::identity::Ways;
 use crate::proxy::{Core, Peer};
 pub use socket::{Address, Bound, Socket, Unregistered, bind};
-pub use tls::{TlsError, server as tls_server};
+pub use tls::{ClientCertificates, Presence, Tls, TlsError, server as tls_server};
 
 /// After an accept that failed for want of descriptors, this long until the next: trying at once
 /// would only burn CPU.
@@ -47,6 +48,8 @@ pub struct Listener {
     pub tls: Option<TlsAcceptor>,
     /// Who may call.
     pub access: Access,
+    /// By what callers can show who they are.
+    pub ways: Ways,
 }
 
 /// When to stop: first no new connections, then no connections at all.
@@ -77,7 +80,7 @@ pub async fn serve(
         };
         let Some((stream, address, permit)) = accepted else { continue };
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        let peer = Arc::new(Peer::new(address, scheme, listener.access.clone()));
+        let peer = Peer::new(address, scheme, listener.access.clone(), listener.ways);
         let (core, stop, tls) = (Arc::clone(&core), stop.clone(), listener.tls.clone());
         connections.spawn(async move {
             let served = connection::serve(stream, tls, core, peer, limits, &stop);

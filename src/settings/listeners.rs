@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::addresses::Address;
 use super::meaning::{Meaning, under};
 use super::written::{self, Access};
-use super::{Client, Listener, ServerTls};
+use super::{Client, ClientTls, Listener, ServerTls};
+use crate::access::identity::Ways;
 
 impl Meaning<'_> {
     pub(super) fn listeners(
         &mut self,
         written: BTreeMap<String, written::Listener>,
-        clients: &[Client],
     ) -> Vec<Listener> {
         if written.is_empty() && self.layers.sure("/listeners") {
             let fault = self.layers.fault("/listeners", "there is no listener");
@@ -27,40 +27,84 @@ impl Meaning<'_> {
                 listeners.push(listener);
             }
         }
-        let needing = listeners.iter().find(|listener| listener.access == Access::Clients);
-        match needing {
-            Some(listener) if clients.is_empty() && self.certain(listener) => {
-                let at = under("/listeners", &listener.name);
-                let message = format!(
-                    "listener `{}` needs client keys, but there is no client",
-                    listener.name
-                );
-                let fault = self.layers.key_fault(&at, message);
-                let fault = fault.help("make a key with `doorward key new NAME`");
-                let open =
-                    "or set `access = \"open\"`: whoever reaches it then acts as the account";
-                self.faults.push(if listener.address.is_local() {
-                    fault.help(open)
-                } else {
-                    fault
-                });
-            }
-            None if !clients.is_empty() && !listeners.is_empty() => self.warnings.push(
-                "there are clients with keys, but every listener is open and asks nobody for one"
-                    .to_owned(),
-            ),
-            _ => {}
-        }
         listeners
     }
 
-    /// Whether it is sure what the listener's access and the clients are.
-    fn certain(&self, listener: &Listener) -> bool {
-        self.layers.sure("/clients") && !self.layers.broken(&under("/listeners", &listener.name))
+    /// Judges whether clients and listeners fit: each listener that asks who calls lets somebody in,
+    /// and whatever shows who a client is, is looked at somewhere.
+    pub(super) fn let_somebody_in(&mut self, listeners: &[Listener], clients: &[Client]) {
+        if !self.layers.sure("/clients") {
+            return;
+        }
+        let asking: Vec<&Listener> =
+            listeners.iter().filter(|one| one.access == Access::Clients).collect();
+        for listener in &asking {
+            let lets_in = |client: &Client| {
+                let Ways { keys, certificates, unix } = listener.ways(client);
+                keys || certificates || unix
+            };
+            let at = under("/listeners", &listener.name);
+            if !clients.iter().any(lets_in) && !self.layers.broken(&at) {
+                self.lets_nobody_in(&at, listener, clients);
+            }
+        }
+        if asking.is_empty() && !clients.is_empty() && !listeners.is_empty() {
+            self.warnings.push(
+                "there are clients, but every listener is open and asks nobody who it is"
+                    .to_owned(),
+            );
+            return;
+        }
+        // A misspelt key of a listener may be the one that asks.
+        if !self.layers.sure("/listeners")
+            || listeners.iter().any(|one| self.layers.broken(&under("/listeners", &one.name)))
+        {
+            return;
+        }
+        for client in clients {
+            let at = under("/clients", client.id.as_str());
+            let seen = |sees: fn(Ways) -> bool| asking.iter().any(|one| sees(one.ways(client)));
+            if !client.certificates.is_empty() && !seen(|ways| ways.certificates) {
+                let message = "no listener asks for clients' certificates";
+                let fault = self.layers.fault(&under(&at, "certificates"), message);
+                self.faults.push(fault.help("set `tls.client_ca_file` at a listener"));
+            }
+            if !client.unix.is_empty() && !seen(|ways| ways.unix) {
+                let message = "no listener that asks for clients is a Unix socket";
+                let fault = self.layers.fault(&under(&at, "unix"), message);
+                self.faults.push(fault.help("only there can be told whose process calls"));
+            }
+        }
+        let asks = |one: &&&Listener| one.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+        if let Some(listener) = asking.iter().find(asks)
+            && clients.iter().all(|client| client.certificates.is_empty())
+        {
+            self.warnings.push(format!(
+                "listener `{}` asks for clients' certificates, but no client has `certificates`: \
+                 a certificate then says nothing about who calls",
+                listener.name
+            ));
+        }
+    }
+
+    fn lets_nobody_in(&mut self, at: &str, listener: &Listener, clients: &[Client]) {
+        let name = &listener.name;
+        let message = match clients.is_empty() {
+            true => format!("listener `{name}` needs client keys, but there is no client"),
+            false => format!("listener `{name}` lets nobody in: no client can show here who it is"),
+        };
+        let fault = self.layers.key_fault(at, message);
+        let fault = fault.help("make a key with `doorward key new NAME`");
+        let open = "or set `access = \"open\"`: whoever reaches it then acts as the account";
+        self.faults.push(match listener.address.is_local() {
+            true => fault.help(open),
+            false => fault,
+        });
     }
 
     fn listener(&mut self, name: String, at: &str, written: written::Listener) -> Option<Listener> {
-        let tls = written.tls.and_then(|tls| self.server_tls(&under(at, "tls"), tls));
+        let tls = written.tls;
+        let tls = tls.and_then(|tls| self.server_tls(&under(at, "tls"), written.access, tls));
         let address_at = under(at, "address");
         let address = match Address::parse(&written.address?) {
             Ok(Address::Unix(path)) => {
@@ -104,10 +148,45 @@ impl Meaning<'_> {
         }
     }
 
-    fn server_tls(&mut self, at: &str, written: written::ServerTls) -> Option<ServerTls> {
+    fn server_tls(
+        &mut self,
+        at: &str,
+        access: Access,
+        written: written::ServerTls,
+    ) -> Option<ServerTls> {
+        let written::ServerTls { client_ca_file, client_certificates, client_crl_files, .. } =
+            written;
+        let clients = match client_ca_file {
+            Some(file) => {
+                let at_ca = under(at, "client_ca_file");
+                if access == Access::Open && !self.layers.broken(at) {
+                    let message = "this listener is open and asks nobody who it is";
+                    let fault = self.layers.fault(&at_ca, message);
+                    self.faults.push(fault.help("certificates go with `access = \"clients\"`"));
+                }
+                let crl_files = client_crl_files.iter().enumerate();
+                let crl_at = under(at, "client_crl_files");
+                let crl_files = crl_files
+                    .map(|(index, file)| self.path(&under(&crl_at, &index.to_string()), file));
+                let crl_files = crl_files.collect();
+                let certificates = client_certificates.unwrap_or_default();
+                Some(ClientTls { ca_file: self.path(&at_ca, &file), certificates, crl_files })
+            }
+            None => {
+                let rest = [
+                    ("client_certificates", client_certificates.is_some()),
+                    ("client_crl_files", !client_crl_files.is_empty()),
+                ];
+                for (key, _) in rest.iter().filter(|(_, is_there)| *is_there) {
+                    let message = "without `client_ca_file` no certificate is asked for";
+                    self.fault(&under(at, key), message);
+                }
+                None
+            }
+        };
         let certificate = self.path(&under(at, "certificate"), &written.certificate?);
         let key = self.path(&under(at, "key"), &written.key?);
-        Some(ServerTls { certificate, key })
+        Some(ServerTls { certificate, key, clients })
     }
 
     fn clash(&mut self, at: &str, listener: &Listener, others: &[Listener]) {
@@ -115,6 +194,18 @@ impl Meaning<'_> {
         if let Some(other) = other {
             let message = format!("listener `{}` has this address already", other.name);
             self.fault(&under(at, "address"), message);
+        }
+    }
+}
+
+impl Listener {
+    /// By what of a client's this listener can tell that it is the client.
+    pub fn ways(&self, client: &Client) -> Ways {
+        let asks_for_certificates = self.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+        Ways {
+            keys: !client.keys.is_empty(),
+            certificates: asks_for_certificates && !client.certificates.is_empty(),
+            unix: matches!(self.address, Address::Unix(_)) && !client.unix.is_empty(),
         }
     }
 }

@@ -51,14 +51,20 @@ impl Meaning<'_> {
     fn settings(&mut self, written: Written) -> Settings {
         self.placeholders(&Pointer::root(), self.layers.merged());
         let upstreams = self.upstreams(written.upstreams);
+        let access = self.access(written.access);
+        let faults_before = self.faults.len();
         let clients = self.clients(written.clients, &upstreams);
-        let listeners = self.listeners(written.listeners, &clients);
+        let are_clients_sure = self.faults.len() == faults_before;
+        let listeners = self.listeners(written.listeners);
+        if are_clients_sure {
+            self.let_somebody_in(&listeners, &clients);
+        }
         let routes = self.routes(written.routes, &upstreams);
         self.sessions_of_clients(&routes, &listeners);
         Settings {
             listeners,
             clients,
-            token_key: written.access.and_then(|access| self.token_key(access)),
+            access,
             upstreams: upstreams.into_values().flatten().collect(),
             routes,
             limits: limits(written.limits),

@@ -11,6 +11,7 @@ mod clients;
 mod credentials;
 mod defaults;
 mod grants;
+mod identities;
 mod layers;
 mod limits;
 mod listeners;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access::ClientAccess;
 pub use addresses::{Address, Origin, Scheme};
 pub use audit::{Audit, OnFailure as OnAuditFailure};
 pub use credentials::Credentials;
@@ -38,8 +40,11 @@ pub use recipes::{
 pub use reference::{reference, schema};
 pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
-pub use written::{Access, Http2, LogFormat, LogLevel, SearchBodies, SessionScope, Streams};
+pub use written::{
+    Access, ClientCertificates, Http2, LogFormat, LogLevel, SearchBodies, SessionScope, Streams,
+};
 
+use crate::access::identity::{SubjectAltName, UnixOwner};
 use crate::access::key::{ClientId, KnownKey};
 use crate::diagnosis::Faults;
 use crate::secret;
@@ -51,8 +56,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Who may call.
     pub clients: Vec<Client>,
-    /// Where the key is kept that signs the tokens of local logins, if one is given.
-    pub token_key: Option<secret::Source>,
+    /// What holds for the clients of all listeners.
+    pub access: ClientAccess,
     /// The APIs that Doorward logs in to.
     pub upstreams: Vec<Upstream>,
     /// Which request goes where; no two take the same requests.
@@ -94,6 +99,19 @@ pub struct ServerTls {
     pub certificate: PathBuf,
     /// A PEM file with the private key.
     pub key: PathBuf,
+    /// The certificates that clients are asked for; nothing where they are asked for none.
+    pub clients: Option<ClientTls>,
+}
+
+/// The certificates that clients are asked for.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// A PEM file with the authorities that issue them.
+    pub ca_file: PathBuf,
+    /// Whether a client must have one.
+    pub certificates: ClientCertificates,
+    /// PEM files with revocation lists.
+    pub crl_files: Vec<PathBuf>,
 }
 
 /// Somebody who may call.
@@ -101,8 +119,12 @@ pub struct ServerTls {
 pub struct Client {
     /// The name in the client's keys.
     pub id: ClientId,
-    /// The client's keys; at least one.
+    /// The client's keys.
     pub keys: Vec<KnownKey>,
+    /// The names in its certificates.
+    pub certificates: Vec<SubjectAltName>,
+    /// Its users and groups on this machine.
+    pub unix: Vec<UnixOwner>,
     /// What the client may do; at least one.
     pub grants: Vec<Grant>,
     /// How much it may ask, of all accounts together.

@@ -8,6 +8,7 @@ mod clients;
 mod limits;
 mod log;
 mod search;
+mod tls;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,11 +17,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
-pub(super) use clients::{Client, ExpiringKey, Grant, Key};
+pub(super) use clients::{Client, ExpiringKey, Grant, Key, UnixOwner};
 pub(super) use limits::{Limit, Rate};
 pub(super) use log::Log;
 pub use log::{LogFormat, LogLevel};
 pub use search::SearchBodies;
+pub use tls::ClientCertificates;
+pub(super) use tls::{ServerTls, UpstreamTls};
 
 /// Everything that Doorward can be told.
 ///
@@ -37,7 +40,9 @@ pub(super) struct Written {
     /// Who may call, by the name that stands in the client's key.
     #[serde(default)]
     pub(super) clients: BTreeMap<String, Client>,
-    pub(super) access: Option<super::access::Written>,
+    /// What holds for all clients.
+    #[serde(default)]
+    pub(super) access: super::access::Written,
     /// The APIs that Doorward logs in to, by a name of your choice.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, Upstream>,
@@ -76,7 +81,7 @@ pub(super) struct Listener {
     /// loopback or a Unix socket, since everybody who reaches an open listener acts as the account.
     #[serde(default)]
     pub(super) access: Access,
-    /// The certificate that this listener shows.
+    /// The certificate that this listener shows, and those that it asks clients for.
     pub(super) tls: Option<ServerTls>,
     /// Says that something in front of this listener ends TLS. Without it, a listener that is
     /// neither loopback nor a Unix socket needs `tls`: client keys must not travel in the clear.
@@ -100,18 +105,6 @@ pub enum Access {
 pub(super) enum Plaintext {
     /// A proxy in front of it ends TLS.
     BehindTls,
-}
-
-/// The certificate that a listener shows.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ServerTls {
-    /// A PEM file with the certificate and its chain, the listener's own first.
-    #[schemars(required, extend("examples" = ["tls.crt"]))]
-    pub(super) certificate: Option<String>,
-    /// A PEM file with the private key of the certificate.
-    #[schemars(required, extend("examples" = ["tls.key"]))]
-    pub(super) key: Option<String>,
 }
 
 /// An API that Doorward logs in to.
@@ -254,18 +247,6 @@ pub(super) struct CommandSource {
     /// Take blanks, line ends and quotes around the secret as part of it.
     #[serde(default)]
     pub(super) verbatim: bool,
-}
-
-/// How the upstream's certificate is verified.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UpstreamTls {
-    /// A PEM file of authorities to trust instead of the machine's.
-    #[schemars(extend("examples" = ["company-ca.pem"]))]
-    pub(super) ca_file: Option<String>,
-    /// The name that the certificate must be made out to, where it is not the URL's host.
-    #[schemars(extend("examples" = ["api.internal"]))]
-    pub(super) server_name: Option<String>,
 }
 
 /// Whether to speak HTTP/2 to an upstream.

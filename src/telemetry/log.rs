@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    About, AuditTrouble, Event, Login, OnFailure, Reader, Request, Rotation, SecretTrouble, Stage,
+    About, AuditTrouble, Event, Learned, Login, OnFailure, Reader, Request, Revocation, Rotation,
+    SecretTrouble, Stage,
 };
 
 /// How log lines look.
@@ -96,6 +97,7 @@ impl Reader for Log {
             Event::StateUnwritable { upstream, account, why } => {
                 tracing::error!(%upstream, %account, %why, "the state could not be written");
             }
+            Event::Revocation(revocation) => log_revocation(revocation),
             Event::StateNotice(notice) => warn!("{notice}"),
             Event::Audit(AuditTrouble::Unwritable { why, requests: OnFailure::Continue }) => {
                 error!(why, "the audit trail cannot be written: its lines are lost");
@@ -149,6 +151,26 @@ fn log_rotation(Rotation { upstream, account, stage }: &Rotation) {
         Stage::Refused { cause } => error!(
             %upstream, %account, cause,
             "the new secret was refused: the old one is kept until the secret is changed again"
+        ),
+    }
+}
+
+fn log_revocation(revocation: &Revocation) {
+    match revocation {
+        Revocation::Taken { client, key, learned: Learned::Running, .. } => {
+            warn!(%client, key, "key revoked");
+        }
+        Revocation::Taken { client, key, learned: Learned::AtStart, .. } => {
+            warn!(%client, key, "a key of the configuration is revoked: take it out");
+        }
+        Revocation::Unreadable { why } => error!(
+            why,
+            "the file of revoked keys cannot be read: what is known to be revoked stays so, \
+             further revocations may be missed, and the next start is refused"
+        ),
+        Revocation::Missing { keys } => error!(
+            keys,
+            "revoked keys are missing in their file: they stay revoked until the next start"
         ),
     }
 }

@@ -4,6 +4,7 @@
 mod audit;
 mod log;
 mod request;
+mod revocation;
 mod rotation;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 pub use audit::{AuditTrouble, OnFailure};
 pub use log::{Format, Log};
 pub use request::{Decision, Decoded, Request, Who};
+pub use revocation::{Learned, Revocation};
 pub use rotation::{Rotation, SecretTrouble, Stage};
 
 /// Events that wait for the reader; at the bound new ones are dropped and counted.
@@ -127,6 +129,8 @@ pub enum Event {
     },
     /// Something about the state that an operator should know.
     StateNotice(String),
+    /// A client's key is revoked, or nobody knows which ones are.
+    Revocation(Revocation),
     /// The audit trail has gaps.
     Audit(AuditTrouble),
     /// A request ended, its body included.

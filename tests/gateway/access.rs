@@ -104,14 +104,20 @@ async fn keys_that_are_missing_damaged_foreign_or_conflicting_are_told_and_nothi
         &[("x-api-key", &format!("{good}x"))],
         &[("x-api-key", stranger.expose())],
         &[("x-api-key", good), ("authtoken", cut)],
-        &[("x-api-key", good), ("authtoken", bob.expose())],
-        &[("x-api-key", good), ("x-api-key", bob.expose())],
         &[("authorization", &basic(cut))],
     ] {
         let answer = denied(fields, "/v3/content_types").await;
         let told = (answer.status.as_u16(), answer.problem());
         assert_eq!(told, (401, "client_key_invalid".to_owned()), "{fields:?}");
         assert!(!answer.text().contains("doorward_a"), "{answer:?}");
+    }
+    for fields in [
+        &[("x-api-key", good), ("authtoken", bob.expose())],
+        &[("x-api-key", good), ("x-api-key", bob.expose())],
+    ] {
+        let answer = denied(fields, "/v3/content_types").await;
+        let told = (answer.status.as_u16(), answer.problem());
+        assert_eq!(told, (401, "client_conflicting".to_owned()), "{fields:?}");
     }
     assert_eq!(scene.control().counters().requests, 0);
     let placeholder = read(&scene).header("x-api-key", good).header("authtoken", "placeholder");
@@ -236,4 +242,23 @@ async fn nobody_without_a_key_makes_doorward_log_in() {
     }
     assert_eq!(scene.control().counters().requests, 0);
     scene.stop().await;
+}
+
+/// Fails when the operator's own field is not looked at, or when anything in it travels on.
+#[tokio::test]
+async fn a_key_is_taken_from_the_operators_own_field_and_nothing_in_it_travels_on() {
+    let alice = key("alice");
+    let puppet = Puppet::logged_in(|_| Reply::json("{}")).await;
+    let setup = puppet.setup(Vendor::Contentstack).keys(&[("alice", &alice)]);
+    let scene = setup.tables("[access]\nkey_headers = [\"X-Acme-Key\"]\n").start().await;
+    let call = |value: &str| scene.call("GET", "/v3/x").header("x-acme-key", value);
+    assert_eq!(call(alice.expose()).send().await.status, 200);
+    // What is no key of ours is nobody's proof, and none of the upstream's business.
+    assert_eq!(call("a canary").send().await.problem(), "client_key_missing");
+    let both = call("a canary").header("doorward-key", alice.expose());
+    assert_eq!(both.send().await.status, 200);
+    assert_eq!(call("doorward_alice_x").send().await.problem(), "client_key_invalid");
+    let sent = puppet.requests().join("\n");
+    assert!(!sent.contains("acme") && !sent.contains("canary"), "{sent}");
+    assert_eq!(puppet.calls().len(), 2);
 }

@@ -51,6 +51,8 @@ pub struct Setup {
     pub upstream_tls: bool,
     /// The listener speaks TLS only.
     pub listener_tls: bool,
+    /// Further keys of the listener's `tls`, each after a comma.
+    pub client_tls: String,
     /// Where the upstream is, when it is not the emulator.
     pub origin: Option<String>,
 }
@@ -88,6 +90,7 @@ impl Setup {
             tables: String::new(),
             upstream_tls: false,
             listener_tls: false,
+            client_tls: String::new(),
             origin: None,
         }
     }
@@ -184,7 +187,7 @@ impl Setup {
         let listener_tls = certificate.map_or_else(String::new, |certificate| {
             let chain = write(folder, "listener.crt", certificate.certificate_pem());
             let key = write(folder, "listener.key", &certificate.key_pem());
-            format!("tls = {{ certificate = {chain:?}, key = {key:?} }}\n")
+            format!("tls = {{ certificate = {chain:?}, key = {key:?}{} }}\n", self.client_tls)
         });
         let upstream_tls = upstream_authority
             .map_or_else(String::new, |authority| format!("tls = {{ ca_file = {authority:?} }}\n"));

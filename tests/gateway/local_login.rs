@@ -306,7 +306,7 @@ async fn who_shows_two_clients_is_refused() {
         read_with(&scene, &alices).header("x-api-key", bob.expose()),
         read_with(&scene, &alices).header("cookie", &format!("a={bobs}")),
     ] {
-        assert_eq!(call.send().await.problem(), "client_key_invalid");
+        assert_eq!(call.send().await.problem(), "client_conflicting");
     }
     assert_eq!(scene.control().counters().requests, 0);
     // A login replaces what an earlier one left, whosever it was.

@@ -5,6 +5,7 @@
 
 mod kills;
 mod pairs;
+mod revocation;
 mod signals;
 mod site;
 mod three;

@@ -57,6 +57,10 @@ impl Site {
         site
     }
 
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Writes a file whole: whoever looks at it sees the old one or the new one.
     pub fn write(&self, name: &str, content: &str) {
         let (path, new) = (self.folder.path().join(name), self.folder.path().join("new"));

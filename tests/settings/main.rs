@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod faults;
+mod identities;
 mod layers;
 mod secrets;
 mod shown;

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::cli::ink::{Colour, coloured};
 use crate::diagnosis::Paint;
-use crate::telemetry::{About, Event, Login, Reader, Request, SecretTrouble, Stage, Trigger};
+use crate::telemetry::{
+    About, Event, Login, Reader, Request, Revocation, SecretTrouble, Stage, Trigger,
+};
 
 /// Lines that wait to be printed; at the bound new ones are left out and counted.
 const LINES_WAITING_MAX: usize = 1024;
@@ -134,6 +136,12 @@ impl Live {
             }
             Event::StateUnwritable { upstream, why, .. } => {
                 (Some(upstream), self.ink(Colour::Red, &format!("nothing is recorded: {why}")))
+            }
+            Event::Revocation(Revocation::Taken { client, key, .. }) => {
+                (None, self.ink(Colour::Yellow, &format!("key {key} of {client} is revoked")))
+            }
+            Event::Revocation(_) => {
+                (None, self.ink(Colour::Red, "the file of revoked keys cannot be relied on"))
             }
             Event::StateNotice(notice) => (None, self.ink(Colour::Yellow, notice)),
             Event::Audit(_) => (None, self.ink(Colour::Red, "the audit trail has gaps")),

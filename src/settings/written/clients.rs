@@ -5,14 +5,25 @@ use serde::Deserialize;
 
 use super::Limit;
 
-/// Somebody who may call.
+/// Somebody who may call. At least one of `keys`, `certificates` and `unix` says what shows who it is.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::settings) struct Client {
     /// The digests of the client's keys, as `doorward key new NAME` prints them. More than one
-    /// lets a key be replaced without a gap; taking one out revokes it.
-    #[schemars(required, length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
+    /// lets a key be replaced without a gap. `doorward key revoke` revokes one at once and for ever;
+    /// one that is taken out is good no more from the next start on.
+    #[schemars(length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
     pub(in crate::settings) keys: Option<Vec<Key>>,
+    /// Names in the client's certificates (`subjectAltName`): `spiffe://...` or `uri:` and any other
+    /// URI, `dns:` and a DNS name, `email:` and an address. Each is compared as a whole; the common
+    /// name is never looked at. A connection with such a certificate is the client's, at listeners
+    /// with `tls.client_ca_file`.
+    #[schemars(length(min = 1), extend("examples" = [["spiffe://acme/ci", "dns:ci.example"]]))]
+    pub(in crate::settings) certificates: Option<Vec<String>>,
+    /// Users and groups of this machine. A connection that a process of one of them makes to a
+    /// listener on a Unix socket is the client's.
+    #[schemars(length(min = 1), extend("examples" = [[{ "user": "deploy" }, { "gid": 1000 }]]))]
+    pub(in crate::settings) unix: Option<Vec<UnixOwner>>,
     /// What the client may do; at least one must be given, and what none allows is refused with 403
     /// `not_granted`. `[{}]`, one grant without bounds, allows all that the routes lead to.
     #[schemars(required, length(min = 1), extend("examples" = [[{ "methods": ["GET", "HEAD"], "paths": ["/v3/content_types/**"] }]]))]
@@ -44,6 +55,25 @@ pub(in crate::settings) struct ExpiringKey {
     /// When the key stops being good: a time with its offset (RFC 3339).
     #[schemars(required, extend("examples" = ["2027-01-31T00:00:00Z"]))]
     pub(in crate::settings) expires: Option<String>,
+}
+
+/// A user or a group of this machine; exactly one of the four.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings) struct UnixOwner {
+    /// A user's name; it is looked up at start.
+    #[schemars(extend("examples" = ["deploy"]))]
+    pub(in crate::settings) user: Option<String>,
+    /// A user's number.
+    #[schemars(range(max = 4_294_967_294_u32), extend("examples" = [1000]))]
+    pub(in crate::settings) uid: Option<u32>,
+    /// A group's name; it is looked up at start. What counts is the group of the process itself,
+    /// none of those that its user is in besides.
+    #[schemars(extend("examples" = ["deploy"]))]
+    pub(in crate::settings) group: Option<String>,
+    /// A group's number.
+    #[schemars(range(max = 4_294_967_294_u32), extend("examples" = [1000]))]
+    pub(in crate::settings) gid: Option<u32>,
 }
 
 /// Something that a client may do. A request must be allowed by one grant in all respects; it is
