@@ -1,18 +1,26 @@
 //! Who calls and what it may do: what a key costs with one client and with a thousand, half of whose
-//! keys are revoked, what a connection that shows its client costs each request, and what grants
-//! cost. It must not grow with the clients.
+//! keys are revoked, what a connection that shows its client and what a token cost each request, and
+//! what grants cost. It must not grow with the clients.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may end early")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use data_encoding::BASE64URL_NOPAD;
 use doorward::access::grant::{Grant, Grants};
 use doorward::access::identity::{Connected, Credentials, SubjectAltName, UnixOwner, UnixPeer};
+use doorward::access::jwt::{Algorithm, Expected, Issuer, KeySet, Published, Rule, SEEN_TIME_MAX};
 use doorward::access::key::{ClientKey, KnownKey};
 use doorward::access::revoked::Revocations;
 use doorward::access::token::Tokens;
@@ -137,6 +145,92 @@ fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap, connected: &'a Connect
     }
 }
 
+/// What a token costs. One that comes again after so long is verified again.
+fn issued(criterion: &mut Criterion) {
+    let document = doorward::recipe::built_in("contentstack").unwrap();
+    let recipe = Recipe::load(&document, &BTreeMap::new()).unwrap();
+    let mut group = criterion.benchmark_group("access");
+    for (algorithm, (token, key)) in [(Algorithm::Rs256, rs256()), (Algorithm::Es256, es256())] {
+        let keys = Arc::new(Published::new());
+        keys.publish(KeySet::parse(key.as_bytes(), &[algorithm]).unwrap());
+        let issuer = Issuer {
+            issuer: "https://issuer.test".to_owned(),
+            audience: vec!["bench".to_owned()],
+            algorithms: vec![algorithm],
+            required_type: None,
+            clock_skew: Duration::ZERO,
+            keys,
+        };
+        let rule = Rule::new([("sub".to_owned(), Expected::parse("job").unwrap())]);
+        let client = Client { name: "ci", ..Client::default() };
+        let clients = Clients::new([client], tokens(), &Revocations::default())
+            .trusting([(issuer, vec![(rule, "ci")])]);
+        let access = Access::Clients(Arc::new(clients));
+        let mut headers = HeaderMap::new();
+        let value = format!("Bearer {token}").parse().unwrap();
+        headers.insert(http::header::AUTHORIZATION, value);
+        headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+        let nobody = Connected::default();
+        let authenticate = |wall: SystemTime| {
+            let headers = black_box(&headers);
+            let asking = asking(&recipe, headers, &nobody);
+            access.authenticate(&asking, || wall).unwrap().unwrap()
+        };
+        let (name, bytes) = (algorithm.name(), token.len());
+        let mut wall = UNIX_EPOCH;
+        group.bench_function(format!("a {name} token of {bytes} bytes, first seen"), |bencher| {
+            bencher.iter(|| {
+                wall += SEEN_TIME_MAX;
+                authenticate(wall)
+            });
+        });
+        group.bench_function(format!("a {name} token of {bytes} bytes, again"), |bencher| {
+            bencher.iter(|| authenticate(wall));
+        });
+    }
+    group.finish();
+}
+
+/// As long as those of CI jobs.
+fn claims() -> String {
+    let about = "x".repeat(900);
+    format!(
+        r#"{{"iss":"https://issuer.test","aud":"bench","sub":"job","exp":1e15,"about":"{about}"}}"#
+    )
+}
+
+/// A token and the set with its key.
+fn rs256() -> (String, String) {
+    let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let signed = signed("RS256");
+    let mut signature = vec![0; key.public_modulus_len()];
+    let random = SystemRandom::new();
+    key.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).unwrap();
+    // RFC 8017 appendix A.1.1, of a modulus of 2048 bits and the usual exponent.
+    let n = encoded(key.public_key().as_ref().get(9..265).unwrap());
+    let set = format!(r#"{{"keys":[{{"kty":"RSA","kid":"k","n":"{n}","e":"AQAB"}}]}}"#);
+    (format!("{signed}.{}", encoded(&signature)), set)
+}
+
+fn es256() -> (String, String) {
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let signed = signed("ES256");
+    let signature = key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+    let point = key.public_key().as_ref();
+    let (x, y) = (encoded(point.get(1..33).unwrap()), encoded(point.get(33..).unwrap()));
+    let key = format!(r#"{{"kty":"EC","crv":"P-256","kid":"k","x":"{x}","y":"{y}"}}"#);
+    (format!("{signed}.{}", encoded(signature.as_ref())), format!(r#"{{"keys":[{key}]}}"#))
+}
+
+fn signed(algorithm: &str) -> String {
+    let header = format!(r#"{{"alg":"{algorithm}","kid":"k","typ":"JWT"}}"#);
+    format!("{}.{}", encoded(header.as_bytes()), encoded(claims().as_bytes()))
+}
+
+fn encoded(bytes: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(bytes)
+}
+
 fn keys(name: &str) -> Vec<ClientKey> {
     (0..KEYS).map(|_| ClientKey::generate(name.parse().unwrap()).unwrap()).collect()
 }
@@ -152,5 +246,5 @@ fn grant(place: usize) -> Grant {
     }
 }
 
-criterion_group!(benches, access);
+criterion_group!(benches, access, issued);
 criterion_main!(benches);

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::certificate::CertificateError;
 use super::grant::Grants;
 use super::identity::{Connected, Credentials, Identities, SubjectAltName, UnixOwner};
+use super::jwt::{Issuer, Issuers, Rule};
 use super::key::{ClientKey, KeyError, KeyPrint, KnownKey};
 use super::presented::Stands;
 use super::revoked::{Revocation, Revocations};
@@ -35,6 +36,7 @@ pub struct Clients {
     by_name: HashMap<String, Known>,
     identities: Identities,
     tokens: Tokens,
+    pub(super) issuers: Issuers,
 }
 
 /// A client with its keys.
@@ -78,7 +80,23 @@ impl Clients {
             let keys = keys.into_iter().map(|key| (key, revocations.of(&key.digest))).collect();
             by_name.insert(name.to_owned(), Known { keys, caller });
         }
-        Self { by_name, identities, tokens }
+        Self { by_name, identities, tokens, issuers: Issuers::default() }
+    }
+
+    /// The same, with issuers and, for each, which of its tokens are those of which client. What is
+    /// for a client that is not there counts for nothing.
+    #[must_use]
+    pub fn trusting<'a>(
+        mut self,
+        issuers: impl IntoIterator<Item = (Issuer, Vec<(Rule, &'a str)>)>,
+    ) -> Self {
+        let issuers = issuers.into_iter().map(|(issuer, rules)| {
+            let rules = rules.into_iter();
+            let of = |(rule, name)| Some((rule, Arc::clone(self.named(name)?)));
+            (issuer, rules.filter_map(of).collect())
+        });
+        self.issuers = Issuers::new(issuers.collect::<Vec<_>>());
+        self
     }
 
     /// The client of this name.
@@ -102,6 +120,7 @@ impl Clients {
     ) -> Result<Proven, Denied> {
         let mut shown = Shown::by_connection(asking, &wall)?;
         presented::each(asking, |text, stands| shown.add(self, asking, text, stands, &wall))?;
+        shown.add_issued(&self.issuers, asking, &wall)?;
         let (caller, proof) = shown.decided(asking)?;
         let key = proof.map(|proof| proof.revocation.clone());
         Ok(Proven { caller: Arc::clone(caller), key })
@@ -129,6 +148,7 @@ impl Clients {
             true => Ok(()),
             false => shown.add(self, asking, text, stands, &wall),
         })?;
+        shown.add_issued(&self.issuers, asking, &wall)?;
         let (caller, proof) = shown.decided(asking)?;
         let token = proof.map(|Proof { key, ends, .. }| {
             let ends = match ends {
@@ -212,6 +232,8 @@ enum Ends {
 /// it.
 struct Shown<'c> {
     connected: Option<&'c Arc<Caller>>,
+    /// By a token of an issuer.
+    issued: Option<&'c Arc<Caller>>,
     key: Option<Proof<'c>>,
     token: Option<Proof<'c>>,
     refused: Option<Denied>,
@@ -224,7 +246,7 @@ impl<'c> Shown<'c> {
         wall: impl FnOnce() -> SystemTime,
     ) -> Result<Self, Denied> {
         let connected = asking.connected.caller(wall)?;
-        Ok(Self { connected, key: None, token: None, refused: None })
+        Ok(Self { connected, issued: None, key: None, token: None, refused: None })
     }
 
     fn add(
@@ -253,27 +275,54 @@ impl<'c> Shown<'c> {
         if stands == Stands::Cookie && open::is_cross_origin(asking.headers, asking.host) {
             return Err(Denied::CrossOrigin);
         }
-        let others = self.key.iter().chain(&self.token).map(|other| other.caller);
-        if others.chain(self.connected).any(|other| !Arc::ptr_eq(other, proof.caller)) {
-            return Err(Denied::Conflicting);
-        }
+        self.agree_with(proof.caller)?;
         let place = if is_token { &mut self.token } else { &mut self.key };
         place.get_or_insert(proof);
         Ok(())
     }
 
+    /// Adds the tokens of issuers.
+    fn add_issued(
+        &mut self,
+        issuers: &'c Issuers,
+        asking: &Asking<'_>,
+        wall: impl Fn() -> SystemTime,
+    ) -> Result<(), Denied> {
+        if issuers.is_empty() {
+            return Ok(());
+        }
+        for text in presented::bearers(asking.headers) {
+            if let Some(caller) = issuers.holder(text, &wall)? {
+                self.agree_with(caller)?;
+                self.issued = Some(caller);
+            }
+        }
+        Ok(())
+    }
+
+    fn agree_with(&self, caller: &Arc<Caller>) -> Result<(), Denied> {
+        let shown = self.key.iter().chain(&self.token).map(|proof| proof.caller);
+        let mut others = shown.chain(self.connected).chain(self.issued);
+        match others.any(|other| !Arc::ptr_eq(other, caller)) {
+            true => Err(Denied::Conflicting),
+            false => Ok(()),
+        }
+    }
+
     /// Whose request it is, and by what, where it is not its connection alone.
     fn decided(self, asking: &Asking<'_>) -> Result<(&'c Arc<Caller>, Option<Proof<'c>>), Denied> {
-        let Self { connected, key, token, refused } = self;
-        let proof = match (key, connected, refused) {
+        let Self { connected, issued, key, token, refused } = self;
+        let proof = match (key, connected.or(issued), refused) {
             (Some(key), _, _) => Some(key),
             (None, None, Some(denied)) => return Err(denied),
             (None, _, _) => token,
         };
-        match (proof, connected) {
+        match (proof, issued.or(connected)) {
             (Some(proof), _) => Ok((proof.caller, Some(proof))),
             // A browser shows its certificate for pages of other sites, too.
-            (None, Some(_)) if open::is_cross_origin(asking.headers, asking.host) => {
+            (None, Some(_))
+                if issued.is_none() && open::is_cross_origin(asking.headers, asking.host) =>
+            {
                 Err(Denied::CrossOrigin)
             }
             (None, Some(caller)) => Ok((caller, None)),

@@ -252,6 +252,8 @@ impl Whose {
 pub struct Ways {
     /// By a key in the request.
     pub keys: bool,
+    /// By a token of an issuer.
+    pub tokens: bool,
     /// By a certificate.
     pub certificates: bool,
     /// By their user or group, at a Unix socket.
@@ -262,6 +264,7 @@ pub struct Ways {
 impl fmt::Display for Ways {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ways = [
+            (self.tokens, "send a token of a trusted issuer: Authorization: Bearer ..."),
             (self.certificates, "connect with a client certificate"),
             (self.unix, "connect as a user whom a client's configuration names"),
         ];
@@ -306,10 +309,13 @@ mod tests {
 
     #[test]
     fn who_shows_nothing_is_told_all_that_would_do() {
-        let all = Ways { keys: true, certificates: true, unix: true };
+        let all = Ways { keys: true, tokens: true, certificates: true, unix: true };
         let told = all.to_string();
         assert!(told.starts_with("send a client key: Authorization: Bearer doorward_...; or "));
-        assert!(told.contains("certificate") && told.contains("user"), "{told}");
+        assert!(
+            told.contains("issuer") && told.contains("certificate") && told.contains("user"),
+            "{told}"
+        );
         let one = Ways { certificates: true, ..Ways::default() };
         assert_eq!(one.to_string(), "connect with a client certificate");
     }

@@ -5,6 +5,7 @@ mod certificate;
 mod clients;
 pub mod grant;
 pub mod identity;
+pub mod jwt;
 pub mod key;
 mod open;
 mod presented;
@@ -106,6 +107,24 @@ pub enum Denied {
     /// A token whose time is over.
     #[error("the client token has expired")]
     TokenExpired,
+    /// A token of a trusted issuer that is not valid.
+    #[error("the token is not valid: {0}")]
+    IssuerTokenInvalid(jwt::Flaw),
+    /// A token whose time is over.
+    #[error("the token has expired")]
+    IssuerTokenExpired,
+    /// A valid token that no client has.
+    #[error("the token is no client's")]
+    TokenUnknown,
+    /// A valid token that several clients have.
+    #[error("the token is that of several clients")]
+    TokenAmbiguous,
+    /// A token that can be judged when its issuer's keys have been fetched: see [`Access::fetched`].
+    #[error("the keys of the token's issuer have to be fetched first")]
+    KeysWanted(jwt::Wanted),
+    /// A token that cannot be judged: its issuer's keys could not be fetched.
+    #[error("the keys of the token's issuer cannot be fetched")]
+    IssuerUnavailable,
     /// The certificate's time has ended while its connection lived.
     #[error("the client's certificate has expired")]
     CertificateExpired,
@@ -145,6 +164,13 @@ impl Access {
         match self {
             Self::Open => Ok(Connected::default()),
             Self::Clients(clients) => clients.recognise(credentials),
+        }
+    }
+
+    /// Waits until the keys that a request wanted have been fetched, or could not be. Cancel safe.
+    pub async fn fetched(&self, wanted: jwt::Wanted) {
+        if let Self::Clients(clients) = self {
+            clients.issuers.fetched(wanted).await;
         }
     }
 }

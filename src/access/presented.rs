@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use data_encoding::BASE64;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{percent_decode, percent_decode_str};
 use zeroize::Zeroizing;
 
 use super::key::KEY_PREFIX;
-use super::{Asking, token};
+use super::{Asking, jwt, token};
 use crate::recipe::InjectInto;
 
 /// The field of our own in which a client may present its key.
@@ -97,6 +97,14 @@ fn token_in<E>(
     }
 }
 
+/// The bearer tokens (RFC 6750 section 2.1), the one place for tokens of issuers.
+pub(super) fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    })
+}
+
 fn basic_password(encoded: &str) -> Option<Zeroizing<String>> {
     let pair = Zeroizing::new(BASE64.decode(encoded.trim().as_bytes()).ok()?);
     let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
@@ -121,15 +129,24 @@ pub fn holds_credential(text: &[u8]) -> bool {
     false
 }
 
-/// Drops every field that holds a key or a token of ours: a client that shows it in an odd place
-/// must not show it to the upstream. `key_headers`, the operator's own fields for keys, never travel
+/// Drops every field that holds a key or a token of ours, or repeats a token of an issuer: a client
+/// that shows it in an odd place must not show it to the upstream. `key_headers`, the operator's own fields for keys, never travel
 /// on.
 pub fn strip(headers: &mut HeaderMap, key_headers: &[HeaderName]) {
     let ours = |name: &HeaderName| {
         *name == CLIENT_KEY || *name == CLIENT_ACCOUNT || key_headers.contains(name)
     };
-    let fields =
-        headers.iter().filter(|(name, value)| ours(name) || holds_credential(value.as_bytes()));
+    let is_token = |text: &&str| text.len() <= jwt::TOKEN_BYTES_MAX && jwt::has_the_form(text);
+    let tokens: Vec<&str> = bearers(headers).filter(is_token).collect();
+    let repeats = |value: &HeaderValue| {
+        let holds = |token: &&str| {
+            value.len() >= token.len() && String::from_utf8_lossy(value.as_bytes()).contains(token)
+        };
+        tokens.iter().any(holds)
+    };
+    let fields = headers
+        .iter()
+        .filter(|(name, value)| ours(name) || holds_credential(value.as_bytes()) || repeats(value));
     let names: Vec<HeaderName> = fields.map(|(name, _)| name.clone()).collect();
     for name in names {
         headers.remove(name);

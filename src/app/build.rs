@@ -48,6 +48,9 @@ pub enum BuildError {
     /// TLS towards an upstream.
     #[error("upstream `{0}`: {1}")]
     UpstreamTls(String, #[source] tls::TlsError),
+    /// TLS towards an issuer of tokens.
+    #[error("issuer `{0}`: {1}")]
+    IssuerTls(String, #[source] tls::TlsError),
     /// TLS towards clients.
     #[error(transparent)]
     ListenerTls(#[from] server::TlsError),

@@ -7,6 +7,7 @@ use super::StartError;
 use super::build::BuildError;
 use crate::access::grant::{Grant, Grants};
 use crate::access::identity::Ways;
+use crate::access::jwt::{Issuer, Rule};
 use crate::access::revoked::Revocations;
 use crate::access::token::Tokens;
 use crate::access::{Access, Client, Clients};
@@ -15,7 +16,8 @@ use crate::recipe::pattern::PathPattern;
 use crate::session::{AccountId, UpstreamId};
 use crate::settings::{self, Loaded, Settings};
 
-/// The clients with their keys and grants.
+/// The clients with their keys and grants, and the tokens of `issuers`, in the order in which
+/// settings have them, that are theirs.
 ///
 /// # Errors
 /// See [`BuildError`].
@@ -24,6 +26,7 @@ pub(super) fn clients(
     recipes: &[Arc<Recipe>],
     tokens: Tokens,
     revocations: &Revocations,
+    issuers: Vec<Issuer>,
 ) -> Result<Arc<Clients>, BuildError> {
     let clients = settings.clients.iter().map(|client| {
         let grants = grants(client, settings, recipes)?;
@@ -36,7 +39,17 @@ pub(super) fn clients(
         })
     });
     let clients = clients.collect::<Result<Vec<_>, BuildError>>()?;
-    Ok(Arc::new(Clients::new(clients, tokens, revocations)))
+    let trusted = issuers.into_iter().zip(&settings.issuers);
+    let trusted = trusted.map(|(issuer, written)| (issuer, rules(settings, &written.name)));
+    Ok(Arc::new(Clients::new(clients, tokens, revocations).trusting(trusted)))
+}
+
+/// Which tokens of an issuer are which client's.
+fn rules<'s>(settings: &'s Settings, issuer: &str) -> Vec<(Rule, &'s str)> {
+    let clients = settings.clients.iter();
+    let tokens = clients.flat_map(|client| client.tokens.iter().map(move |one| (client, one)));
+    let of_issuer = tokens.filter(|(_, tokens)| tokens.issuer == issuer);
+    of_issuer.map(|(client, tokens)| (tokens.rule.clone(), client.id.as_str())).collect()
 }
 
 /// The clients as far as they decide what is allowed: what they show is never looked at.
@@ -48,7 +61,7 @@ pub(super) fn granted(
     recipes: &[Arc<Recipe>],
 ) -> Result<Arc<Clients>, BuildError> {
     let tokens = Tokens::of_this_process(Duration::ZERO)?;
-    clients(settings, recipes, tokens, &Revocations::default())
+    clients(settings, recipes, tokens, &Revocations::default(), Vec::new())
 }
 
 /// What is told where clients' tokens end with the process.
@@ -124,6 +137,7 @@ pub(super) fn ways(listener: &settings::Listener, clients: &[settings::Client]) 
     let every = clients.iter().map(|client| listener.ways(client));
     every.fold(Ways::default(), |all, one| Ways {
         keys: all.keys || one.keys,
+        tokens: all.tokens || one.tokens,
         certificates: all.certificates || one.certificates,
         unix: all.unix || one.unix,
     })

@@ -10,6 +10,7 @@ mod clear;
 mod clients;
 mod core;
 mod explain;
+mod issuers;
 mod limits;
 mod revoked;
 mod secrets;
@@ -59,6 +60,7 @@ pub struct App {
     limits: Arc<Limits>,
     secrets: secrets::Keeper,
     revoked: Option<revoked::Keeper>,
+    issuers: issuers::Keeper,
     reading: JoinHandle<()>,
     audit: Option<crate::audit::Ended>,
     timeouts: settings::Timeouts,
@@ -182,7 +184,8 @@ impl App {
         let revocations = Revocations::default();
         let revoked = revoked::open(settings, &revocations, &reporter)?;
         let tokens = clients::tokens(loaded)?;
-        let clients = clients::clients(settings, &recipes, tokens, &revocations)?;
+        let (issuers, fetchers) = issuers::issuers(settings)?;
+        let clients = clients::clients(settings, &recipes, tokens, &revocations, issuers)?;
         let cores = settings.cores.unwrap_or_else(available_cores);
 
         let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
@@ -237,6 +240,7 @@ impl App {
             limits: Arc::clone(&shared.admission),
             secrets: secrets::Keeper::start(keeping),
             revoked: revoked.map(|known| revoked::Keeper::start(known, clock.clone())),
+            issuers: issuers::Keeper::start(fetchers, &clock, &reporter),
             reading: tokio::spawn(reports.run()),
             audit,
             timeouts: settings.timeouts.clone(),
@@ -286,6 +290,7 @@ impl App {
         if let Some(revoked) = self.revoked {
             revoked.stop().await;
         }
+        self.issuers.stop().await;
         let report = self.broker.stop(self.timeouts.logout).await;
         self.broker.close_state().await;
         drop(self.broker);

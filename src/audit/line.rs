@@ -191,6 +191,10 @@ impl Line {
                     "upstream": upstream, "account": account, "cause": cut(why, TEXT_BYTES_MAX),
                 }),
             ),
+            Event::IssuerKeys(one) => one.outcome.name().and_then(|outcome| {
+                let issuer = &one.issuer;
+                line("issuer_keys", json!({ "issuer": issuer, "outcome": outcome }))
+            }),
             // These are about the process and its files.
             Event::SecretTrouble(_)
             | Event::Revocation(_)

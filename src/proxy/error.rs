@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::access::Denied;
+use crate::access::jwt::Flaw;
 use crate::limit::{Kind, Rate, Refused, Whose, Why};
 use crate::route::{Ambiguity, Unreadable};
 use crate::session::{HoldCause, Unavailable};
@@ -66,6 +67,21 @@ pub enum Problem {
     /// A token whose time is over.
     #[error("the client token has expired: log in again")]
     ClientTokenExpired,
+    /// A token of a trusted issuer that is not valid.
+    #[error("the token is not valid: {0}")]
+    IssuerTokenInvalid(Flaw),
+    /// A token of a trusted issuer whose time is over.
+    #[error("the token has expired")]
+    IssuerTokenExpired,
+    /// A valid token that no client has.
+    #[error("the token is valid, and no client here has one with its claims")]
+    ClientUnknown,
+    /// A valid token that several clients have.
+    #[error("the token is valid, and more than one client here has one with its claims")]
+    ClientAmbiguous,
+    /// A token that cannot be judged.
+    #[error("the keys of the token's issuer cannot be fetched at the moment")]
+    IssuerUnavailable,
     /// A key that was revoked.
     #[error("the client key is revoked")]
     ClientKeyRevoked,
@@ -159,6 +175,8 @@ impl Problem {
             Self::CrossOrigin
             | Self::AccountNotGranted
             | Self::NotGranted
+            | Self::ClientUnknown
+            | Self::ClientAmbiguous
             | Self::EndpointClosed(_) => StatusCode::FORBIDDEN,
             Self::LoginTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientKeyMissing
@@ -169,6 +187,8 @@ impl Problem {
             | Self::ClientConflicting
             | Self::LoginWithoutKey
             | Self::ClientTokenInvalid
+            | Self::IssuerTokenInvalid(_)
+            | Self::IssuerTokenExpired
             | Self::ClientTokenExpired => StatusCode::UNAUTHORIZED,
             Self::LoginRefused
             | Self::UpstreamUnreachable(_)
@@ -179,6 +199,7 @@ impl Problem {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginHeldBack { .. }
             | Self::UpstreamUnavailable
+            | Self::IssuerUnavailable
             | Self::Overloaded(_)
             | Self::AuditUnwritable
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -201,8 +222,11 @@ impl Problem {
             Self::ClientKeyInvalid => "client_key_invalid",
             Self::ClientKeyExpired => "client_key_expired",
             Self::LoginTooLong => "login_too_long",
-            Self::ClientTokenInvalid => "client_token_invalid",
-            Self::ClientTokenExpired => "client_token_expired",
+            Self::ClientTokenInvalid | Self::IssuerTokenInvalid(_) => "client_token_invalid",
+            Self::ClientTokenExpired | Self::IssuerTokenExpired => "client_token_expired",
+            Self::ClientUnknown => "client_unknown",
+            Self::ClientAmbiguous => "client_ambiguous",
+            Self::IssuerUnavailable => "issuer_unavailable",
             Self::ClientKeyRevoked => "client_key_revoked",
             Self::ClientCertificateExpired => "client_certificate_expired",
             Self::ClientConflicting => "client_conflicting",
@@ -241,8 +265,11 @@ impl Problem {
             Self::ClientKeyInvalid => "Client key not valid",
             Self::ClientKeyExpired => "Client key expired",
             Self::LoginTooLong => "The login is too long",
-            Self::ClientTokenInvalid => "Client token not valid",
-            Self::ClientTokenExpired => "Client token expired",
+            Self::ClientTokenInvalid | Self::IssuerTokenInvalid(_) => "Client token not valid",
+            Self::ClientTokenExpired | Self::IssuerTokenExpired => "Client token expired",
+            Self::ClientUnknown => "Client unknown",
+            Self::ClientAmbiguous => "Client ambiguous",
+            Self::IssuerUnavailable => "Issuer not available",
             Self::ClientKeyRevoked => "Client key revoked",
             Self::ClientCertificateExpired => "Client certificate expired",
             Self::ClientConflicting => "More than one client",
@@ -284,7 +311,11 @@ impl Problem {
             | Self::ClientKeyExpired
             | Self::LoginWithoutKey
             | Self::ClientTokenInvalid
+            | Self::IssuerTokenInvalid(_)
+            | Self::IssuerTokenExpired
             | Self::ClientTokenExpired
+            | Self::ClientUnknown
+            | Self::ClientAmbiguous
             | Self::ClientKeyRevoked
             | Self::ClientCertificateExpired
             | Self::ClientConflicting
@@ -301,7 +332,10 @@ impl Problem {
             Self::UpstreamBroken => "http_response_incomplete",
             Self::AnswerWithheld => "http_protocol_error",
             Self::Loop => "proxy_loop_detected",
-            Self::ReplayBroken | Self::AuditUnwritable | Self::Stopping => "proxy_internal_error",
+            Self::ReplayBroken
+            | Self::AuditUnwritable
+            | Self::IssuerUnavailable
+            | Self::Stopping => "proxy_internal_error",
         }
     }
 
@@ -315,6 +349,7 @@ impl Problem {
             Self::Overloaded(_) => Some(Duration::from_secs(1)),
             Self::UpstreamUnavailable => Some(UNAVAILABLE_RETRY_AFTER),
             Self::AuditUnwritable => Some(AUDIT_RETRY_AFTER),
+            Self::IssuerUnavailable => Some(ISSUER_RETRY_AFTER),
             _ => None,
         }
     }
@@ -325,6 +360,9 @@ const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// An operator has to make room on a disk.
 const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// An issuer's keys are tried again after seconds at first, after a minute in the end.
+const ISSUER_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
@@ -362,6 +400,12 @@ impl From<Denied> for Problem {
             Denied::Expired => Self::ClientKeyExpired,
             Denied::TokenInvalid => Self::ClientTokenInvalid,
             Denied::TokenExpired => Self::ClientTokenExpired,
+            Denied::IssuerTokenInvalid(flaw) => Self::IssuerTokenInvalid(flaw),
+            Denied::IssuerTokenExpired => Self::IssuerTokenExpired,
+            Denied::TokenUnknown => Self::ClientUnknown,
+            Denied::TokenAmbiguous => Self::ClientAmbiguous,
+            // Whoever waits for them has waited long enough.
+            Denied::KeysWanted(_) | Denied::IssuerUnavailable => Self::IssuerUnavailable,
             Denied::Revoked => Self::ClientKeyRevoked,
             Denied::CertificateExpired => Self::ClientCertificateExpired,
             Denied::Conflicting => Self::ClientConflicting,
@@ -396,105 +440,5 @@ impl From<SendError> for Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-
-    /// One of each.
-    fn all() -> Vec<Problem> {
-        vec![
-            Problem::BadRequest("Host is missing"),
-            Problem::AmbiguousPath(Ambiguity::DotSegment),
-            Problem::AmbiguousRequest(Unreadable::Twice),
-            Problem::MethodNotAllowed,
-            Problem::BadBody,
-            Problem::BodyTimeout,
-            Problem::NoRoute,
-            Problem::MisdirectedHost,
-            Problem::CrossOrigin,
-            Problem::ClientKeyMissing,
-            Problem::ClientKeyInvalid,
-            Problem::ClientKeyExpired,
-            Problem::LoginWithoutKey,
-            Problem::LoginTooLong,
-            Problem::ClientTokenInvalid,
-            Problem::ClientTokenExpired,
-            Problem::ClientKeyRevoked,
-            Problem::ClientCertificateExpired,
-            Problem::ClientConflicting,
-            Problem::AccountNotGranted,
-            Problem::NotGranted,
-            Problem::RateLimited {
-                whose: Whose::Account,
-                retry_after: Duration::from_secs(1),
-                rate: None,
-                kind: None,
-            },
-            Problem::Overloaded(Whose::Client),
-            Problem::EndpointClosed("why".to_owned()),
-            Problem::LoginRefused,
-            Problem::LoginHeldBack {
-                retry_after: Duration::from_secs(1),
-                cause: HoldCause::Throttled,
-            },
-            Problem::LoginTimeout,
-            Problem::UpstreamUnreachable("dns_error"),
-            Problem::UpstreamTimeout,
-            Problem::UpstreamBroken,
-            Problem::UpstreamUnavailable,
-            Problem::AnswerWithheld,
-            Problem::ReplayBroken,
-            Problem::Loop,
-            Problem::AuditUnwritable,
-            Problem::Stopping,
-        ]
-    }
-
-    /// Code and status of every row of the tables.
-    fn documented() -> BTreeMap<&'static str, &'static str> {
-        let rows = include_str!("../../docs/ERRORS.md").lines().filter_map(|row| {
-            let (anchor, rest) = row.strip_prefix("| <a id=\"")?.split_once("\"></a>`")?;
-            let (code, rest) = rest.split_once("` | ")?;
-            assert_eq!(anchor, code);
-            let (status, _) = rest.split_once(" | ")?;
-            status.parse::<u16>().is_ok().then_some((code, status))
-        });
-        rows.collect()
-    }
-
-    #[test]
-    fn the_document_of_errors_has_every_code_with_its_status_and_no_other() {
-        let all = all();
-        let codes: BTreeMap<_, _> = all
-            .iter()
-            .map(|problem| (problem.code(), problem.status().as_u16().to_string()))
-            .collect();
-        let documented = documented();
-        let documented: BTreeMap<_, _> =
-            documented.iter().map(|(code, status)| (*code, (*status).to_owned())).collect();
-        assert_eq!(codes, documented);
-
-        // The list above is whole: these are all codes that the source knows.
-        let source = include_str!("error.rs");
-        let source = source.split("pub fn code").nth(1).unwrap().split("pub fn").next().unwrap();
-        let written: BTreeSet<&str> =
-            source.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-        assert_eq!(codes.keys().copied().collect::<BTreeSet<_>>(), written);
-    }
-
-    #[test]
-    fn every_cause_of_holding_back_is_documented() {
-        let document = include_str!("../../docs/ERRORS.md");
-        for cause in [
-            HoldCause::UnclassifiedRefusal,
-            HoldCause::SlotsFull,
-            HoldCause::Throttled,
-            HoldCause::UpstreamBroken,
-            HoldCause::Unreachable,
-            HoldCause::AnswerLost,
-        ] {
-            assert!(document.contains(&format!("`{}`", cause.as_str())), "{cause:?}");
-        }
-    }
-}
+#[path = "error_tests.rs"]
+mod tests;

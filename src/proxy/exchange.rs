@@ -24,7 +24,7 @@ use super::stream::Stream;
 use super::throttle;
 use super::tunnel::{self, Agreed, Tunnel};
 use super::upload::Upload;
-use super::{Core, Peer, Shared, reply};
+use super::{Core, Peer, Shared, authenticate, reply};
 use crate::access::revoked::Revocation;
 use crate::access::{Asking, Caller};
 use crate::clock::{Clock, Moment};
@@ -139,8 +139,7 @@ async fn walk(
         let answer = local_login::answer(shared, peer, route, login, body, record).await?;
         return Ok(own_answer(answer, record));
     }
-    let wall = || shared.clock.wall();
-    let caller = peer.access.authenticate(&asking, wall)?;
+    let caller = authenticate::caller(&peer.access, &asking, &shared.clock).await?;
     record.who = Some(match &caller {
         Some(caller) => Who::Client(Arc::clone(&caller.name)),
         None => Who::Open,

@@ -15,7 +15,7 @@ use super::authorize::Read;
 use super::error::Problem;
 use super::record::{self, Record};
 use super::upload::Upload;
-use super::{Peer, Shared};
+use super::{Peer, Shared, authenticate};
 use crate::access::{Access, Asking, Clients, Denied, IssuedToken, LoggedIn};
 use crate::forward::coding;
 use crate::recipe::template::Values;
@@ -63,8 +63,11 @@ pub(super) async fn answer(
     let Login { clients, endpoint: Endpoint { answer, login }, asking } = login;
     let body = read_whole(shared, body, asking.headers).await?;
     let passwords = passwords(login, asking, &body);
-    let passwords = passwords.iter().map(|password| password.as_str());
-    let logged_in = clients.log_in(asking, passwords, || shared.clock.wall());
+    let log_in = || {
+        let passwords = passwords.iter().map(|password| password.as_str());
+        clients.log_in(asking, passwords, || shared.clock.wall())
+    };
+    let logged_in = authenticate::judged(&peer.access, &shared.clock, log_in).await;
     let LoggedIn { caller, token } = logged_in.map_err(|denied| match denied {
         Denied::Missing => Problem::LoginWithoutKey,
         denied => denied.into(),

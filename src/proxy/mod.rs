@@ -1,6 +1,7 @@
 //! One request: [`exchange`] is the walk, read it first. [`error`] and [`reply`] are the one table
 //! of typed answers.
 
+mod authenticate;
 pub mod authorize;
 pub mod body;
 mod conceal;

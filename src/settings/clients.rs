@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-use super::Client;
 use super::meaning::{Meaning, under};
 use super::routes::Upstreams;
 use super::written::{self, ExpiringKey, Key};
+use super::{Client, Issuer};
 use crate::access::key::{ClientId, Digest, DigestError, KnownKey};
 
 impl Meaning<'_> {
@@ -16,26 +16,33 @@ impl Meaning<'_> {
         &mut self,
         written: BTreeMap<String, written::Client>,
         upstreams: &Upstreams,
+        issuers: &[Issuer],
     ) -> Vec<Client> {
         let mut clients: Vec<Client> = Vec::new();
         for (name, client) in written {
             let at = under("/clients", &name);
-            let has_way =
-                client.keys.is_some() || client.certificates.is_some() || client.unix.is_some();
+            let has_way = client.keys.is_some()
+                || client.tokens.is_some()
+                || client.certificates.is_some()
+                || client.unix.is_some();
             if !has_way && !self.layers.broken(&at) {
                 let message = format!("nothing shows that somebody is client `{name}`");
                 let fault = self.layers.key_fault(&at, message);
-                self.faults.push(
-                    fault.help("add `keys` (`doorward key new NAME`), `certificates` or `unix`"),
-                );
+                self.faults.push(fault.help(
+                    "add `keys` (`doorward key new NAME`), `tokens`, `certificates` or `unix`",
+                ));
             }
             let keys = self.keys(&at, client.keys.unwrap_or_default(), &clients);
+            let tokens = client.tokens.unwrap_or_default();
+            let tokens = self.tokens(&at, tokens, issuers, &clients);
             let certificates = self.certificates(&at, client.certificates, &clients);
             let unix = self.unix(&at, client.unix, &clients);
             let grants = self.grants(&at, client.grants.unwrap_or_default(), upstreams);
             let limits = client.limits.map(|limit| self.limit(&under(&at, "limits"), limit));
             match name.parse::<ClientId>() {
-                Ok(id) => clients.push(Client { id, keys, certificates, unix, grants, limits }),
+                Ok(id) => {
+                    clients.push(Client { id, keys, tokens, certificates, unix, grants, limits })
+                }
                 Err(error) => {
                     let fault = self.layers.key_fault(&at, "this name cannot be used");
                     self.faults.push(fault.help(error.to_string()));

@@ -60,6 +60,20 @@ const RESPONSE_TIMEOUT: &str = REQUEST;
 /// Password managers answer in a second or two; one that asks a person would never end.
 const COMMAND_TIMEOUT: &str = "10s";
 
+/// Clocks that are kept by NTP are milliseconds apart, and seconds after a machine has slept.
+const CLOCK_SKEW: &str = "30s";
+
+/// What issuers sign with; `EdDSA` and `Ed25519` are two names of one.
+const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "EdDSA", "Ed25519"];
+
+pub(super) fn clock_skew() -> DurationText {
+    duration(CLOCK_SKEW)
+}
+
+pub(super) fn algorithms() -> Vec<String> {
+    ALGORITHMS.map(str::to_owned).to_vec()
+}
+
 pub(super) fn command_timeout() -> DurationText {
     duration(COMMAND_TIMEOUT)
 }

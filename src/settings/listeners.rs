@@ -40,8 +40,8 @@ impl Meaning<'_> {
             listeners.iter().filter(|one| one.access == Access::Clients).collect();
         for listener in &asking {
             let lets_in = |client: &Client| {
-                let Ways { keys, certificates, unix } = listener.ways(client);
-                keys || certificates || unix
+                let Ways { keys, tokens, certificates, unix } = listener.ways(client);
+                keys || tokens || certificates || unix
             };
             let at = under("/listeners", &listener.name);
             if !clients.iter().any(lets_in) && !self.layers.broken(&at) {
@@ -204,6 +204,7 @@ impl Listener {
         let asks_for_certificates = self.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
         Ways {
             keys: !client.keys.is_empty(),
+            tokens: !client.tokens.is_empty(),
             certificates: asks_for_certificates && !client.certificates.is_empty(),
             unix: matches!(self.address, Address::Unix(_)) && !client.unix.is_empty(),
         }

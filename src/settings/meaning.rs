@@ -53,7 +53,8 @@ impl Meaning<'_> {
         let upstreams = self.upstreams(written.upstreams);
         let access = self.access(written.access);
         let faults_before = self.faults.len();
-        let clients = self.clients(written.clients, &upstreams);
+        let issuers = self.issuers(written.issuers);
+        let clients = self.clients(written.clients, &upstreams, &issuers);
         let are_clients_sure = self.faults.len() == faults_before;
         let listeners = self.listeners(written.listeners);
         if are_clients_sure {
@@ -65,6 +66,7 @@ impl Meaning<'_> {
             listeners,
             clients,
             access,
+            issuers,
             upstreams: upstreams.into_values().flatten().collect(),
             routes,
             limits: limits(written.limits),

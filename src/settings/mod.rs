@@ -12,6 +12,7 @@ mod credentials;
 mod defaults;
 mod grants;
 mod identities;
+mod issuers;
 mod layers;
 mod limits;
 mod listeners;
@@ -32,6 +33,7 @@ pub use access::ClientAccess;
 pub use addresses::{Address, Origin, Scheme};
 pub use audit::{Audit, OnFailure as OnAuditFailure};
 pub use credentials::Credentials;
+pub use issuers::{Issuer, KeysAt, Location};
 pub use layers::Sources;
 pub use recipes::{
     FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference, RecipeShape, Recipes,
@@ -45,6 +47,7 @@ pub use written::{
 };
 
 use crate::access::identity::{SubjectAltName, UnixOwner};
+use crate::access::jwt::Rule;
 use crate::access::key::{ClientId, KnownKey};
 use crate::diagnosis::Faults;
 use crate::secret;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub clients: Vec<Client>,
     /// What holds for the clients of all listeners.
     pub access: ClientAccess,
+    /// Whose tokens clients may show; no two have the same `iss`.
+    pub issuers: Vec<Issuer>,
     /// The APIs that Doorward logs in to.
     pub upstreams: Vec<Upstream>,
     /// Which request goes where; no two take the same requests.
@@ -121,6 +126,8 @@ pub struct Client {
     pub id: ClientId,
     /// The client's keys.
     pub keys: Vec<KnownKey>,
+    /// The tokens that are the client's.
+    pub tokens: Vec<Tokens>,
     /// The names in its certificates.
     pub certificates: Vec<SubjectAltName>,
     /// Its users and groups on this machine.
@@ -129,6 +136,15 @@ pub struct Client {
     pub grants: Vec<Grant>,
     /// How much it may ask, of all accounts together.
     pub limits: Option<Limit>,
+}
+
+/// Tokens that are a client's.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// The name of their issuer.
+    pub issuer: String,
+    /// What their claims must be.
+    pub rule: Rule,
 }
 
 /// Something that a client may do.

@@ -9,10 +9,11 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "listeners",
     "clients",
     "access",
+    "issuers",
     "upstreams",
     "routes",
     "limits",

@@ -5,6 +5,7 @@
 //! missing key can still be judged for its meaning.
 
 mod clients;
+mod issuers;
 mod limits;
 mod log;
 mod search;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::defaults;
 pub(super) use clients::{Client, ExpiringKey, Grant, Key, UnixOwner};
+pub(super) use issuers::{Claim, Issuer, Tokens};
 pub(super) use limits::{Limit, Rate};
 pub(super) use log::Log;
 pub use log::{LogFormat, LogLevel};
@@ -43,6 +45,9 @@ pub(super) struct Written {
     /// What holds for all clients.
     #[serde(default)]
     pub(super) access: super::access::Written,
+    /// Whose tokens clients may show instead of a key, by a name of your choice.
+    #[serde(default)]
+    pub(super) issuers: BTreeMap<String, Issuer>,
     /// The APIs that Doorward logs in to, by a name of your choice.
     #[serde(default)]
     pub(super) upstreams: BTreeMap<String, Upstream>,

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    About, AuditTrouble, Event, Learned, Login, OnFailure, Reader, Request, Revocation, Rotation,
-    SecretTrouble, Stage,
+    About, AuditTrouble, Event, IssuerKeys, KeysOutcome, Learned, Login, OnFailure, Reader,
+    Request, Revocation, Rotation, SecretTrouble, Stage,
 };
 
 /// How log lines look.
@@ -84,6 +84,7 @@ impl Reader for Log {
             }
             Event::Rotation(rotation) => log_rotation(rotation),
             Event::SecretTrouble(trouble) => log_trouble(trouble),
+            Event::IssuerKeys(about) => log_keys(about),
             Event::Adopted(about) => log_about(about, "session of an earlier run is used on"),
             Event::LeftOpen { upstream, account, closed: true } => {
                 info!(%upstream, %account, "session that was left open is closed");
@@ -183,6 +184,22 @@ fn log_trouble(trouble: &SecretTrouble) {
         SecretTrouble::Unwatched { directory, why } => {
             let directory = directory.display();
             warn!(%directory, why, "changes of secrets are seen late: the directory is not watched");
+        }
+    }
+}
+
+fn log_keys(IssuerKeys { issuer, outcome }: &IssuerKeys) {
+    match outcome {
+        KeysOutcome::New { keys } => info!(%issuer, keys, "new keys of the issuer fetched"),
+        KeysOutcome::Same => debug!(%issuer, "keys of the issuer fetched: the same as before"),
+        KeysOutcome::Failed { why, kept: true } => {
+            warn!(%issuer, why, "the issuer's keys cannot be fetched: the last ones are kept");
+        }
+        KeysOutcome::Failed { why, kept: false } => {
+            error!(%issuer, why, "the issuer's keys cannot be fetched: its tokens are refused");
+        }
+        KeysOutcome::Dropped => {
+            error!(%issuer, "the issuer's last keys are too old: its tokens are refused");
         }
     }
 }

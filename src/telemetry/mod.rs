@@ -2,6 +2,7 @@
 //! demo's live view, the audit trail and, later, metrics. Reporting never waits.
 
 mod audit;
+mod issuer;
 mod log;
 mod request;
 mod revocation;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
 pub use audit::{AuditTrouble, OnFailure};
+pub use issuer::{IssuerKeys, KeysOutcome};
 pub use log::{Format, Log};
 pub use request::{Decision, Decoded, Request, Who};
 pub use revocation::{Learned, Revocation};
@@ -131,6 +133,8 @@ pub enum Event {
     StateNotice(String),
     /// A client's key is revoked, or nobody knows which ones are.
     Revocation(Revocation),
+    /// The keys of an issuer of tokens were fetched, or not.
+    IssuerKeys(IssuerKeys),
     /// The audit trail has gaps.
     Audit(AuditTrouble),
     /// A request ended, its body included.

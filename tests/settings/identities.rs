@@ -43,7 +43,7 @@ key_headers = ["X-Acme-Key", "Host", "x-acme-key", "Authorization", "Content-Typ
         (
             9,
             10,
-            "nothing shows that somebody is client `carol`; add `keys` (`doorward key new NAME`), `certificates` or `unix`",
+            "nothing shows that somebody is client `carol`; add `keys` (`doorward key new NAME`), `tokens`, `certificates` or `unix`",
         ),
         (12, 30, "this header field has a meaning of its own and cannot be taken for keys"),
         (12, 38, "this header field stands here twice"),

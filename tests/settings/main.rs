@@ -5,6 +5,7 @@
 
 mod faults;
 mod identities;
+mod issuers;
 mod layers;
 mod secrets;
 mod shown;

@@ -144,6 +144,10 @@ impl Live {
                 (None, self.ink(Colour::Red, "the file of revoked keys cannot be relied on"))
             }
             Event::StateNotice(notice) => (None, self.ink(Colour::Yellow, notice)),
+            Event::IssuerKeys(about) => {
+                let outcome = about.outcome.name().unwrap_or("same");
+                (None, format!("keys of the issuer {}: {outcome}", about.issuer))
+            }
             Event::Audit(_) => (None, self.ink(Colour::Red, "the audit trail has gaps")),
             Event::Request(request) => (request.upstream.as_ref(), self.request(at, request)),
         };

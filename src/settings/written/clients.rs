@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Limit;
+use super::{Limit, Tokens};
 
-/// Somebody who may call. At least one of `keys`, `certificates` and `unix` says what shows who it is.
+/// Somebody who may call. At least one of `keys`, `tokens`, `certificates` and `unix` says what
+/// shows who it is.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::settings) struct Client {
@@ -14,6 +15,9 @@ pub(in crate::settings) struct Client {
     /// one that is taken out is good no more from the next start on.
     #[schemars(length(min = 1), extend("examples" = [["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]]))]
     pub(in crate::settings) keys: Option<Vec<Key>>,
+    /// The tokens of `issuers` that are the client's.
+    #[schemars(length(min = 1))]
+    pub(in crate::settings) tokens: Option<Vec<Tokens>>,
     /// Names in the client's certificates (`subjectAltName`): `spiffe://...` or `uri:` and any other
     /// URI, `dns:` and a DNS name, `email:` and an address. Each is compared as a whole; the common
     /// name is never looked at. A connection with such a certificate is the client's, at listeners
