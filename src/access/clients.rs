@@ -237,6 +237,9 @@ struct Shown<'c> {
     key: Option<Proof<'c>>,
     token: Option<Proof<'c>>,
     refused: Option<Denied>,
+    /// Why a cookie's token is not good. A client sends cookies by itself, those of other upstreams
+    /// and gateways of the host among them: beside anything good they count for nothing.
+    cookie: Option<Denied>,
 }
 
 impl<'c> Shown<'c> {
@@ -246,7 +249,7 @@ impl<'c> Shown<'c> {
         wall: impl FnOnce() -> SystemTime,
     ) -> Result<Self, Denied> {
         let connected = asking.connected.caller(wall)?;
-        Ok(Self { connected, issued: None, key: None, token: None, refused: None })
+        Ok(Self { connected, issued: None, key: None, token: None, refused: None, cookie: None })
     }
 
     fn add(
@@ -262,19 +265,26 @@ impl<'c> Shown<'c> {
             true => clients.by_token(text, asking.upstream, wall).map(Some),
             false => clients.by_key(text, wall),
         };
+        let found = match found {
+            // A browser sends cookies for pages of other sites, too.
+            Ok(Some(_)) if stands == Stands::Cookie && is_cross_origin(asking) => {
+                Err(Denied::CrossOrigin)
+            }
+            found => found,
+        };
         let proof = match found {
             Ok(None) => return Ok(()),
             Ok(Some(proof)) => proof,
+            Err(denied) if stands == Stands::Cookie => {
+                self.cookie.get_or_insert(denied);
+                return Ok(());
+            }
             Err(denied) if is_token => {
                 self.refused.get_or_insert(denied);
                 return Ok(());
             }
             Err(denied) => return Err(denied),
         };
-        // A browser sends cookies for pages of other sites, too.
-        if stands == Stands::Cookie && open::is_cross_origin(asking.headers, asking.host) {
-            return Err(Denied::CrossOrigin);
-        }
         self.agree_with(proof.caller)?;
         let place = if is_token { &mut self.token } else { &mut self.key };
         place.get_or_insert(proof);
@@ -311,7 +321,7 @@ impl<'c> Shown<'c> {
 
     /// Whose request it is, and by what, where it is not its connection alone.
     fn decided(self, asking: &Asking<'_>) -> Result<(&'c Arc<Caller>, Option<Proof<'c>>), Denied> {
-        let Self { connected, issued, key, token, refused } = self;
+        let Self { connected, issued, key, token, refused, cookie } = self;
         let proof = match (key, connected.or(issued), refused) {
             (Some(key), _, _) => Some(key),
             (None, None, Some(denied)) => return Err(denied),
@@ -320,13 +330,15 @@ impl<'c> Shown<'c> {
         match (proof, issued.or(connected)) {
             (Some(proof), _) => Ok((proof.caller, Some(proof))),
             // A browser shows its certificate for pages of other sites, too.
-            (None, Some(_))
-                if issued.is_none() && open::is_cross_origin(asking.headers, asking.host) =>
-            {
+            (None, Some(_)) if issued.is_none() && is_cross_origin(asking) => {
                 Err(Denied::CrossOrigin)
             }
             (None, Some(caller)) => Ok((caller, None)),
-            (None, None) => Err(Denied::Missing),
+            (None, None) => Err(cookie.unwrap_or(Denied::Missing)),
         }
     }
+}
+
+fn is_cross_origin(asking: &Asking<'_>) -> bool {
+    open::is_cross_origin(asking.headers, asking.host)
 }

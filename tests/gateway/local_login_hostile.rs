@@ -253,10 +253,30 @@ async fn a_cookie_of_a_login_is_good_for_no_page_of_another_site() {
         let bearer = format!("Bearer {token}");
         let call = read(&scene).header("authorization", &bearer).header(name, value);
         assert_eq!(call.send().await.status, 200);
+        let beside = read_with(&scene, &token).header("doorward-key", alice.expose());
+        assert_eq!(beside.header(name, value).send().await.status, 200, "{name}: {value}");
     }
     let own = read_with(&scene, &token).header("origin", "http://localhost");
     assert_eq!(own.header("sec-fetch-site", "same-origin").send().await.status, 200);
     scene.stop().await;
+}
+
+/// Fails when a client cannot use two upstreams, or two gateways, of one host: what keeps cookies
+/// shows those of all ports to each (RFC 6265 section 8.5).
+#[tokio::test]
+async fn a_cookie_of_another_login_on_the_same_host_shuts_nobody_out() {
+    let alice = key("alice");
+    let here = Setup::of(Vendor::Contentstack).keys(&[("alice", &alice)]).start().await;
+    let there = Setup::of(Vendor::ThoughtSpot).keys(&[("alice", &alice)]).start().await;
+    let (token, others) = (logged_in(&here, &alice).await, logged_in(&there, &alice).await);
+    let cookie = format!("JSESSIONID={others}");
+    let beside = read_with(&here, &token).header("cookie", &cookie).send().await;
+    assert_eq!((beside.status.as_u16(), beside.problem()), good());
+    // It opens nothing by itself.
+    let alone = read(&here).header("cookie", &cookie).send().await;
+    assert_eq!((alone.status.as_u16(), alone.problem()), invalid());
+    here.stop().await;
+    there.stop().await;
 }
 
 /// Fails when a token or a key travels on from any place, in any form.
