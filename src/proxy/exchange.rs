@@ -260,6 +260,10 @@ async fn send(
         record.session_at = Some(clock.now());
         record.replayed = sendings > 0;
         sendings += 1;
+        // It may have waited long for its turn and for its session.
+        if to.key.as_ref().is_some_and(Revocation::is_revoked) {
+            return Err(Problem::ClientKeyRevoked);
+        }
 
         let answer = tokio::select! {
             answer = delivery.send(&session.session, body) => answer?,

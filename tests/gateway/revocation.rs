@@ -19,7 +19,7 @@ use crate::upgrades::{AGREE, ASK, hear_end};
 
 const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
                       transfer-encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
-const SLOW: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/zip\r\n\
+const SLOW: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/zip\r\nconnection: close\r\n\
                     content-length: 15\r\n\r\nfirst ";
 
 struct Place {
@@ -35,6 +35,10 @@ fn key(name: &str) -> ClientKey {
 }
 
 async fn place() -> Place {
+    place_with("").await
+}
+
+async fn place_with(upstream: &str) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let (alice, bob) = (key("alice"), key("bob"));
     let puppet = Puppet::logged_in(|request| match request.split(' ').nth(1).unwrap() {
@@ -44,7 +48,8 @@ async fn place() -> Place {
         _ => Reply::json("{}"),
     })
     .await;
-    let setup: Setup = puppet.setup(Vendor::Contentstack);
+    let mut setup: Setup = puppet.setup(Vendor::Contentstack);
+    setup.upstream = upstream.to_owned();
     let setup = setup.keys(&[("alice", &alice), ("bob", &bob)]);
     let file = folder.path().join("revoked");
     let setup = setup.tables(&format!("[access]\nrevoked_path = {file:?}\n"));
@@ -167,6 +172,30 @@ async fn streams_of_a_revoked_key_are_cut_and_other_answers_come_to_their_end() 
         events.iter().filter(of).count() == 2
     };
     until("both are told", cut).await;
+}
+
+/// Fails when a request that was let in before its key was revoked, and still waits for its turn, is
+/// sent.
+#[tokio::test]
+async fn what_waits_with_a_revoked_key_is_never_sent() {
+    let place = place_with("limits = { in_flight_max = 1 }").await;
+    assert_eq!(place.told(&place.alice).await, "");
+    let slow = place.scene.call("GET", "/v3/slow").header("doorward-key", place.bob.expose());
+    let slow = slow.spawn();
+    let mut upstream = place.puppet.handed_over().await;
+    let call = |key: &ClientKey| {
+        place.scene.call("POST", "/v3/late").header("doorward-key", key.expose()).spawn()
+    };
+    let (alices, bobs) = (call(&place.alice), call(&place.bob));
+    until("both wait", || place.scene.waiting() == 2).await;
+    place.revoke(&place.alice);
+    until("it is told", || !place.revocations().is_empty()).await;
+    tokio::io::AsyncWriteExt::write_all(&mut upstream, b"and last.").await.unwrap();
+    assert_eq!(within(slow).await.unwrap().status, 200);
+    assert_eq!(within(alices).await.unwrap().problem(), "client_key_revoked");
+    assert_eq!(within(bobs).await.unwrap().status, 200);
+    let sent = place.puppet.calls();
+    assert_eq!(sent.iter().filter(|one| one.starts_with("POST /v3/late")).count(), 1, "{sent:?}");
 }
 
 /// Fails when a token outlives its key's revocation, or when another client's does not.
