@@ -24,7 +24,9 @@ pub use certificate::CertificateError;
 pub use clients::{Client, Clients, IssuedToken, LoggedIn};
 use grant::Grants;
 use identity::{Connected, Credentials};
-pub use presented::{CLIENT_ACCOUNT, CLIENT_KEY, KEY_PLACES, holds_credential, strip};
+pub use presented::{
+    CLIENT_ACCOUNT, CLIENT_KEY, KEY_PLACES, holds_credential, repeats_token, strip,
+};
 use revoked::Revocation;
 
 /// Who may call at a listener.

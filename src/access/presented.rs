@@ -129,15 +129,26 @@ pub fn holds_credential(text: &[u8]) -> bool {
     false
 }
 
+/// The bearer tokens that could be an issuer's.
+fn issued(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    bearers(headers).filter(|text| text.len() <= jwt::TOKEN_BYTES_MAX && jwt::has_the_form(text))
+}
+
+/// Whether a text repeats what could be an issuer's token, percent-encoded or not.
+pub fn repeats_token(headers: &HeaderMap, text: &[u8]) -> bool {
+    issued(headers).any(|token| {
+        text.len() >= token.len() && percent_decode(text).decode_utf8_lossy().contains(token)
+    })
+}
+
 /// Drops every field that holds a key or a token of ours, or repeats a token of an issuer: a client
-/// that shows it in an odd place must not show it to the upstream. `key_headers`, the operator's own fields for keys, never travel
-/// on.
+/// that shows it in an odd place must not show it to the upstream. `key_headers`, the operator's
+/// own fields for keys, never travel on.
 pub fn strip(headers: &mut HeaderMap, key_headers: &[HeaderName]) {
     let ours = |name: &HeaderName| {
         *name == CLIENT_KEY || *name == CLIENT_ACCOUNT || key_headers.contains(name)
     };
-    let is_token = |text: &&str| text.len() <= jwt::TOKEN_BYTES_MAX && jwt::has_the_form(text);
-    let tokens: Vec<&str> = bearers(headers).filter(is_token).collect();
+    let tokens: Vec<&str> = issued(headers).collect();
     let repeats = |value: &HeaderValue| {
         let holds = |token: &&str| {
             value.len() >= token.len() && String::from_utf8_lossy(value.as_bytes()).contains(token)

@@ -110,6 +110,10 @@ async fn walk(
     record: &mut Record,
 ) -> Result<Reply, Problem> {
     let shared = &core.shared;
+    // RFC 6750 section 2: a token is sent in one way.
+    if record.repeats_token {
+        return Err(Problem::BadRequest("the request target repeats the bearer token"));
+    }
     let call = parse::call(shared, &head)?;
 
     let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;

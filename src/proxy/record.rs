@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) allowed: Option<(AccountId, Option<usize>)>,
     pub(super) method: Method,
     target: Option<PathAndQuery>,
+    /// Whether the target has the bearer token in it, too: then it is never shown.
+    pub(super) repeats_token: bool,
     pub(super) status: StatusCode,
     pub(super) reason: &'static str,
     pub(super) generation: Option<Generation>,
@@ -80,6 +82,9 @@ impl Record {
             allowed: None,
             method: head.method.clone(),
             target: head.uri.path_and_query().cloned(),
+            repeats_token: head.uri.path_and_query().is_some_and(|target| {
+                access::repeats_token(&head.headers, target.as_str().as_bytes())
+            }),
             status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             reason: CLIENT_LEFT,
             generation: None,
@@ -101,6 +106,15 @@ impl Record {
     pub(super) fn broke_off(&mut self, why: &'static str) {
         if matches!(self.reason, FORWARDED | REPLAYED) {
             self.reason = why;
+        }
+    }
+
+    /// The path as reports show it: somebody may have put a key or a token into it.
+    fn shown_path(&self) -> String {
+        let path = self.target.as_ref().map(PathAndQuery::path).unwrap_or_default();
+        match self.repeats_token || access::holds_credential(path.as_bytes()) {
+            true => "/[client credential]".to_owned(),
+            false => path.to_owned(),
         }
     }
 
@@ -144,7 +158,7 @@ impl Drop for Record {
             account: account.map(Arc::clone),
             grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
-            path: self.target.as_ref().map(shown_path).unwrap_or_default(),
+            path: self.shown_path(),
             decision: self.decision(),
             status: self.status,
             reason: self.reason,
@@ -158,13 +172,5 @@ impl Drop for Record {
             redacted: self.redacted,
             decoded: self.decoded.take(),
         })));
-    }
-}
-
-/// The path as reports show it: somebody may have put a key into it.
-fn shown_path(target: &PathAndQuery) -> String {
-    match access::holds_credential(target.path().as_bytes()) {
-        true => "/[client credential]".to_owned(),
-        false => target.path().to_owned(),
     }
 }

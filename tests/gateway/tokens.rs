@@ -338,6 +338,15 @@ async fn nothing_of_a_token_reaches_upstream_reports_or_the_audit_trail() {
         answers.push(call(&good).send().await);
     }
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    let percent = good.replace('.', "%2E");
+    let bearer = format!("Bearer {good}");
+    for text in [&good, &percent] {
+        for target in [format!("/v3/x?a=b&access_token={text}"), format!("/v3/x/{text}/y")] {
+            let call = scene.call("GET", &target).header("authorization", &bearer);
+            answers.push(call.send().await);
+            assert_eq!(told(answers.last().unwrap()), is(400, "bad_request"), "{target}");
+        }
+    }
     let bad = key.token(&with(&scene, json!({ "aud": "x" })));
     let unknown = key.token(&with(&scene, json!({ "sub": "canary-of-a-subject" })));
     for token in [&bad, &unknown] {
