@@ -125,7 +125,8 @@ pub fn append(
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(refused)?;
     }
-    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+    // A link is none either.
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
         return Err(TombstoneError::NoFile { path: path.to_owned() });
     }
     let file = locked(path).map_err(refused)?;
@@ -154,11 +155,13 @@ pub fn append(
     Ok(outcomes)
 }
 
-/// Opens a file to be appended to, and takes it; it is given back when it is closed.
+/// Opens a file to be appended to, and takes it; it is given back when it is closed. A link is not
+/// followed: through one, whoever owns the folder would have the superuser make a file anywhere.
 fn locked(path: &Path) -> io::Result<File> {
     loop {
         let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
+        options.read(true).append(true).create(true);
+        let file = options.mode(FILE_MODE).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
         file.lock()?;
         // While we waited somebody may have put another file in its place.
         let (ours, there) = (file.metadata()?, fs::metadata(path));
@@ -345,6 +348,27 @@ mod tests {
         assert!(matches!(read(&path), Err(TombstoneError::OthersMayWrite { mode: 0o620, .. })));
         assert!(append(&path, &keys, SystemTime::now()).is_err());
         assert!(matches!(read(path.parent().unwrap()), Err(TombstoneError::NoFile { .. })));
+    }
+
+    /// Fails when whoever owns the folder can have the superuser make a file somewhere else, and give
+    /// it away.
+    #[test]
+    fn a_link_leads_the_writer_nowhere() {
+        let (folder, path) = file();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let (new, empty) = (folder.path().join("new"), folder.path().join("empty"));
+        fs::write(&empty, "").unwrap();
+        for target in [&new, &empty] {
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            let keys = [(key("a").digest(), None)];
+            let error = append(&path, &keys, SystemTime::now()).unwrap_err();
+            assert!(matches!(error, TombstoneError::NoFile { .. }), "{error}");
+            // Also when it is put there behind our back.
+            assert!(locked(&path).is_err());
+            fs::remove_file(&path).unwrap();
+        }
+        assert!(!new.exists());
+        assert_eq!(fs::metadata(&empty).unwrap().len(), 0);
     }
 
     #[test]
