@@ -12,6 +12,13 @@ const PIECE_BYTES: usize = 32 * 1024;
 /// Room below which new room is made.
 const ROOM_BYTES_MIN: usize = 4 * 1024;
 
+/// How many bytes in a row may come to nothing. Codings of nothing around each other would else
+/// keep a thread busy for hours at the cost of a few kilobytes.
+const FRUITLESS_BYTES_MAX: usize = 256 * 1024;
+
+/// How many bytes one byte of content makes up for: whoever flushes each byte sends about so many.
+const BYTES_PER_BYTE: usize = 16;
+
 /// A body in one or more codings. Bytes in, content out.
 #[derive(Debug)]
 pub struct Decoder {
@@ -47,6 +54,8 @@ struct Layer {
     has_begun: bool,
     /// Whether all that has come was decoded.
     is_drained: bool,
+    /// How many bytes have come to nothing, less what content has made up for.
+    fruitless: usize,
     room: BytesMut,
 }
 
@@ -111,8 +120,14 @@ fn pull(layers: &mut [Layer], input: &mut Input) -> Result<Decoded, Undecodable>
 
 impl Layer {
     fn new(coding: Coding) -> Self {
-        let (steps, room) = (Steps::of(coding), BytesMut::new());
-        Self { steps, input: Input::default(), has_begun: false, is_drained: true, room }
+        Self {
+            steps: Steps::of(coding),
+            input: Input::default(),
+            has_begun: false,
+            is_drained: true,
+            fruitless: 0,
+            room: BytesMut::new(),
+        }
     }
 
     fn take(&mut self, bytes: Bytes) {
@@ -126,8 +141,15 @@ impl Layer {
             if self.room.len() < ROOM_BYTES_MIN {
                 self.room = BytesMut::zeroed(PIECE_BYTES);
             }
-            let Step { read, written } = self.steps.step(&self.input.bytes, &mut self.room)?;
+            // br takes all that it is given before it shows the content of it.
+            let input = &self.input.bytes;
+            let input = input.get(..PIECE_BYTES).unwrap_or(input);
+            let Step { read, written } = self.steps.step(input, &mut self.room)?;
             self.input.bytes.advance(read);
+            self.fruitless = (self.fruitless + read).saturating_sub(written * BYTES_PER_BYTE);
+            if self.fruitless > FRUITLESS_BYTES_MAX {
+                return Err(Undecodable::Damaged);
+            }
             if written > 0 {
                 return Ok(Some(self.room.split_to(written).freeze()));
             }

@@ -46,7 +46,7 @@ fn gzip_with_a_long_head(content: &[u8]) -> Vec<u8> {
 #[cfg(feature = "emulator")]
 fn brotli(content: &[u8]) -> Vec<u8> {
     let mut coded = Vec::new();
-    brotli::CompressorWriter::new(&mut coded, 4096, 5, 20).write_all(content).unwrap();
+    brotli::CompressorWriter::new(&mut coded, 4096, 5, 24).write_all(content).unwrap();
     coded
 }
 
@@ -241,6 +241,42 @@ impl Write for Sink {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Fails when a few kilobytes of codings around nothing keep a thread busy for as long as they like.
+#[test]
+fn what_comes_to_nothing_for_long_is_refused() {
+    let members = gzip(b"").repeat(100_000);
+    for (names, body) in [("gzip", members.clone()), ("gzip, gzip", gzip(&members))] {
+        assert!(names == "gzip" || body.len() < 16 * 1024);
+        let (content, end) = streamed(&coded(names), &body, &[8192]);
+        assert_eq!((content, end), (Vec::new(), Err(Undecodable::Damaged)), "{names}");
+        let whole = decode(&coded(names), &Bytes::from(body), 1024);
+        assert_eq!(whole, Err(Undecodable::Damaged), "{names}");
+    }
+    // What cannot be made shorter comes to something, whatever is kept back meanwhile.
+    let mut state = 1_u32;
+    let noise = (0..1 << 20).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let noise: Vec<u8> = noise.collect();
+    for (names, code) in codes() {
+        let body = code(&noise);
+        for lengths in [body.len(), 1500] {
+            let (content, end) = streamed(&coded(names), &body, &[lengths]);
+            assert!(end == Ok(()) && content == noise, "{names} {lengths}");
+        }
+    }
+    // Whoever flushes every byte sends more than it has to say.
+    let mut flushed = flate2::write::DeflateEncoder::new(Vec::new(), level());
+    for _ in 0..50_000 {
+        flushed.write_all(b"x").unwrap();
+        flushed.flush().unwrap();
+    }
+    let bytes = flushed.finish().unwrap();
+    assert!(bytes.len() > 256 * 1024, "more than may come to nothing");
+    assert_eq!(streamed(&coded("deflate"), &bytes, &[8192]), (vec![b'x'; 50_000], Ok(())));
 }
 
 /// Fails when a stream may ask for a window without bound: 16 MiB of br, 8 MiB of zstd.
