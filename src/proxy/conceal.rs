@@ -92,7 +92,12 @@ impl Concealment<'_> {
         pointers: &[Pointer],
         concealed: &mut Concealed,
     ) -> Result<(), Problem> {
-        let Some(content) = self.content(shared, answer).await? else { return Ok(()) };
+        let Some(content) = self.content(shared, answer).await? else {
+            // Nobody knows what the content would be like (RFC 9110 section 8.6).
+            coding::describe_decoded(&mut answer.headers);
+            is_changed(&mut answer.headers);
+            return Ok(());
+        };
         if let Ok(codings) = coding::codings(&answer.headers)
             && !codings.is_empty()
         {

@@ -68,6 +68,38 @@ async fn endpoints_that_show_the_session_show_a_placeholder() {
     }
 }
 
+/// Fails when HEAD and 304 tell the length or the checksums of what the upstream has, where GET shows
+/// something else (RFC 9110 section 8.6).
+#[tokio::test]
+async fn answers_without_a_body_do_not_describe_what_is_masked() {
+    let puppet = Puppet::logged_in(|request| {
+        let body = format!(r#"{{"user":{{"authtoken":"{TOKEN}"}}}}"#);
+        let (status, body) = match request {
+            head if head.starts_with("HEAD") => ("200 OK", (body.len(), "")),
+            get if get.contains("if-none-match") => ("304 Not Modified", (body.len(), "")),
+            _ => ("200 OK", (body.len(), body.as_str())),
+        };
+        Reply::keep(format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\netag: \"1\"\r\n\
+             content-digest: sha-256=:AAAA:\r\ncontent-length: {}\r\n\r\n{}",
+            body.0, body.1
+        ))
+    })
+    .await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let get = scene.call("GET", "/v3/user").send().await;
+    let head = scene.call("HEAD", "/v3/user").send().await;
+    let unchanged = scene.call("GET", "/v3/user").header("if-none-match", "W/\"1\"").send().await;
+    assert_eq!(
+        (get.status.as_u16(), head.status.as_u16(), unchanged.status.as_u16()),
+        (200, 200, 304)
+    );
+    for answer in [head, unchanged] {
+        assert_eq!((answer.one("etag"), answer.one("content-digest")), ("W/\"1\"", ""));
+        assert!(["", get.one("content-length")].contains(&answer.one("content-length")));
+    }
+}
+
 /// Fails when only the value as it is, not its other forms, is looked for in header fields.
 #[tokio::test]
 async fn header_fields_that_hold_the_session_are_masked_in_every_form() {
