@@ -61,10 +61,11 @@ impl Limits {
     /// The order is client, route, account, from what fewest share to what most share. A request
     /// that waits holds only places before that in the order, so no two wait for each other. And it
     /// starves nobody: a client's place keeps only that client's own requests out; a route's limit
-    /// counts for each account alone, so its place keeps out only requests that would have to wait
-    /// for the same account next. The account comes last because its tokens are worth the most: one
-    /// that was taken earlier would be lost while the request waits elsewhere, or would come late,
-    /// together with others, and be too much for the upstream.
+    /// counts for each account alone, so its place keeps out only requests that ask the same account
+    /// next (where that counts kinds apart, also those of the kind that need not wait). The account
+    /// comes last because its tokens are worth the most: one that was taken earlier would be lost
+    /// while the request waits elsewhere, or would come late, together with others, and be too much
+    /// for the upstream.
     ///
     /// # Errors
     /// See [`Limit::admit`].
