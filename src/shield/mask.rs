@@ -108,6 +108,15 @@ mod tests {
         assert_eq!(masked(body).unwrap(), r#"{"user":{"authtoken":"hidden"}}"#);
     }
 
+    /// Fails when a number is another one behind the mask.
+    #[test]
+    fn numbers_are_the_same() {
+        for number in ["9007199254740993", "0.1", "31.245270191439438", "121.48791951161945"] {
+            let body = format!(r#"{{"n":{number}}}"#);
+            assert_eq!(masked(&body).unwrap(), body);
+        }
+    }
+
     #[test]
     fn a_page_is_told_from_one_that_shows_the_session() {
         assert_eq!(masked("<html>sorry</html>"), Err(MaskError::NotJson));
