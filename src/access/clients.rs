@@ -51,8 +51,8 @@ struct Known {
 pub struct LoggedIn {
     /// The client.
     pub caller: Arc<Caller>,
-    /// What it shows from now on; nothing where its connection alone shows it, which goes on to do
-    /// so.
+    /// What it shows from now on; nothing where its connection or a token of an issuer alone shows
+    /// it, which goes on to do so.
     pub token: Option<IssuedToken>,
 }
 
@@ -227,9 +227,9 @@ enum Ends {
     Token(SystemTime),
 }
 
-/// All that a request and its connection show. A token that is not good, beside a good key or on a
-/// client's own connection, is what the client kept of an earlier login, and is no reason to refuse
-/// it.
+/// All that a request and its connection show. A token of a login that is not good, beside a good
+/// key, a token of an issuer or on a client's own connection, is what the client kept of an earlier
+/// login, and is no reason to refuse it.
 struct Shown<'c> {
     connected: Option<&'c Arc<Caller>>,
     /// By a token of an issuer.
