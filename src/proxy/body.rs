@@ -16,6 +16,7 @@ use super::upload::{Unwanted, Upload};
 use crate::forward::coding::Undecodable;
 use crate::forward::replay::Replay;
 use crate::session::Hold;
+use crate::upstream::Broken;
 
 /// The body of an answer to a client.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(super) enum Content {
     /// Made here.
     Whole(Bytes),
     /// From the upstream.
-    Streamed(Stream),
+    Streamed(Box<Stream>),
 }
 
 impl ReplyBody {
@@ -73,7 +74,7 @@ impl ReplyBody {
 pub enum CutOff {
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Broken),
     /// It was to be decoded and searched, and is not what its coding says.
     #[error("the upstream's answer cannot be decoded")]
     Undecodable(#[source] Undecodable),

@@ -438,7 +438,7 @@ async fn finish(
         _ => {
             let (session, key) = (&held.session, to.key.as_ref());
             let ending = Ending::of_answer(to.upstream, session, key, &headers, &shared.clock);
-            (Content::Streamed(Stream::new(seen, rest, concealed.filters)), ending)
+            (Content::Streamed(Box::new(Stream::new(seen, rest, concealed.filters))), ending)
         }
     };
     let mut response = Response::new(content);

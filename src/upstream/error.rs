@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::http1::{BadChunk, BadHead};
+
 /// A request that got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -13,7 +15,30 @@ pub enum SendError {
     Timeout,
     /// The connection broke or the answer is no HTTP; the request may have been executed.
     #[error("the upstream's answer broke off")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Broken),
+}
+
+/// How an exchange broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The upstream closed the connection before the end of the answer.
+    #[error("the connection was closed before the answer's end")]
+    Closed,
+    /// The connection failed.
+    #[error("the connection failed")]
+    Connection(#[from] io::Error),
+    /// The answer's head is none.
+    #[error("the answer cannot be read")]
+    Head(#[from] BadHead),
+    /// The answer's chunks are none.
+    #[error(transparent)]
+    Chunk(#[from] BadChunk),
+    /// The request's own body broke off.
+    #[error("the request's body broke off")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// HTTP/2, or an upgrade.
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
 }
 
 /// Why there is no connection.

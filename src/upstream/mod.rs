@@ -1,16 +1,18 @@
 //! The outgoing side: where an upstream is, connections to it, and what can go wrong on the way.
 //!
 //! Each core has pools of its own; the control side has another. The walk sees [`Pool::send`] and,
-//! behind it, one small type, [`connection::Connection`].
+//! behind it, one small type, `connection::Connection`.
 
-pub mod connection;
+mod connection;
 pub mod error;
+mod http1;
+mod idle;
 pub mod origin;
 pub mod pool;
 mod stream;
 pub mod tls;
 
 pub use connection::Expectation;
-pub use error::{ConnectError, SendError};
+pub use error::{Broken, ConnectError, SendError};
 pub use origin::{Http2, Origin};
 pub use pool::{Answer, AnswerBody, Pool};

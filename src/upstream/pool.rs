@@ -1,26 +1,19 @@
-//! The connections of one core to one upstream: idle ones are reused last in, first out, so that
-//! those that are not needed grow old together.
+//! The connections of one core to one upstream, and the sending of a request over one of them.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::connection::{Connection, Expectation};
-use super::{Origin, SendError};
-
-/// Idle connections kept a core; more are closed.
-const IDLE_CONNECTIONS_MAX: usize = 256;
-
-/// Idle connections older than this are not used: load balancers close at 60 s, often silently.
-const IDLE_AGE_MAX: Duration = Duration::from_secs(55);
+use super::connection::{self, Answered, Connection, Expectation};
+use super::http1::{self, Head, Over};
+use super::idle::Idle;
+use super::{Broken, Origin, SendError};
 
 /// How often a request that never left is tried on another connection.
 const UNSENT_RETRIES_MAX: usize = 4;
@@ -29,15 +22,9 @@ const UNSENT_RETRIES_MAX: usize = 4;
 #[derive(Debug)]
 pub struct Pool<B> {
     origin: Arc<Origin>,
-    idle: Arc<Mutex<Vec<Idle<B>>>>,
+    idle: Idle<B>,
     /// The upstream said nothing when it was last asked first, or refused the question.
     ignores_expect: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Idle<B> {
-    connection: Connection<B>,
-    since: Instant,
 }
 
 /// An answer; its body gives the connection back when it ends.
@@ -59,9 +46,15 @@ pub struct Answer<B> {
 /// The body of an answer. Dropped before its end, it closes its HTTP/1.1 connection.
 #[derive(Debug)]
 pub struct AnswerBody<B> {
-    incoming: Incoming,
-    connection: Option<Connection<B>>,
-    idle: Arc<Mutex<Vec<Idle<B>>>>,
+    incoming: Incoming<B>,
+    idle: Idle<B>,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Incoming<B> {
+    Http1(http1::Incoming<B>),
+    Hyper(hyper::body::Incoming),
 }
 
 impl<B> Pool<B>
@@ -71,7 +64,7 @@ where
 {
     /// No connection yet.
     pub fn new(origin: Arc<Origin>) -> Self {
-        Self { origin, idle: Arc::default(), ignores_expect: AtomicBool::new(false) }
+        Self { origin, idle: Idle::new(), ignores_expect: AtomicBool::new(false) }
     }
 
     /// Where the connections lead.
@@ -112,7 +105,7 @@ where
     ) -> Result<Answer<B>, SendError> {
         let mut retries = 0;
         loop {
-            let (mut connection, reused) = match self.idle_connection().await {
+            let (connection, reused) = match self.idle.take() {
                 Some(connection) => (connection, true),
                 None => {
                     let opened = Connection::open(&self.origin).await;
@@ -120,10 +113,10 @@ where
                 }
             };
             if let Some(shared) = connection.share().filter(|_| !reused) {
-                give_back(&self.idle, shared);
+                self.idle.give_back(shared);
             }
             match connection.send(&self.origin, request, expectation).await {
-                Ok(answer) => return Ok(self.answer(answer, connection.exclusive())),
+                Ok(answer) => return Ok(self.answer(answer)),
                 Err(failure) => match failure.unsent {
                     Some(unsent) if retries < UNSENT_RETRIES_MAX => {
                         retries += 1;
@@ -141,115 +134,103 @@ where
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
     pub async fn upgrade(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
-        let connection = Connection::open_for_upgrade(&self.origin).await;
-        let mut connection = connection.map_err(SendError::Unreachable)?;
-        let answer = connection.send(&self.origin, request, None).await;
-        let mut answer = answer.map_err(|failure| SendError::Broken(failure.error))?;
+        let mut answer = connection::upgrade(&self.origin, request).await?;
         let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upgrade = switches.then(|| hyper::upgrade::on(&mut answer));
-        Ok(Answer { upgrade, ..self.answer(answer, None) })
+        Ok(Answer { upgrade, ..self.answer(Answered::Hyper(answer)) })
     }
 
-    async fn idle_connection(&self) -> Option<Connection<B>> {
-        loop {
-            let found = self.take_idle()?;
-            if !found.is_ready() {
-                // Its task may have one thing left to do after the answer's end.
-                tokio::task::yield_now().await;
+    /// The answer, whose body gives its connection back.
+    fn answer(&self, answer: Answered<B>) -> Answer<B> {
+        let idle = self.idle.clone();
+        match answer {
+            Answered::Http1(http1::Answer { head, body }) => {
+                let Head { status, version, headers } = head;
+                let mut body = AnswerBody { incoming: Incoming::Http1(body), idle };
+                body.finish();
+                Answer { status, version, headers, body, upgrade: None }
             }
-            // What is still busy is not waited for: most often a client whose request was answered
-            // early is slow to send the rest of its body. Dropped here, the connection ends with
-            // that body.
-            if found.is_ready() {
-                return Some(found);
+            Answered::Hyper(answer) => {
+                let (parts, body) = answer.into_parts();
+                let body = AnswerBody { incoming: Incoming::Hyper(body), idle };
+                let http::response::Parts { status, version, headers, .. } = parts;
+                Answer { status, version, headers, body, upgrade: None }
             }
         }
     }
-
-    fn take_idle(&self) -> Option<Connection<B>> {
-        let mut idle = lock(&self.idle);
-        while let Some(Idle { connection, since }) = idle.pop() {
-            if connection.is_closed() || since.elapsed() > IDLE_AGE_MAX {
-                continue;
-            }
-            if let Some(shared) = connection.share() {
-                idle.push(Idle { connection, since: Instant::now() });
-                return Some(shared);
-            }
-            return Some(connection);
-        }
-        None
-    }
-
-    /// The answer, whose body gives `connection` back.
-    fn answer(
-        &self,
-        answer: http::Response<Incoming>,
-        connection: Option<Connection<B>>,
-    ) -> Answer<B> {
-        let (parts, incoming) = answer.into_parts();
-        let mut body = AnswerBody { incoming, connection, idle: Arc::clone(&self.idle) };
-        if body.incoming.is_end_stream() {
-            body.finish();
-        }
-        let http::response::Parts { status, version, headers, .. } = parts;
-        Answer { status, version, headers, body, upgrade: None }
-    }
 }
 
-fn give_back<B>(idle: &Mutex<Vec<Idle<B>>>, connection: Connection<B>) {
-    let mut idle = lock(idle);
-    if idle.len() < IDLE_CONNECTIONS_MAX {
-        idle.push(Idle { connection, since: Instant::now() });
-    }
-}
-
-/// Only pushes and pops happen under the lock; a poisoned list is as good as another.
-fn lock<B>(idle: &Mutex<Vec<Idle<B>>>) -> MutexGuard<'_, Vec<Idle<B>>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<B> AnswerBody<B> {
+impl<B> AnswerBody<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Gives the connection back, if the answer has ended.
     fn finish(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            give_back(&self.idle, connection);
+        let Incoming::Http1(incoming) = &mut self.incoming else { return };
+        match incoming.over() {
+            None => {}
+            Some(Over::Usable(connection)) => {
+                self.idle.give_back(Connection::Http1(connection));
+            }
+            // Most often a client that is slow to send a body that the upstream does not wait for.
+            // The task ends with that body, or with its connection.
+            Some(Over::Outgoing(rest)) => {
+                let idle = self.idle.clone();
+                tokio::spawn(async move {
+                    if let Some(connection) = rest.send().await {
+                        idle.give_back(Connection::Http1(connection));
+                    }
+                });
+            }
         }
     }
 }
 
 impl<B> Body for AnswerBody<B>
 where
-    Self: Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
-        match &frame {
-            // A broken answer leaves the connection in doubt: it is not used again.
-            Some(Err(_)) => self.connection = None,
-            Some(Ok(_)) if !self.incoming.is_end_stream() => {}
-            _ => self.finish(),
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.incoming {
+            Incoming::Http1(incoming) => {
+                let piece = ready!(incoming.poll_piece(context));
+                self.finish();
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+            }
+            Incoming::Hyper(incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(context));
+                Poll::Ready(frame.map(|frame| frame.map_err(Broken::Hyper)))
+            }
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.incoming {
+            Incoming::Http1(incoming) => incoming.is_end(),
+            Incoming::Hyper(incoming) => incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.incoming {
+            Incoming::Http1(incoming) => incoming.size_hint(),
+            Incoming::Hyper(incoming) => incoming.size_hint(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::time::Duration;
 
     use http::{HeaderValue, Method, Response};
     use hyper::service::service_fn;
@@ -394,8 +375,29 @@ mod tests {
         for _ in 0..3 {
             pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
             shown.recv().await.unwrap();
-            assert_eq!(lock(&pool.idle).len(), 1);
+            assert_eq!(pool.idle.len(), 1);
         }
+    }
+
+    /// Fails when the sockets of upstreams that have closed stay open as long as nobody calls.
+    #[tokio::test]
+    async fn a_connection_that_its_upstream_has_closed_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = pool(listener.local_addr().unwrap().port(), Http2::Never);
+        let upstream = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            _ = stream.read(&mut [0; 1024]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream
+        };
+        let (answer, mut stream) =
+            tokio::join!(pool.send(request(Method::GET, Outgoing::Done)), upstream);
+        assert!(answer.unwrap().body.is_end_stream());
+        stream.shutdown().await.unwrap();
+        // Nobody calls; only time passes.
+        tokio::time::pause();
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(pool.idle.len(), 0);
     }
 
     #[tokio::test]

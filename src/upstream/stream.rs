@@ -11,67 +11,27 @@ use tokio_util::either::Either;
 
 /// A plain or an encrypted stream.
 #[derive(Debug)]
-pub(super) struct Stream {
-    inner: Either<TcpStream, Box<TlsStream<TcpStream>>>,
-    closed: Closed,
-}
-
-/// What writing comes to where the upstream has closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closed {
-    /// It counts as written. An upstream that answers in the middle of a body and closes makes
-    /// writing fail, and its answer is still there to be read; where there is none, reading tells
-    /// the end.
-    Unnoticed,
-    /// It fails. A tunnel has no answer to wait for, and reading may have told the end long ago.
-    Told,
-}
+pub(super) struct Stream(Either<TcpStream, Box<TlsStream<TcpStream>>>);
 
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { inner: Either::Left(stream), closed: Closed::Unnoticed }
+        Self(Either::Left(stream))
     }
 
     pub(super) fn encrypted(stream: TlsStream<TcpStream>) -> Self {
-        Self { inner: Either::Right(Box::new(stream)), closed: Closed::Unnoticed }
-    }
-
-    /// The same stream, to become a tunnel.
-    pub(super) fn for_tunnel(self) -> Self {
-        Self { closed: Closed::Told, ..self }
+        Self(Either::Right(Box::new(stream)))
     }
 
     pub(super) fn chose_http2(&self) -> bool {
-        match &self.inner {
+        match &self.0 {
             Either::Left(_) => false,
             Either::Right(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut Either<TcpStream, Box<TlsStream<TcpStream>>>> {
-        Pin::new(&mut self.get_mut().inner)
+        Pin::new(&mut self.get_mut().0)
     }
-}
-
-impl Closed {
-    /// What was written; `all` where it cannot be any more and nobody is to notice.
-    fn make_of<T>(self, written: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
-        match written {
-            Poll::Ready(Err(error)) if self == Self::Unnoticed && is_closed(&error) => {
-                Poll::Ready(Ok(all))
-            }
-            written => written,
-        }
-    }
-}
-
-fn is_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-    )
 }
 
 impl AsyncRead for Stream {
@@ -90,8 +50,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let closed = self.closed;
-        closed.make_of(self.inner().poll_write(context, bytes), bytes.len())
+        self.inner().poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -99,18 +58,15 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let closed = self.closed;
-        let written = self.inner().poll_write_vectored(context, slices);
-        closed.make_of(written, slices.iter().map(|slice| slice.len()).sum())
+        self.inner().poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.0.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = self.closed;
-        closed.make_of(self.inner().poll_flush(context), ())
+        self.inner().poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,189 @@
+//! The body of an answer, as it comes.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, SizeHint};
+
+use super::chunked::{Chunked, Piece};
+use super::head::End;
+use super::outgoing::Outgoing;
+use super::{Http1, READ_BYTES, Wire};
+use crate::upstream::error::Broken;
+
+/// Room for what is read at once of a body that comes fast.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// A body on its way in. What is left of the request's body goes out meanwhile.
+#[derive(Debug)]
+pub(in crate::upstream) struct Incoming<B> {
+    /// Nothing when the answer has ended or failed.
+    wire: Option<Box<Wire>>,
+    /// What is left of the request; mostly nothing.
+    outgoing: Option<Box<Outgoing<B>>>,
+    /// Why it failed, until that is told.
+    error: Option<Broken>,
+    left: Left,
+    keeps_alive: bool,
+    /// How much room the next reading gets; it grows with what comes.
+    room: usize,
+}
+
+#[derive(Debug)]
+enum Left {
+    Length(u64),
+    Chunked(Chunked),
+    Close,
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Debug)]
+pub(in crate::upstream) enum Over<B> {
+    /// It takes another request.
+    Usable(Http1),
+    /// The request's body still goes out.
+    Outgoing(Rest<B>),
+}
+
+/// The rest of a request whose answer is over.
+#[derive(Debug)]
+pub(in crate::upstream) struct Rest<B> {
+    wire: Box<Wire>,
+    outgoing: Box<Outgoing<B>>,
+    keeps_alive: bool,
+}
+
+impl<B> Incoming<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    pub(super) fn new(wire: Box<Wire>, outgoing: Outgoing<B>, end: End, keeps_alive: bool) -> Self {
+        let left = match end {
+            End::Length(length) => Left::Length(length),
+            End::Chunked => Left::Chunked(Chunked::new()),
+            End::Close => Left::Close,
+        };
+        let keeps_alive = keeps_alive && end != End::Close && !outgoing.has_stopped();
+        let is_left = !outgoing.is_over() && !outgoing.has_stopped();
+        let outgoing = is_left.then(|| Box::new(outgoing));
+        Self { wire: Some(wire), outgoing, error: None, left, keeps_alive, room: READ_BYTES }
+    }
+
+    /// The next bytes; never empty. Nothing at the end. After an error the connection is closed;
+    /// it is told one turn late, so that what came before it can leave.
+    pub(in crate::upstream) fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Broken>>> {
+        if let Some(error) = self.error.take() {
+            self.left = Left::Length(0);
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(self.poll_next(context)).transpose() {
+            Ok(piece) => Poll::Ready(piece.map(Ok)),
+            Err(error) => {
+                (self.wire, self.outgoing, self.error) = (None, None, Some(error));
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let Some(wire) = self.wire.as_deref_mut().filter(|_| !is_over(&self.left)) else {
+            return Poll::Ready(None);
+        };
+        if let Some(outgoing) = &mut self.outgoing
+            && outgoing.poll(&mut wire.stream, context)?.is_ready()
+        {
+            self.keeps_alive &= !outgoing.has_stopped();
+            self.outgoing = None;
+        }
+        loop {
+            match self.left.take(&mut wire.read)? {
+                Piece::Data(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                Piece::End => {
+                    self.left = Left::Length(0);
+                    return Poll::Ready(None);
+                }
+                Piece::NotYet => {}
+            }
+            let count = ready!(wire.poll_read(context, self.room))?;
+            if count == 0 {
+                let Left::Close = self.left else {
+                    return Poll::Ready(Some(Err(Broken::Closed)));
+                };
+                self.left = Left::Length(0);
+                return Poll::Ready(None);
+            }
+            // There may have been more.
+            if wire.read.capacity() == wire.read.len() {
+                self.room = (self.room * 2).min(READ_BYTES_MAX);
+            }
+        }
+    }
+
+    /// What becomes of the connection, once the answer has ended; nothing if it is closed.
+    pub(in crate::upstream) fn over(&mut self) -> Option<Over<B>> {
+        if !is_over(&self.left) {
+            return None;
+        }
+        let (wire, keeps_alive) = (self.wire.take()?, self.keeps_alive);
+        match self.outgoing.take() {
+            None => usable(wire, keeps_alive).map(Over::Usable),
+            Some(outgoing) => Some(Over::Outgoing(Rest { wire, outgoing, keeps_alive })),
+        }
+    }
+
+    pub(in crate::upstream) fn is_end(&self) -> bool {
+        is_over(&self.left)
+    }
+
+    pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
+        match self.left {
+            Left::Length(length) => SizeHint::with_exact(length),
+            Left::Chunked(_) | Left::Close => SizeHint::default(),
+        }
+    }
+}
+
+fn is_over(left: &Left) -> bool {
+    matches!(left, Left::Length(0))
+}
+
+impl Left {
+    fn take(&mut self, read: &mut BytesMut) -> Result<Piece, Broken> {
+        match self {
+            Self::Chunked(chunked) => Ok(chunked.next(read)?),
+            _ if read.is_empty() => Ok(Piece::NotYet),
+            Self::Close => Ok(Piece::Data(read.split().freeze())),
+            Self::Length(left) => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+                *left -= length as u64;
+                Ok(Piece::Data(read.split_to(length).freeze()))
+            }
+        }
+    }
+}
+
+/// The connection, if it takes another request: the upstream agrees, and has said nothing that
+/// would be taken for the next answer.
+fn usable(wire: Box<Wire>, keeps_alive: bool) -> Option<Http1> {
+    (keeps_alive && wire.read.is_empty()).then_some(Http1(wire))
+}
+
+impl<B> Rest<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Sends what is left of the request. The connection comes back where it takes another one.
+    pub(in crate::upstream) async fn send(mut self) -> Option<Http1> {
+        let Self { wire, outgoing, .. } = &mut self;
+        let sent = poll_fn(|context| outgoing.poll(&mut wire.stream, context)).await;
+        let keeps_alive = self.keeps_alive && !self.outgoing.has_stopped();
+        sent.ok().and_then(|()| usable(self.wire, keeps_alive))
+    }
+}

@@ -1,0 +1,163 @@
+//! An HTTP/1.1 connection to an upstream: one request at a time, written and read in the caller's
+//! own task (RFC 9112).
+
+mod chunked;
+mod head;
+mod incoming;
+mod outgoing;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode};
+use http_body::Body;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::Origin;
+use super::connection::{Expectation, Failure};
+use super::error::Broken;
+use super::stream::Stream;
+pub use chunked::BadChunk;
+pub use head::BadHead;
+use head::Expect;
+pub(super) use head::{FIELDS_MAX, HEAD_BYTES_MAX, Head};
+pub(super) use incoming::{Incoming, Over};
+use outgoing::Outgoing;
+
+/// Room for what is read at once: most answers come whole.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Answers before the answer; more are no upstream's.
+const INFORMATIONAL_MAX: usize = 100;
+
+/// A connection that waits for a request.
+#[derive(Debug)]
+pub(super) struct Http1(Box<Wire>);
+
+/// The stream and what was read of it.
+#[derive(Debug)]
+struct Wire {
+    stream: Stream,
+    read: BytesMut,
+}
+
+/// An answer whose body follows.
+#[derive(Debug)]
+pub(super) struct Answer<B> {
+    pub(super) head: Head,
+    pub(super) body: Incoming<B>,
+}
+
+impl Http1 {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self(Box::new(Wire { stream, read: BytesMut::new() }))
+    }
+
+    /// Whether the upstream has neither closed the connection nor said something that nobody asked
+    /// for. Costs no system call where nothing has come.
+    pub(super) fn is_usable(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let Wire { stream, read } = &mut *self.0;
+        let come = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        read.is_empty() && come.is_pending()
+    }
+
+    /// Sends a request and waits for the head of the answer; the body goes out meanwhile, and on
+    /// while the answer's body is read.
+    ///
+    /// # Errors
+    /// The request comes back where no byte of it was written. Dropping the future closes the
+    /// connection.
+    pub(super) async fn send<B>(
+        self,
+        origin: &Origin,
+        request: Request<B>,
+        expectation: Option<&Expectation>,
+    ) -> Result<Answer<B>, Failure<B>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let framing = Outgoing::framing(&body);
+        let expect = match expectation {
+            Some(_) => Expect::Continue,
+            None => Expect::Nothing,
+        };
+        let head = head::of_request(&parts, &origin.authority, framing, expect);
+        let (mut wire, mut outgoing) = (self.0, Outgoing::new(head, body, framing));
+        match wire.answer(&mut outgoing, expectation).await {
+            Ok(head) => match head.end(&parts.method) {
+                Ok(end) => {
+                    let keeps_alive = head.keeps_alive();
+                    Ok(Answer { head, body: Incoming::new(wire, outgoing, end, keeps_alive) })
+                }
+                Err(error) => Err(Failure { error: error.into(), unsent: None }),
+            },
+            Err(error) => {
+                let unsent = outgoing.unsent();
+                Err(Failure { error, unsent: unsent.map(|body| Request::from_parts(parts, body)) })
+            }
+        }
+    }
+}
+
+impl Wire {
+    /// The head of the answer, past those that only inform.
+    async fn answer<B>(
+        &mut self,
+        outgoing: &mut Outgoing<B>,
+        expectation: Option<&Expectation>,
+    ) -> Result<Head, Broken>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        for _ in 0..=INFORMATIONAL_MAX {
+            let mut looked_at = 0;
+            let head = std::future::poll_fn(|context| {
+                _ = outgoing.poll(&mut self.stream, context)?;
+                self.poll_head(context, &mut looked_at)
+            });
+            let head = head.await?;
+            match (head.status, expectation) {
+                (StatusCode::SWITCHING_PROTOCOLS, _) => return Err(BadHead::Unasked.into()),
+                (StatusCode::CONTINUE, Some(expectation)) => expectation.is_met(),
+                (status, _) if status.is_informational() => {}
+                _ => return Ok(head),
+            }
+        }
+        Err(BadHead::Informational.into())
+    }
+
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        looked_at: &mut usize,
+    ) -> Poll<Result<Head, Broken>> {
+        loop {
+            if let Some(head) = head::of_answer(&mut self.read, looked_at)? {
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.poll_read(context, READ_BYTES))? == 0 {
+                return Poll::Ready(Err(Broken::Closed));
+            }
+        }
+    }
+
+    /// Reads some more, with room for so many bytes; 0 at the end.
+    fn poll_read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        // What is left of a buffer may be too little to be worth a system call.
+        if self.read.capacity() - self.read.len() < room / 2 {
+            self.read.reserve(room);
+        }
+        poll_read_buf(Pin::new(&mut self.stream), context, &mut self.read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! A request on its way out: its head, then its body as it comes.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body;
+use tokio::io::AsyncWrite;
+
+use crate::upstream::error::Broken;
+
+/// Pieces of a body up to this length are copied behind what waits to be written: one write for
+/// all costs less than a list of places.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// How the end of a request's body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// By the last chunk.
+    Chunked,
+}
+
+/// What of a request has not been written yet.
+#[derive(Debug)]
+pub(super) struct Outgoing<B> {
+    /// The head, sizes of chunks, short pieces of the body.
+    queue: BytesMut,
+    /// A long piece of the body, behind the queue.
+    piece: Bytes,
+    /// What is behind the piece.
+    tail: &'static [u8],
+    body: B,
+    /// What of the body is still to come, and how its end is told.
+    framing: Framing,
+    state: State,
+    /// Something was given to the stream and may not have left it.
+    is_unflushed: bool,
+    /// Something was written.
+    has_begun: bool,
+}
+
+/// How far a body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Untouched,
+    Begun,
+    Ended,
+    /// The upstream takes nothing more; it may still answer.
+    Stopped,
+}
+
+impl<B> Outgoing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// How the end of this body is told.
+    pub(super) fn framing(body: &B) -> Framing {
+        match body.is_end_stream() {
+            true => Framing::Length(0),
+            false => body.size_hint().exact().map_or(Framing::Chunked, Framing::Length),
+        }
+    }
+
+    pub(super) fn new(head: BytesMut, body: B, framing: Framing) -> Self {
+        Self {
+            queue: head,
+            piece: Bytes::new(),
+            tail: b"",
+            body,
+            framing,
+            state: State::Untouched,
+            is_unflushed: false,
+            has_begun: false,
+        }
+    }
+
+    /// Whether all has been written.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_ended() && self.is_written() && !self.is_unflushed
+    }
+
+    /// Whether the upstream takes nothing more.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.state == State::Stopped
+    }
+
+    /// The body, if nothing of the request has been written and nothing of the body was taken.
+    pub(super) fn unsent(self) -> Option<B> {
+        (!self.has_begun && self.state == State::Untouched).then_some(self.body)
+    }
+
+    /// The end is known by the length: a body need not be asked for it.
+    fn has_ended(&self) -> bool {
+        self.state == State::Ended || self.framing == Framing::Length(0)
+    }
+
+    fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.piece.is_empty() && self.tail.is_empty()
+    }
+
+    /// Writes what can be written. Ready when there is nothing more to write, or nobody who takes
+    /// it: what the upstream said before it closed is still to be read.
+    ///
+    /// # Errors
+    /// When the body breaks off, or is not as long as was said; when the connection takes nothing at
+    /// all.
+    pub(super) fn poll<W: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        if self.has_stopped() || self.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.poll_write(stream, context)) {
+            Err(Broken::Connection(_)) if self.has_begun => {
+                self.state = State::Stopped;
+                Poll::Ready(Ok(()))
+            }
+            ended => Poll::Ready(ended),
+        }
+    }
+
+    fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            let comes = self.poll_body(context)?;
+            while !self.is_written() {
+                let written = match self.piece.is_empty() && self.tail.is_empty() {
+                    true => Pin::new(&mut *stream).poll_write(context, &self.queue),
+                    false => {
+                        let slices = [&self.queue[..], &self.piece[..], self.tail];
+                        let slices = slices.map(IoSlice::new);
+                        Pin::new(&mut *stream).poll_write_vectored(context, &slices)
+                    }
+                };
+                match ready!(written)? {
+                    0 => return Poll::Ready(Err(io::Error::from(ErrorKind::WriteZero).into())),
+                    length => self.written(length),
+                }
+            }
+            if self.has_ended() || comes.is_pending() {
+                if self.is_unflushed {
+                    ready!(Pin::new(&mut *stream).poll_flush(context))?;
+                    self.is_unflushed = false;
+                }
+                return if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// Takes pieces of the body until there is enough to write. Pending when the body has nothing
+    /// now.
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while !self.has_ended() && self.piece.is_empty() && self.queue.len() < COPIED_BYTES_MAX {
+            let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
+            self.state = State::Begun;
+            match polled {
+                Some(Ok(frame)) => {
+                    if let Ok(piece) = frame.into_data() {
+                        self.push(piece)?;
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Err(Broken::Body(error.into()))),
+                None => self.end()?,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn push(&mut self, piece: Bytes) -> Result<(), Broken> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        match &mut self.framing {
+            Framing::Length(left) => {
+                let said = left.checked_sub(piece.len() as u64);
+                *left = said.ok_or_else(|| Broken::Body("it is longer than was said".into()))?;
+            }
+            Framing::Chunked => {
+                // Writing to memory cannot fail.
+                _ = write!(self.queue, "{:x}\r\n", piece.len());
+                self.tail = b"\r\n";
+            }
+        }
+        if piece.len() <= COPIED_BYTES_MAX {
+            self.queue.extend_from_slice(&piece);
+            self.queue.extend_from_slice(std::mem::take(&mut self.tail));
+        } else {
+            self.piece = piece;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Broken> {
+        self.state = State::Ended;
+        match self.framing {
+            Framing::Length(0) => {}
+            Framing::Length(_) => return Err(Broken::Body("it is shorter than was said".into())),
+            Framing::Chunked => self.queue.extend_from_slice(b"0\r\n\r\n"),
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, mut length: usize) {
+        (self.has_begun, self.is_unflushed) = (true, true);
+        let queued = length.min(self.queue.len());
+        self.queue.advance(queued);
+        length -= queued;
+        let from_piece = length.min(self.piece.len());
+        self.piece.advance(from_piece);
+        length -= from_piece;
+        self.tail = self.tail.get(length..).unwrap_or_default();
+    }
+}
