@@ -160,7 +160,12 @@ where
     /// Takes pieces of the body until there is enough to write. Pending when the body has nothing
     /// now.
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        while !self.has_ended() && self.piece.is_empty() && self.queue.len() < COPIED_BYTES_MAX {
+        // What is queued goes out before a long piece and its end: those have to be gone.
+        while !self.has_ended()
+            && self.piece.is_empty()
+            && self.tail.is_empty()
+            && self.queue.len() < COPIED_BYTES_MAX
+        {
             let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
             self.state = State::Begun;
             match polled {

@@ -176,6 +176,62 @@ fn long_pieces_are_framed_like_short_ones() {
     assert_eq!(body, format!("1\r\na\r\n186a0\r\n{long}\r\n1\r\nb\r\n0\r\n\r\n"));
 }
 
+/// Takes so many bytes, then waits once before each of the next ones.
+struct Stalling {
+    left: usize,
+    is_ready: bool,
+    taken: Vec<u8>,
+}
+
+impl AsyncWrite for Stalling {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let length = match (self.left, self.is_ready) {
+            (0, false) => {
+                self.is_ready = true;
+                return Poll::Pending;
+            }
+            (0, true) => 1,
+            (left, _) => left.min(bytes.len()),
+        };
+        self.left = self.left.saturating_sub(length);
+        self.is_ready = false;
+        self.taken.extend_from_slice(&bytes[..length]);
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Fails when what ends a long chunk is lost, or comes after the next one, where the upstream takes
+/// nothing for a while just before it.
+#[test]
+fn a_chunk_has_ended_before_the_next_one_begins() {
+    let long = vec![b'x'; 20_000];
+    let text = String::from_utf8(long.clone()).unwrap();
+    for next in [&b"b"[..], b""] {
+        let chunk = if next.is_empty() { "" } else { "1\r\nb\r\n" };
+        let expected = format!("4e20\r\n{text}\r\n{chunk}0\r\n\r\n");
+        for left in [19_999, 20_005, 20_006, 20_007, 20_008] {
+            let body = pieces(&[&long, next], None);
+            let mut outgoing = Outgoing::new(BytesMut::new(), body, Framing::Chunked);
+            let mut stalling = Stalling { left, is_ready: false, taken: Vec::new() };
+            let mut context = Context::from_waker(Waker::noop());
+            while outgoing.poll(&mut stalling, &mut context).map(Result::unwrap).is_pending() {}
+            assert!(stalling.taken == expected.as_bytes(), "{left}");
+        }
+    }
+}
+
 /// An answer that was read whole.
 #[derive(Debug, PartialEq)]
 struct Answer {
