@@ -241,6 +241,8 @@ mod tests {
 
     use super::*;
     use crate::upstream::Http2;
+    use crate::upstream::http1::Http1;
+    use crate::upstream::stream::Stream;
 
     /// A request's body of unknown length.
     enum Outgoing {
@@ -398,6 +400,25 @@ mod tests {
         tokio::time::pause();
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
         assert_eq!(pool.idle.len(), 0);
+    }
+
+    /// Fails when a connection that its upstream has closed takes a request because the task has
+    /// used up its turn: each one that is looked at and found closed counts.
+    #[tokio::test]
+    async fn no_closed_connection_is_used_however_busy_the_task_is() {
+        let (pool, _shown) = upstream("\r\n\r\n").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..200 {
+            let connected = tokio::join!(TcpStream::connect(address), listener.accept());
+            let connection = Http1::new(Stream::plain(connected.0.unwrap()));
+            pool.idle.give_back(Connection::Http1(connection));
+            drop(connected.1);
+        }
+        // Whatever has come is known from here on.
+        tokio::task::yield_now().await;
+        let answer = pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
     }
 
     #[tokio::test]

@@ -6,14 +6,16 @@ mod head;
 mod incoming;
 mod outgoing;
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio_util::io::poll_read_buf;
 
 use super::Origin;
@@ -59,11 +61,12 @@ impl Http1 {
     /// Whether the upstream has neither closed the connection nor said something that nobody asked
     /// for. Costs no system call where nothing has come.
     pub(super) fn is_usable(&mut self) -> bool {
-        let mut byte = [0];
-        let mut context = Context::from_waker(Waker::noop());
         let Wire { stream, read } = &mut *self.0;
-        let come = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
-        read.is_empty() && come.is_pending()
+        // A task that has used up its turn would be told that nothing has come.
+        let come = pin!(unconstrained(poll_fn(|context| {
+            Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut [0]))
+        })));
+        read.is_empty() && come.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Sends a request and waits for the head of the answer; the body goes out meanwhile, and on
@@ -119,7 +122,7 @@ impl Wire {
     {
         for _ in 0..=INFORMATIONAL_MAX {
             let mut looked_at = 0;
-            let head = std::future::poll_fn(|context| {
+            let head = poll_fn(|context| {
                 _ = outgoing.poll(&mut self.stream, context)?;
                 self.poll_head(context, &mut looked_at)
             });
