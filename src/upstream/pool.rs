@@ -421,6 +421,28 @@ mod tests {
         assert_eq!(answer.status, StatusCode::OK);
     }
 
+    /// Fails when a client that stops sending keeps a connection open that its upstream has closed
+    /// after an early answer.
+    #[tokio::test]
+    async fn an_upstream_that_closes_after_its_answer_waits_for_no_client() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = pool(listener.local_addr().unwrap().port(), Http2::Never);
+        let upstream = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            _ = stream.read(&mut [0; 1024]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream
+        };
+        let (answer, mut stream) =
+            tokio::join!(pool.send(request(Method::POST, Outgoing::Stalled)), upstream);
+        assert!(answer.unwrap().body.is_end_stream());
+        stream.shutdown().await.unwrap();
+        let hour = Duration::from_secs(3600);
+        tokio::time::pause();
+        let closed = tokio::time::timeout(hour, stream.read(&mut [0])).await;
+        assert_eq!(closed.unwrap().unwrap(), 0);
+    }
+
     #[tokio::test]
     async fn the_body_of_a_get_is_sent() {
         let (pool, mut shown) = upstream("0\r\n\r\n").await;

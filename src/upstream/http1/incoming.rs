@@ -179,10 +179,20 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Sends what is left of the request. The connection comes back where it takes another one.
+    /// Sends what is left of the request, as long as the upstream has not closed. The connection
+    /// comes back where it takes another one.
     pub(in crate::upstream) async fn send(mut self) -> Option<Http1> {
         let Self { wire, outgoing, .. } = &mut self;
-        let sent = poll_fn(|context| outgoing.poll(&mut wire.stream, context)).await;
+        let sent = poll_fn(|context| {
+            let sent = outgoing.poll(&mut wire.stream, context);
+            // What else may come ends the use of the connection, but is nobody's.
+            if sent.is_pending() && wire.read.is_empty() && ready!(wire.poll_read(context, 1))? == 0
+            {
+                return Poll::Ready(Err(Broken::Closed));
+            }
+            sent
+        });
+        let sent = sent.await;
         let keeps_alive = self.keeps_alive && !self.outgoing.has_stopped();
         sent.ok().and_then(|()| usable(self.wire, keeps_alive))
     }
