@@ -9,6 +9,7 @@ mod http1;
 mod idle;
 pub mod origin;
 pub mod pool;
+mod pump;
 mod stream;
 pub mod tls;
 

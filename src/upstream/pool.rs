@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use super::connection::{self, Answered, Connection, Expectation};
 use super::http1::{self, Head, Over};
 use super::idle::Idle;
+use super::pump::{self, Pumped};
 use super::{Broken, Origin, SendError};
 
 /// How often a request that never left is tried on another connection.
@@ -54,6 +55,7 @@ pub struct AnswerBody<B> {
 #[derive(Debug)]
 enum Incoming<B> {
     Http1(http1::Incoming<B>),
+    Pumped(Pumped),
     Hyper(hyper::body::Incoming),
 }
 
@@ -146,8 +148,7 @@ where
         match answer {
             Answered::Http1(http1::Answer { head, body }) => {
                 let Head { status, version, headers } = head;
-                let mut body = AnswerBody { incoming: Incoming::Http1(body), idle };
-                body.finish();
+                let body = AnswerBody::new(body, idle);
                 Answer { status, version, headers, body, upgrade: None }
             }
             Answered::Hyper(answer) => {
@@ -165,24 +166,30 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Gives the connection back, if the answer has ended.
-    fn finish(&mut self) {
-        let Incoming::Http1(incoming) = &mut self.incoming else { return };
-        match incoming.over() {
-            None => {}
-            Some(Over::Usable(connection)) => {
-                self.idle.give_back(Connection::Http1(connection));
-            }
-            // Most often a client that is slow to send a body that the upstream does not wait for.
-            // The task ends with that body, or with its connection.
-            Some(Over::Outgoing(rest)) => {
-                let idle = self.idle.clone();
-                tokio::spawn(async move {
-                    if let Some(connection) = rest.send().await {
-                        idle.give_back(Connection::Http1(connection));
-                    }
-                });
-            }
+    fn new(mut incoming: http1::Incoming<B>, idle: Idle<B>) -> Self {
+        if incoming.is_outgoing() && !incoming.is_end() {
+            let incoming = Incoming::Pumped(Pumped::start(incoming, idle.clone()));
+            return Self { incoming, idle };
+        }
+        finish(&mut incoming, &idle);
+        Self { incoming: Incoming::Http1(incoming), idle }
+    }
+}
+
+/// Gives the connection back, if the answer has ended.
+fn finish<B>(incoming: &mut http1::Incoming<B>, idle: &Idle<B>)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match incoming.over() {
+        None => {}
+        Some(Over::Usable(connection)) => idle.give_back(Connection::Http1(connection)),
+        // Most often a client that is slow to send a body that the upstream does not wait for. The
+        // task ends with that body, or with its connection.
+        Some(over) => {
+            let idle = idle.clone();
+            tokio::spawn(async move { pump::finish(Some(over), &idle).await });
         }
     }
 }
@@ -199,10 +206,15 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match &mut self.incoming {
+        let Self { incoming, idle } = &mut *self;
+        match incoming {
             Incoming::Http1(incoming) => {
                 let piece = ready!(incoming.poll_piece(context));
-                self.finish();
+                finish(incoming, idle);
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+            }
+            Incoming::Pumped(pumped) => {
+                let piece = ready!(pumped.poll_piece(context));
                 Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
             }
             Incoming::Hyper(incoming) => {
@@ -215,6 +227,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.incoming {
             Incoming::Http1(incoming) => incoming.is_end(),
+            Incoming::Pumped(pumped) => pumped.is_end(),
             Incoming::Hyper(incoming) => incoming.is_end_stream(),
         }
     }
@@ -222,6 +235,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.incoming {
             Incoming::Http1(incoming) => incoming.size_hint(),
+            Incoming::Pumped(pumped) => pumped.size_hint(),
             Incoming::Hyper(incoming) => incoming.size_hint(),
         }
     }
@@ -441,6 +455,34 @@ mod tests {
         tokio::time::pause();
         let closed = tokio::time::timeout(hour, stream.read(&mut [0])).await;
         assert_eq!(closed.unwrap().unwrap(), 0);
+    }
+
+    /// Fails when a client that reads nothing before it has sent all waits for ever, because what it
+    /// sends goes no further while nobody takes the answer.
+    #[tokio::test]
+    async fn a_body_goes_out_while_nobody_takes_the_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = Arc::clone(pool(listener.local_addr().unwrap().port(), Http2::Never).origin());
+        let pool = Pool::new(origin);
+        let whole = Arc::new(Notify::new());
+        let told = Arc::clone(&whole);
+        tokio::spawn(async move {
+            let (mut reading, mut writing) = listener.accept().await.unwrap().0.into_split();
+            reading.read_exact(&mut [0; 1024]).await.unwrap();
+            tokio::spawn(async move {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-length: 33554432\r\n\r\n";
+                writing.write_all(head).await.unwrap();
+                _ = writing.write_all(&vec![b'x'; 33_554_432]).await;
+            });
+            let mut left = vec![0; 33_554_432 - 1024];
+            reading.read_exact(&mut left).await.unwrap();
+            told.notify_one();
+        });
+        let body = http_body_util::Full::new(Bytes::from(vec![b'y'; 33_554_432]));
+        let request = Request::builder().method(Method::PUT).uri("/x").body(body).unwrap();
+        let _answer = pool.send(request).await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(10), whole.notified()).await;
+        assert!(waited.is_ok());
     }
 
     #[tokio::test]

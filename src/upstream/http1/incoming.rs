@@ -1,5 +1,6 @@
 //! The body of an answer, as it comes.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
@@ -123,6 +124,28 @@ where
                 self.room = (self.room * 2).min(READ_BYTES_MAX);
             }
         }
+    }
+
+    /// Whether the request's body still goes out.
+    pub(in crate::upstream) fn is_outgoing(&self) -> bool {
+        self.outgoing.is_some()
+    }
+
+    /// Sends on with the request's body, without reading. Never ready: a failure is the next piece.
+    pub(in crate::upstream) fn poll_send_on(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Infallible> {
+        if let (Some(wire), Some(outgoing)) = (&mut self.wire, &mut self.outgoing)
+            && let Poll::Ready(sent) = outgoing.poll(&mut wire.stream, context)
+        {
+            self.keeps_alive &= !outgoing.has_stopped();
+            self.outgoing = None;
+            if let Err(error) = sent {
+                (self.wire, self.error) = (None, Some(error));
+            }
+        }
+        Poll::Pending
     }
 
     /// What becomes of the connection, once the answer has ended; nothing if it is closed.
