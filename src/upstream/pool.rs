@@ -395,9 +395,8 @@ mod tests {
         }
     }
 
-    /// Fails when the sockets of upstreams that have closed stay open as long as nobody calls.
-    #[tokio::test]
-    async fn a_connection_that_its_upstream_has_closed_is_closed() {
+    /// A pool whose one request was answered without content, and its upstream, which has closed.
+    async fn answered_and_closed(method: Method, body: Outgoing) -> (Pool<Outgoing>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pool = pool(listener.local_addr().unwrap().port(), Http2::Never);
         let upstream = async {
@@ -406,10 +405,16 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             stream
         };
-        let (answer, mut stream) =
-            tokio::join!(pool.send(request(Method::GET, Outgoing::Done)), upstream);
+        let (answer, mut stream) = tokio::join!(pool.send(request(method, body)), upstream);
         assert!(answer.unwrap().body.is_end_stream());
         stream.shutdown().await.unwrap();
+        (pool, stream)
+    }
+
+    /// Fails when the sockets of upstreams that have closed stay open as long as nobody calls.
+    #[tokio::test]
+    async fn a_connection_that_its_upstream_has_closed_is_closed() {
+        let (pool, mut stream) = answered_and_closed(Method::GET, Outgoing::Done).await;
         // Nobody calls; only time passes.
         tokio::time::pause();
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
@@ -439,18 +444,7 @@ mod tests {
     /// after an early answer.
     #[tokio::test]
     async fn an_upstream_that_closes_after_its_answer_waits_for_no_client() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let pool = pool(listener.local_addr().unwrap().port(), Http2::Never);
-        let upstream = async {
-            let mut stream = listener.accept().await.unwrap().0;
-            _ = stream.read(&mut [0; 1024]).await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            stream
-        };
-        let (answer, mut stream) =
-            tokio::join!(pool.send(request(Method::POST, Outgoing::Stalled)), upstream);
-        assert!(answer.unwrap().body.is_end_stream());
-        stream.shutdown().await.unwrap();
+        let (_pool, mut stream) = answered_and_closed(Method::POST, Outgoing::Stalled).await;
         let hour = Duration::from_secs(3600);
         tokio::time::pause();
         let closed = tokio::time::timeout(hour, stream.read(&mut [0])).await;
