@@ -93,15 +93,11 @@ where
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        let Some(wire) = self.wire.as_deref_mut().filter(|_| !is_over(&self.left)) else {
+        if is_over(&self.left) {
             return Poll::Ready(None);
-        };
-        if let Some(outgoing) = &mut self.outgoing
-            && outgoing.poll(&mut wire.stream, context)?.is_ready()
-        {
-            self.keeps_alive &= !outgoing.has_stopped();
-            self.outgoing = None;
         }
+        self.send_some(context)?;
+        let Some(wire) = self.wire.as_deref_mut() else { return Poll::Ready(None) };
         loop {
             match self.left.take(&mut wire.read)? {
                 Piece::Data(bytes) => return Poll::Ready(Some(Ok(bytes))),
@@ -136,16 +132,21 @@ where
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Infallible> {
-        if let (Some(wire), Some(outgoing)) = (&mut self.wire, &mut self.outgoing)
-            && let Poll::Ready(sent) = outgoing.poll(&mut wire.stream, context)
-        {
-            self.keeps_alive &= !outgoing.has_stopped();
-            self.outgoing = None;
-            if let Err(error) = sent {
-                (self.wire, self.error) = (None, Some(error));
-            }
+        if let Err(error) = self.send_some(context) {
+            (self.wire, self.error) = (None, Some(error));
         }
         Poll::Pending
+    }
+
+    /// Sends what can be sent of the request's body.
+    fn send_some(&mut self, context: &mut Context<'_>) -> Result<(), Broken> {
+        let (Some(wire), Some(outgoing)) = (&mut self.wire, &mut self.outgoing) else {
+            return Ok(());
+        };
+        let Poll::Ready(sent) = outgoing.poll(&mut wire.stream, context) else { return Ok(()) };
+        self.keeps_alive &= !outgoing.has_stopped();
+        self.outgoing = None;
+        sent
     }
 
     /// What becomes of the connection, once the answer has ended; nothing if it is closed.
