@@ -83,6 +83,9 @@ async fn an_answer_that_its_client_left_has_a_line_that_says_so() {
     assert_eq!(end_of(&scene), [json!("forwarded"), json!("client_left"), json!(200)]);
 }
 
+/// The default of `timeouts.drain`, half of that of `timeouts.request`.
+const DRAIN: Duration = Duration::from_secs(30);
+
 /// Fails when a client gets the blame for what Doorward's stop has cut off.
 #[tokio::test]
 async fn what_the_stop_cuts_off_has_a_line_that_says_so() {
@@ -90,16 +93,7 @@ async fn what_the_stop_cuts_off_has_a_line_that_says_so() {
         let (puppet, mut scene) = halving(half).await;
         let _client = asked(&scene).await;
         until("the request is there", || puppet.calls().len() == 1).await;
-        let stop = tokio::spawn(scene.take_app().stop());
-        // Only the drain needs the clock.
-        let drained = async {
-            while requests(&scene).is_empty() {
-                scene.clock.advance(Duration::from_millis(500));
-                tokio::task::yield_now().await;
-            }
-        };
-        within(drained).await;
-        within(stop).await.unwrap();
+        scene.stop_cutting_off(DRAIN).await;
         let end = end_of(&scene);
         assert_eq!(end[..2], [json!("forwarded"), json!("stopping")]);
     }

@@ -2,9 +2,11 @@
 //! sent.
 
 use std::fs;
+use std::future::poll_fn;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use doorward::access::key::ClientKey;
@@ -313,6 +315,17 @@ impl Scene {
         let ended = self.ended();
         ended.assert_no_leak();
         ended
+    }
+
+    /// Takes the gateway out and stops it; the clock moves once, by `drain`, and by nothing more
+    /// that would end a request in another way.
+    pub async fn stop_cutting_off(&mut self, drain: Duration) {
+        let mut stop = std::pin::pin!(self.take_app().stop());
+        // The drain time counts from the first look.
+        let begun = poll_fn(|context| Poll::Ready(stop.as_mut().poll(context).is_pending())).await;
+        assert!(begun, "nothing was under way");
+        self.clock.advance(drain);
+        within(stop).await;
     }
 
     /// What is left when the gateway has been stopped.

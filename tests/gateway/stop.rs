@@ -56,17 +56,8 @@ async fn a_request_that_never_ends_is_cut_off_after_the_drain_time() {
     let hold = scene.control().hold(read_line(Vendor::MFiles));
     let endless = tokio::spawn(read(&scene).try_send_by(crate::client::Protocol::Http1));
     within(hold.arrived(1)).await;
-    let stopping = tokio::spawn(scene.take_app().stop());
-    // The stop counts from the moment it begins: the clock moves until it is over.
-    let moving = async {
-        while scene.control().counters().logouts == 0 {
-            scene.clock.advance(Duration::from_secs(1));
-            tokio::task::yield_now().await;
-        }
-    };
-    within(moving).await;
+    scene.stop_cutting_off(Duration::from_secs(30)).await;
     assert!(within(endless).await.unwrap().is_err());
-    within(stopping).await.unwrap();
     assert_eq!(scene.control().counters().live_sessions, 0);
 }
 
