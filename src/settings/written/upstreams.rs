@@ -1,0 +1,98 @@
+//! Upstreams, as they are written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DurationText, Field, Limit, SearchBodies, UpstreamTls};
+use crate::settings::defaults;
+
+/// An API that Doorward logs in to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings) struct Upstream {
+    /// The address of the API: scheme, host, port where it is not the scheme's own, and a path
+    /// that all requests begin with. Plain `http` is only for loopback.
+    #[schemars(required, extend("examples" = ["https://api.example.com"]))]
+    pub(in crate::settings) url: Option<String>,
+    /// The name of a built-in recipe; `doorward recipes list` names them. Either this or `recipe_file`.
+    pub(in crate::settings) recipe: Option<String>,
+    /// The path of a recipe of your own.
+    #[schemars(extend("examples" = ["recipes/mine.toml"]))]
+    pub(in crate::settings) recipe_file: Option<String>,
+    /// Values that the recipe asks for.
+    #[serde(default)]
+    #[schemars(extend("examples" = [{"prefix": "/v3"}]))]
+    pub(in crate::settings) parameters: BTreeMap<String, String>,
+    /// The accounts to log in with, by a name of your choice. What an account consists of, its
+    /// recipe says; `doorward recipes` shows it.
+    #[serde(default)]
+    pub(in crate::settings) accounts: BTreeMap<String, BTreeMap<String, Field>>,
+    /// How the upstream's certificate is verified, where the machine's own trust does not do.
+    #[serde(default)]
+    pub(in crate::settings) tls: UpstreamTls,
+    /// Whether to speak HTTP/2 to the upstream.
+    #[serde(default)]
+    pub(in crate::settings) http2: Http2,
+    /// What becomes of streams on a session that is replaced by a new one. A stream is a tunnel, a
+    /// `text/event-stream`, or an answer whose body is still coming in 10 seconds after its head.
+    #[serde(default)]
+    pub(in crate::settings) streams: Streams,
+    /// Whether bodies of answers are searched for session values, which are then replaced by as
+    /// many `*`.
+    #[serde(default)]
+    pub(in crate::settings) search_bodies: SearchBodies,
+    /// The protocols that a client may have its connection upgraded to, such as `websocket`; for
+    /// any other the request is sent on as an ordinary one. Needs HTTP/1.1 on both sides; a tunnel
+    /// has a connection of its own. What passes through it is neither judged nor masked.
+    #[serde(default = "defaults::upgrades")]
+    pub(in crate::settings) upgrades: Vec<String>,
+    /// How long a connection to the upstream may take to be made, TLS included.
+    #[serde(default = "defaults::connect_timeout")]
+    pub(in crate::settings) connect_timeout: DurationText,
+    /// How long the head of an answer may take after the request's body has ended; then 504. A body
+    /// that is coming in takes as long as it takes; one that stops for so long gets 408.
+    #[serde(default = "defaults::response_timeout")]
+    pub(in crate::settings) response_timeout: DurationText,
+    /// How much all clients together may ask of each account. A request that has to wait waits in a
+    /// queue that is fair between clients, at most as long as `timeouts.request`; then 429
+    /// `rate_limited`, or 503 `overloaded` where only a place was missing. Whatever is said here, a 429
+    /// of the upstream makes everybody on the account wait, as long as its answer or its recipe says;
+    /// and so does an answer that says that nothing is left, where the recipe knows how to read it.
+    #[serde(default)]
+    pub(in crate::settings) limits: Limit,
+    /// Sends logins in the clear to a host that is not this machine. Whoever is on the way reads
+    /// the password.
+    #[serde(default)]
+    pub(in crate::settings) danger_plaintext_login: bool,
+}
+
+/// Whether to speak HTTP/2 to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Http2 {
+    /// Where the upstream offers it in the TLS handshake.
+    #[default]
+    Auto,
+    /// Not at all.
+    Never,
+    /// Without asking, also over plain `http`.
+    Always,
+}
+
+/// What becomes of streams on a session that was replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Streams {
+    /// The old session is logged out after its last stream, however long that takes. Where the
+    /// account may have no further session open, as `drain`.
+    Keep,
+    /// The old session is logged out after its last stream, or after `timeouts.drain`. The streams
+    /// are not cut; what becomes of them then is for the upstream to say.
+    #[default]
+    Drain,
+    /// They are cut, also when the upstream calls the session dead, and the old session is logged
+    /// out.
+    Close,
+}
