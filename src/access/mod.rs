@@ -24,9 +24,7 @@ pub use certificate::CertificateError;
 pub use clients::{Client, Clients, IssuedToken, LoggedIn};
 use grant::Grants;
 use identity::{Connected, Credentials};
-pub use presented::{
-    CLIENT_ACCOUNT, CLIENT_KEY, KEY_PLACES, holds_credential, repeats_token, strip,
-};
+pub use presented::{CLIENT_ACCOUNT, CLIENT_KEY, Issued, KEY_PLACES, Withheld, holds_credential};
 use revoked::Revocation;
 
 /// Who may call at a listener.

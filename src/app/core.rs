@@ -26,6 +26,8 @@ pub(super) fn start(
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let pools = origins.iter().map(|origin| Pool::new(Arc::clone(origin))).collect();
     let core = Arc::new(Core::new(Arc::clone(shared), pools));
+    // It ends with the runtime.
+    runtime.spawn(core.looks_after_deadlines());
     let served = TaskTracker::new();
     {
         let _inside = runtime.enter();

@@ -1,6 +1,7 @@
 //! Fields that belong to one connection only, and those that say where a message came from.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -9,11 +10,12 @@ const NOT_NOMINABLE: [HeaderName; 3] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// The name under which a request carries its id.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED: HeaderName = header::FORWARDED;
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Removes the fields whose names `is_removed` picks. Most messages hold none of the names in
 /// question, and looking at those that they hold is cheaper than asking for each.
@@ -25,10 +27,16 @@ pub fn remove_where(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) ->
     }
 }
 
-/// Drops hop-by-hop fields and those that `Connection` nominates, in requests and answers alike.
+/// Drops hop-by-hop fields and those that `Connection` nominates from an answer.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let nominated = nominated(headers);
     remove_where(headers, |name| is_hop_by_hop(name) || nominated.contains(name));
+}
+
+/// Whether a field of a client's request stays here: hop-by-hop, one of those that its `Connection`
+/// has [`nominated`], or one in which it could pretend to be somebody else.
+pub fn stays(name: &HeaderName, nominated: &[HeaderName]) -> bool {
+    is_hop_by_hop(name) || is_forgeable(name) || nominated.contains(name)
 }
 
 /// Fields that every intermediary drops (RFC 9110 section 7.6.1, and what older peers still send).
@@ -67,13 +75,18 @@ fn is_forgeable(name: &HeaderName) -> bool {
     )
 }
 
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The fields that belong to this connection only because `Connection` says so.
+pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let is_option =
+        |name: &str| ["close", "keep-alive"].iter().any(|one| name.eq_ignore_ascii_case(one));
     headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .map(str::trim)
+        .filter(|name| !is_option(name))
+        .filter_map(|name| HeaderName::try_from(name).ok())
         .filter(|name| !NOT_NOMINABLE.contains(name))
         .collect()
 }
@@ -89,6 +102,34 @@ pub struct Origin {
     /// How `Forwarded` ends, after the host.
     forwarded_end: String,
     scheme: HeaderValue,
+    /// What is said of the host that the first request has named: others mostly name the same.
+    first: OnceLock<Named>,
+}
+
+/// A host, as the fields say it that tell upstreams.
+#[derive(Clone, Debug)]
+struct Named {
+    host: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+/// The fields that tell an upstream where a request comes from and what host it names.
+#[derive(Debug)]
+pub struct Told<'a> {
+    origin: &'a Origin,
+    named: Named,
+}
+
+impl Told<'_> {
+    /// `Forwarded` (RFC 7239) and its older kin.
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let Self { origin, named } = self;
+        let peer = origin.peer.as_ref().map(|peer| (&X_FORWARDED_FOR, peer));
+        [(&FORWARDED, &named.forwarded)]
+            .into_iter()
+            .chain(peer)
+            .chain([(&X_FORWARDED_HOST, &named.host), (&X_FORWARDED_PROTO, &origin.scheme)])
+    }
 }
 
 impl Origin {
@@ -106,29 +147,33 @@ impl Origin {
             forwarded_start: format!("for={node};host=\""),
             forwarded_end: format!("\";proto={scheme}"),
             scheme: HeaderValue::from_static(scheme),
+            first: OnceLock::new(),
         }
     }
 
-    fn forwarded(&self, host: &str) -> String {
-        [&self.forwarded_start, host, &self.forwarded_end].concat()
+    /// What upstreams are told of a request to the authority `host`. What the client has sent under
+    /// these names is dropped: nobody here is trusted to say it.
+    pub fn told(&self, host: &str) -> Told<'_> {
+        let first = self.first.get_or_init(|| self.named(host));
+        let named = match first.host.as_bytes() == host.as_bytes() {
+            true => first.clone(),
+            false => self.named(host),
+        };
+        Told { origin: self, named }
     }
-}
 
-/// Sets `Forwarded` (RFC 7239) and its older kin anew for a request from `origin` to the authority
-/// `host`. What the client sent under these names is dropped: nobody here is trusted to say it.
-pub fn set_forwarded(headers: &mut HeaderMap, origin: &Origin, host: &str) {
-    remove_where(headers, is_forgeable);
-    set(headers, header::FORWARDED, origin.forwarded(host));
-    if let Some(peer) = &origin.peer {
-        headers.insert(X_FORWARDED_FOR, peer.clone());
+    /// Whether this is the host that upstreams were told of the first request: it was found to be
+    /// one.
+    pub fn knows(&self, host: &str) -> bool {
+        self.first.get().is_some_and(|first| first.host.as_bytes() == host.as_bytes())
     }
-    set(headers, X_FORWARDED_HOST, host.to_owned());
-    headers.insert(X_FORWARDED_PROTO, origin.scheme.clone());
-}
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
+    fn named(&self, host: &str) -> Named {
+        let forwarded = [&self.forwarded_start, host, &self.forwarded_end].concat();
+        // An authority has no character that a header value must not hold.
+        let value =
+            |text: &str| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        Named { host: value(host), forwarded: value(&forwarded) }
     }
 }
 
@@ -163,37 +208,50 @@ mod tests {
         assert_eq!(left, ["accept", "content-length", "host"]);
     }
 
+    fn told(origin: &Origin, host: &str) -> Vec<(String, String)> {
+        let told = origin.told(host);
+        let shown = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.to_string(), value.to_str().unwrap().to_owned())
+        };
+        told.fields().map(shown).collect()
+    }
+
     #[test]
-    fn what_a_client_says_of_its_origin_is_replaced() {
-        let mut headers = headers(&[
-            ("x-forwarded-for", "6.6.6.6"),
-            ("forwarded", "for=6.6.6.6"),
-            ("x-real-ip", "6.6.6.6"),
-            ("x-original-url", "/admin"),
-            ("x-http-method-override", "DELETE"),
-        ]);
+    fn upstreams_are_told_the_peer_and_the_host_of_each_request() {
         let origin = Origin::new(Some("127.0.0.1".parse().unwrap()), "https");
-        set_forwarded(&mut headers, &origin, "cms.example:8443");
-        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
-        assert_eq!(headers["x-forwarded-proto"], "https");
-        assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"cms.example:8443\";proto=https");
-        for dropped in ["x-real-ip", "x-original-url", "x-http-method-override"] {
-            assert!(!headers.contains_key(dropped), "{dropped}");
+        for host in ["cms.example:8443", "other.example", "cms.example:8443"] {
+            let forwarded = format!("for=127.0.0.1;host=\"{host}\";proto=https");
+            let expected = [
+                ("forwarded", forwarded.as_str()),
+                ("x-forwarded-for", "127.0.0.1"),
+                ("x-forwarded-host", host),
+                ("x-forwarded-proto", "https"),
+            ];
+            assert_eq!(told(&origin, host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
         }
     }
 
     #[test]
+    fn what_a_client_says_of_its_origin_stays_here() {
+        for name in ["x-forwarded-for", "forwarded", "x-real-ip", "x-original-url"] {
+            assert!(stays(&HeaderName::from_static(name), &[]), "{name}");
+        }
+        assert!(stays(&HeaderName::from_static("x-http-method-override"), &[]));
+        assert!(!stays(&header::ACCEPT, &[]));
+        assert!(stays(&header::ACCEPT, &[header::ACCEPT]));
+    }
+
+    #[test]
     fn an_address_with_colons_is_quoted_and_a_unix_socket_has_none() {
-        let forwarded = |peer: Option<&str>| {
+        let said = |peer: Option<&str>| {
             let origin = Origin::new(peer.map(|peer| peer.parse().unwrap()), "http");
-            let mut headers = HeaderMap::new();
-            set_forwarded(&mut headers, &origin, "a");
-            (headers["forwarded"].clone(), headers.contains_key("x-forwarded-for"))
+            let told = told(&origin, "a");
+            (told[0].1.clone(), told.iter().any(|(name, _)| name == "x-forwarded-for"))
         };
-        let expected = HeaderValue::from_static("for=\"[::1]\";host=\"a\";proto=http");
-        assert_eq!(forwarded(Some("::1")), (expected, true));
-        let expected = HeaderValue::from_static("for=unknown;host=\"a\";proto=http");
-        assert_eq!(forwarded(None), (expected, false));
+        let expected = "for=\"[::1]\";host=\"a\";proto=http".to_owned();
+        assert_eq!(said(Some("::1")), (expected, true));
+        let expected = "for=unknown;host=\"a\";proto=http".to_owned();
+        assert_eq!(said(None), (expected, false));
     }
 
     proptest! {

@@ -1,11 +1,11 @@
 //! What a session puts into requests, rendered once when the session begins.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
 
-use super::hop;
 use crate::login::render::header_value;
 use crate::login::{Jar, Material};
 use crate::recipe::template::URL_VALUE;
@@ -104,20 +104,32 @@ impl Injector {
 
     /// Puts the session's header fields into a request to `path` below the upstream's URL.
     pub fn apply(&self, method: &Method, path: &str, headers: &mut HeaderMap) {
-        for injection in &self.headers {
-            let kept =
-                injection.overwrite == Overwrite::IfAbsent && headers.contains_key(&injection.name);
-            if injection.methods.include(method) && !kept {
-                headers.insert(injection.name.clone(), injection.value.clone());
+        for (name, value, overwrite) in self.headers(method) {
+            if overwrite == Overwrite::Always || !headers.contains_key(name) {
+                headers.insert(name, value.clone());
             }
         }
-        if let Some(cookies) = &self.cookies
-            && cookies.methods.include(method)
-        {
-            let field = cookies.whole.clone().or_else(|| cookies.jar.header(path));
-            if let Some(field) = field {
-                headers.insert(header::COOKIE, field);
-            }
+        if let Some(cookie) = self.cookie(method, path) {
+            headers.insert(header::COOKIE, cookie.into_owned());
+        }
+    }
+
+    /// The session's header fields for a request, without cookies, and what becomes of a field of
+    /// the same name.
+    pub fn headers(
+        &self,
+        method: &Method,
+    ) -> impl Iterator<Item = (&HeaderName, &HeaderValue, Overwrite)> {
+        let headers = self.headers.iter().filter(|injection| injection.methods.include(method));
+        headers.map(|injection| (&injection.name, &injection.value, injection.overwrite))
+    }
+
+    /// `Cookie` for a request to `path`, in the place of any that is there.
+    pub fn cookie(&self, method: &Method, path: &str) -> Option<Cow<'_, HeaderValue>> {
+        let cookies = self.cookies.as_ref().filter(|cookies| cookies.methods.include(method))?;
+        match &cookies.whole {
+            Some(whole) => Some(Cow::Borrowed(whole)),
+            None => cookies.jar.header(path).map(Cow::Owned),
         }
     }
 
@@ -131,17 +143,15 @@ impl Injector {
     }
 }
 
-/// Drops what could pass for a credential from a client's request: `Authorization`, `Cookie`, what
-/// the recipe names, every field that the session itself sets, and fields with `_` in their names,
-/// which pass for others in some servers, unless the upstream is known to read them.
-pub fn strip(recipe: &Recipe, headers: &mut HeaderMap) {
-    hop::remove_where(headers, |name| {
-        *name == header::AUTHORIZATION
-            || *name == header::COOKIE
-            || recipe.strip_headers.contains(name)
-            || recipe.inject.iter().any(|injection| injection.always_sets(name))
-            || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name))
-    });
+/// Whether a field of a client's request could pass for a credential: `Authorization`, `Cookie`,
+/// what the recipe names, every field that the session itself sets, and fields with `_` in their
+/// names, which pass for others in some servers, unless the upstream is known to read them.
+pub fn passes_for_credential(recipe: &Recipe, name: &HeaderName) -> bool {
+    *name == header::AUTHORIZATION
+        || *name == header::COOKIE
+        || recipe.strip_headers.contains(name)
+        || recipe.inject.iter().any(|injection| injection.always_sets(name))
+        || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name))
 }
 
 fn is_alias(name: &HeaderName) -> bool {

@@ -28,14 +28,16 @@ impl Via {
 
     /// Adds the entry for a message that came by `version`.
     pub fn add(&self, headers: &mut HeaderMap, version: Version) {
-        headers.append(
-            header::VIA,
-            match version {
-                Version::HTTP_10 => self.http10.clone(),
-                Version::HTTP_2 => self.http2.clone(),
-                _ => self.http11.clone(),
-            },
-        );
+        headers.append(header::VIA, self.entry(version).clone());
+    }
+
+    /// The entry for a message that came by `version`.
+    pub fn entry(&self, version: Version) -> &HeaderValue {
+        match version {
+            Version::HTTP_10 => &self.http10,
+            Version::HTTP_2 => &self.http2,
+            _ => &self.http11,
+        }
     }
 
     /// Whether a message has been here before.

@@ -54,7 +54,8 @@ impl Concealment<'_> {
     ) -> Result<Concealed, Problem> {
         let mut concealed = Concealed::default();
         if let Some(pointers) = self.pointers {
-            self.mask(shared, answer, pointers, &mut concealed).await?;
+            // Boxed: few answers need the room.
+            Box::pin(self.mask(shared, answer, pointers, &mut concealed)).await?;
         }
         // Under `decode` the upstream may have chosen a coding that the client does not take.
         let is_needless = self.redactor.secrets().is_empty() && self.search != SearchBodies::Decode;

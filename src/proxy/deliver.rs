@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::StatusCode;
 
 use super::error::Problem;
 use super::prepare::Prepared;
@@ -13,7 +13,7 @@ use super::upload::Upload;
 use crate::clock::Clock;
 use crate::forward::replay::{Outlook, Replay, Sending, Start};
 use crate::session::{Session, Upstream};
-use crate::upstream::{Answer, Expectation, Pool, SendError};
+use crate::upstream::{Answer, Expectation, Pool, RequestHead, SendError};
 
 /// How long an upstream may think about whether it wants a body; then it is sent. Clients wait as
 /// long, and RFC 9110 section 10.1.1 forbids to wait for ever.
@@ -62,25 +62,26 @@ impl Delivery<'_> {
         session: &Session,
         body: Sending<Upload>,
     ) -> Result<Answer<Sending<Upload>>, Problem> {
-        let request = self.prepared.with(session, self.upstream, body)?;
+        let carried = self.prepared.carried(session, self.upstream)?;
+        let head = self.prepared.with(&carried);
         // Boxed: few requests need the room.
         let answer = if self.prepared.upgrade.is_some() {
-            Box::pin(self.pool.upgrade(request)).await
+            Box::pin(self.pool.upgrade(&head, body)).await
         } else if self.replay.is_held() {
-            return Box::pin(self.send_asking(session, request)).await;
+            return Box::pin(self.send_asking(&head, body)).await;
         } else {
-            self.pool.send(request).await
+            self.pool.send(&head, body).await
         };
         answer.map_err(|error| self.failed(error))
     }
 
     async fn send_asking(
         &self,
-        session: &Session,
-        request: Request<Sending<Upload>>,
+        head: &RequestHead<'_>,
+        body: Sending<Upload>,
     ) -> Result<Answer<Sending<Upload>>, Problem> {
         let expectation = Expectation::new(self.replay.permission());
-        let mut sending = pin!(self.pool.send_asking(request, Some(&expectation)));
+        let mut sending = pin!(self.pool.send_asking(head, body, Some(&expectation)));
         let heard = tokio::select! {
             answer = &mut sending => Some(answer),
             () = self.silence() => None,
@@ -100,8 +101,7 @@ impl Delivery<'_> {
         self.pool.note_expect(true);
         drop(answer);
         let body = self.replay.send(Start::AtOnce).map_err(|_| Problem::UpstreamBroken)?;
-        let request = self.prepared.with(session, self.upstream, body)?;
-        self.pool.send(request).await.map_err(|error| self.failed(error))
+        self.pool.send(head, body).await.map_err(|error| self.failed(error))
     }
 
     /// Waits until the upstream has been asked and has said nothing for long enough. What it does is

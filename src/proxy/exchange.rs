@@ -22,12 +22,12 @@ use super::prepare::{self, Prepared};
 use super::record::{self, Record};
 use super::stream::Stream;
 use super::throttle;
-use super::tunnel::{self, Agreed, Tunnel};
+use super::tunnel::{self, Agreed, Offered, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, Shared, authenticate, reply};
 use crate::access::revoked::Revocation;
-use crate::access::{Asking, Caller};
-use crate::clock::{Clock, Moment};
+use crate::access::{Asking, Caller, Issued};
+use crate::clock::Moment;
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{hop, location, upgrade};
@@ -55,10 +55,13 @@ pub async fn exchange(
     peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
-    let (head, body) = request.into_parts();
-    let body = Upload::new(body, &head);
-    let mut record = Record::new(core.request_id(), &head, &peer, Arc::clone(&core.shared));
-    let reply = match walk(&core, &peer, head, body, &mut record).await {
+    let (mut head, body) = request.into_parts();
+    let (body, offered) = (Upload::new(body, &head), tunnel::offered(&mut head));
+    let issued = Issued::among(&head.headers);
+    let shared = Arc::clone(&core.shared);
+    let mut record = Record::new(core.request_id(), &head, &issued, &peer, shared);
+    let client = Client { peer: &peer, head: &head, issued: &issued, offered };
+    let reply = match walk(&core, client, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
@@ -102,21 +105,28 @@ impl Reply {
     }
 }
 
+/// A client's request, apart from its body.
+pub(super) struct Client<'a> {
+    pub(super) peer: &'a Peer,
+    pub(super) head: &'a Parts,
+    pub(super) issued: &'a Issued<'a>,
+    pub(super) offered: Option<Offered>,
+}
+
 async fn walk(
     core: &Core,
-    peer: &Peer,
-    head: Parts,
+    client: Client<'_>,
     body: Upload,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
-    let shared = &core.shared;
+    let (shared, Client { peer, head, .. }) = (&core.shared, &client);
     // RFC 6750 section 2: a token is sent in one way.
     if record.repeats_token {
         return Err(Problem::BadRequest("the request target repeats the bearer token"));
     }
-    let call = parse::call(shared, &head)?;
+    let call = parse::call(shared, &peer.origin, head)?;
 
-    let route = shared.routes.find(&call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
+    let route = shared.routes.find(call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.upstream);
     let recipe = &*upstream.recipe;
     record.upstream = Some(route.upstream);
@@ -135,12 +145,14 @@ async fn walk(
         query: asked.query,
         connected: &peer.connected,
         key_headers: &shared.key_headers,
-        host: &call.host,
-        is_routed: shared.routes.names(&call.host),
+        host: call.host,
+        is_routed: shared.routes.names(call.host),
     };
     if let Some((clients, endpoint)) = local_login::asked_for(&peer.access, &read) {
         let login = Login { clients, endpoint, asking: &asking };
-        let answer = local_login::answer(shared, peer, route, login, body, record).await?;
+        // Boxed, here and below: few requests need the room.
+        let answer = local_login::answer(shared, peer, route, login, body, record);
+        let answer = Box::pin(answer).await?;
         return Ok(own_answer(answer, record));
     }
     let caller = authenticate::caller(&peer.access, &asking, &shared.clock).await?;
@@ -179,7 +191,7 @@ async fn walk(
     let deadline = now + time;
 
     let call = Forwarded { call: &call, route, upstream, reading: &reading, session, key };
-    let prepared = prepare::request(shared, peer, &call, head, &body, rule, &record.id);
+    let prepared = prepare::request(shared, client, &call, &body, rule, &record.id);
     let replay = Replay::new(body, &shared.keeping);
     let (mut answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
     let deadline = deadline.max(shared.clock.now() + upstream.origin.response_timeout);
@@ -199,7 +211,7 @@ async fn walk(
 
 /// A call on its way to an upstream.
 pub(super) struct Forwarded<'a> {
-    pub(super) call: &'a Call,
+    pub(super) call: &'a Call<'a>,
     pub(super) route: &'a Route,
     pub(super) upstream: &'a Upstream,
     pub(super) reading: &'a Reading,
@@ -271,7 +283,7 @@ async fn send(
 
         let answer = tokio::select! {
             answer = delivery.send(&session.session, body) => answer?,
-            problem = overdue(clock, replay, deadline, &to.upstream.origin) => return Err(problem),
+            problem = overdue(core, replay, deadline, &to.upstream.origin) => return Err(problem),
         };
 
         throttle::heed(&core.shared, to, account, answer.status, &answer.headers);
@@ -310,7 +322,7 @@ async fn send(
                     Verdict::Ambiguous(_) => Doubt::Ambiguous,
                     _ => Doubt::Contradicted,
                 };
-                match broker.probe(&session.session, doubt, deadline).await {
+                match Box::pin(broker.probe(&session.session, doubt, deadline)).await {
                     Aliveness::Dead => (policy, Evidence::Certain),
                     Aliveness::Alive | Aliveness::Unknown => return Ok((answer, session)),
                 }
@@ -324,7 +336,7 @@ async fn send(
         // The first sending ends here: it takes nothing more from the client while the login is
         // awaited.
         let last_start = delivery.last_start();
-        let again = match not_replayable(core, policy, &prepared.method) {
+        let again = match not_replayable(core, policy, prepared.method) {
             Some(why) => Err(why),
             None => poll_fn(|context| replay.poll_send_again(context, last_start)).await,
         };
@@ -345,16 +357,17 @@ async fn send(
 /// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it
 /// takes: then the head is due one `response_timeout` after its end, give or take another.
 async fn overdue(
-    clock: &Clock,
+    core: &Core,
     replay: &Replay<Upload>,
     deadline: Moment,
     origin: &Origin,
 ) -> Problem {
+    let clock = &core.shared.clock;
     let window = origin.response_timeout;
     let mut due = deadline.min(clock.now() + window);
     let mut seen = replay.progress();
     loop {
-        clock.sleep_until(due).await;
+        core.deadlines.sleep_until(due).await;
         let now = replay.progress();
         match (seen, now) {
             (Progress::Ended, _) => return Problem::UpstreamTimeout,
@@ -421,7 +434,7 @@ async fn finish(
         // RFC 9111 section 3.5: nobody else may be given what this session was given.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    headers.insert(hop::REQUEST_ID, record.id.field());
+    headers.insert(&hop::REQUEST_ID, record.id.field());
     let search = to.upstream.search_bodies;
     let concealment = Concealment { redactor, search, pointers, placeholder, deadline };
     let concealed = concealment.apply(shared, &mut answer).await?;
@@ -461,6 +474,6 @@ fn stripped_prefix(route: &Route) -> &str {
 fn own_answer(mut response: Response<Bytes>, record: &Record) -> Reply {
     let headers = response.headers_mut();
     reply::in_its_place(headers);
-    headers.insert(hop::REQUEST_ID, record.id.field());
+    headers.insert(&hop::REQUEST_ID, record.id.field());
     Reply::own(response, record)
 }

@@ -63,7 +63,8 @@ impl Looked {
         if verdict != Verdict::NeedsBody {
             return verdict;
         }
-        self.read(bytes_max, clock, deadline).await;
+        // Boxed: few answers need the room.
+        Box::pin(self.read(bytes_max, clock, deadline)).await;
         // A body that cannot be decoded has no values; the rules then decide by its head.
         let content = coding::decode_beginning(&self.headers, &self.seen, bytes_max);
         let body = Body::new(content.unwrap_or_default());

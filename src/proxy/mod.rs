@@ -5,6 +5,7 @@ mod authenticate;
 pub mod authorize;
 pub mod body;
 mod conceal;
+mod deadlines;
 mod deliver;
 mod ending;
 pub mod error;
@@ -21,7 +22,6 @@ mod throttle;
 pub mod upload;
 pub mod tunnel;
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::identity::{Connected, Credentials, Ways};
 use crate::access::{Access, CertificateError};
+use deadlines::Deadlines;
 use upload::Upload;
 
 use crate::clock::Clock;
@@ -95,7 +96,9 @@ pub struct Core {
     pub shared: Arc<Shared>,
     /// This core's connections, by upstream.
     pub pools: Vec<Pool<Sending<Upload>>>,
-    /// The first half of request ids, different for each core and process.
+    /// When its requests are overdue.
+    deadlines: Deadlines,
+    /// The first half of request ids, with a dash, different for each core and process.
     id_prefix: String,
     ids: AtomicU64,
 }
@@ -133,22 +136,40 @@ impl Peer {
 impl Core {
     /// A core with its own connections.
     pub fn new(shared: Arc<Shared>, pools: Vec<Pool<Sending<Upload>>>) -> Self {
-        let id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
-        Self { shared, pools, id_prefix, ids: AtomicU64::new(0) }
+        let mut id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
+        id_prefix.push('-');
+        let deadlines = Deadlines::new(shared.clock.clone());
+        Self { shared, pools, deadlines, id_prefix, ids: AtomicU64::new(0) }
+    }
+
+    /// What looks after the deadlines of this core's requests; they come only while it runs.
+    pub fn looks_after_deadlines(&self) -> impl Future<Output = ()> + use<> {
+        self.deadlines.clone().run()
     }
 
     /// A new request id, unique without a system call.
     fn request_id(&self) -> RequestId {
         let number = self.ids.fetch_add(1, Ordering::Relaxed);
-        let mut text = String::with_capacity(ID_BYTES);
-        // Writing to a text cannot fail, and hexadecimal digits and a dash are a header value.
-        _ = write!(text, "{}-{number:08x}", self.id_prefix);
+        let digits = hexadecimal_digits(number);
+        let mut text = String::with_capacity(self.id_prefix.len() + digits as usize);
+        text.push_str(&self.id_prefix);
+        push_hexadecimal(&mut text, number, digits);
+        // Hexadecimal digits and a dash are a header value.
         RequestId(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-")))
     }
 }
 
-/// The length of most request ids; that of the 2^32nd request of a core is longer.
-const ID_BYTES: usize = 25;
+/// How many digits a request's number has in its id: eight, or more where it needs them.
+fn hexadecimal_digits(number: u64) -> u32 {
+    (u64::BITS - number.leading_zeros()).div_ceil(4).max(8)
+}
+
+fn push_hexadecimal(text: &mut String, number: u64, digits: u32) {
+    for digit in (0..digits).rev() {
+        let value = (number >> (4 * digit)) as u32 & 0xf;
+        text.push(char::from_digit(value, 16).unwrap_or('0'));
+    }
+}
 
 /// A request's id: one value, for the upstream's request, the client's answer and the log.
 #[derive(Clone, Debug)]
@@ -161,5 +182,19 @@ impl RequestId {
 
     fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_requests_have_eight_digits_or_as_many_as_they_need() {
+        for number in [0, 1, 0x9abc_def0, u64::from(u32::MAX) + 1, u64::MAX] {
+            let mut text = String::new();
+            push_hexadecimal(&mut text, number, hexadecimal_digits(number));
+            assert_eq!(text, format!("{number:08x}"));
+        }
     }
 }

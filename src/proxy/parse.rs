@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Version, header};
 
 use super::Shared;
 use super::error::Problem;
+use crate::forward::hop::Origin;
 use crate::route::Canonical;
 
 /// A longer target is refused with 400 by us if the server has not refused it with 414 already.
@@ -14,22 +15,26 @@ const TARGET_BYTES_MAX: usize = 32 * 1024;
 
 /// What a client asks for.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct Call<'a> {
     /// The authority, as the client wrote it.
-    pub(super) host: String,
+    pub(super) host: &'a str,
     /// Path and query in the client's own bytes.
-    pub(super) target: PathAndQuery,
+    pub(super) target: &'a PathAndQuery,
     /// The copy of the path that everything is decided on.
     pub(super) canonical: Canonical,
 }
 
-pub(super) fn call(shared: &Shared, head: &Parts) -> Result<Call, Problem> {
+pub(super) fn call<'a>(
+    shared: &Shared,
+    origin: &Origin,
+    head: &'a Parts,
+) -> Result<Call<'a>, Problem> {
     if matches!(head.method, Method::TRACE | Method::CONNECT) {
         return Err(Problem::MethodNotAllowed);
     }
     framing(&head.headers)?;
     underscores(&head.headers)?;
-    let host = host(head)?;
+    let host = host(origin, head)?;
     if shared.via.is_in(&head.headers) {
         return Err(Problem::Loop);
     }
@@ -38,7 +43,7 @@ pub(super) fn call(shared: &Shared, head: &Parts) -> Result<Call, Problem> {
     if target.as_str().len() > TARGET_BYTES_MAX {
         return Err(Problem::BadRequest("the request target is too long"));
     }
-    Ok(Call { host, target: target.clone(), canonical: Canonical::of(target.path()) })
+    Ok(Call { host, target, canonical: Canonical::of(target.path()) })
 }
 
 /// One way to tell where the body ends (RFC 9112 section 6).
@@ -74,7 +79,7 @@ fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// The authority: from the target where it has one (RFC 9112 section 3.2.2), else from the one
 /// `Host`.
-fn host(head: &Parts) -> Result<String, Problem> {
+fn host<'a>(origin: &Origin, head: &'a Parts) -> Result<&'a str, Problem> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let field = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => return Err(Problem::BadRequest("Host is there twice")),
@@ -95,6 +100,9 @@ fn host(head: &Parts) -> Result<String, Problem> {
         (None, None) if head.version == Version::HTTP_10 => "",
         (None, None) => return Err(Problem::BadRequest("Host is missing")),
     };
+    if origin.knows(host) {
+        return Ok(host);
+    }
     let valid = host.bytes().all(|byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
     });
@@ -105,7 +113,7 @@ fn host(head: &Parts) -> Result<String, Problem> {
             port.is_empty() || port.strip_prefix(':').is_some_and(is_port)
         });
     match valid && is_authority {
-        true => Ok(host.to_owned()),
+        true => Ok(host),
         false => Err(Problem::BadRequest("Host is no host")),
     }
 }

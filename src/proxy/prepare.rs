@@ -1,88 +1,126 @@
 //! Step 6 of the walk: the client's request becomes one that can be sent to the upstream, up to the
 //! session.
 
-use http::request::Parts;
+use std::borrow::Cow;
+
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use http_body::Body as _;
 
 use super::error::Problem;
-use super::exchange::Forwarded;
+use super::exchange::{Client, Forwarded};
 use super::parse::Call;
 use super::tunnel::{self, Wanted};
 use super::upload::Upload;
-use super::{Peer, RequestId, Shared};
-use crate::access;
-use crate::forward::replay::Sending;
-use crate::forward::{coding, hop, inject, target, upgrade};
-use crate::recipe::EndpointRule;
+use super::{RequestId, Shared};
+use crate::access::{self, Withheld};
+use crate::forward::hop::Told;
+use crate::forward::{coding, hop, inject, target};
+use crate::recipe::{EndpointRule, Overwrite};
 use crate::route::Route;
 use crate::session::{SearchBodies, Session, Upstream};
+use crate::upstream::RequestHead;
 
-/// A request without its session.
+/// A request without its session: what is left of the client's, and what is said beside it.
 #[derive(Debug)]
 pub(super) struct Prepared<'a> {
-    pub(super) method: Method,
+    pub(super) method: &'a Method,
     /// What the client asked for.
     target: &'a PathAndQuery,
     /// The path that the upstream sees, without its base path.
     pub(super) path: &'a str,
-    headers: HeaderMap,
+    /// The client's fields that travel on.
+    kept: Vec<(&'a HeaderName, &'a HeaderValue)>,
+    told: Told<'a>,
+    via: &'a HeaderValue,
+    request_id: HeaderValue,
+    /// In the place of the client's own field.
+    accept_encoding: Option<Cow<'a, HeaderValue>>,
     /// The client holds its body back until it is asked for.
     pub(super) expects_continue: bool,
     /// The upgrade that it asks for.
     pub(super) upgrade: Option<Wanted>,
 }
 
+/// Fields that are said beside the client's, at most, without those of the session.
+const SAID: usize = 10;
+
+static VIA: HeaderName = header::VIA;
+static ACCEPT_ENCODING: HeaderName = header::ACCEPT_ENCODING;
+static COOKIE: HeaderName = header::COOKIE;
+static CONNECTION: HeaderName = header::CONNECTION;
+static UPGRADE: HeaderName = header::UPGRADE;
+static TO_UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+
 pub(super) fn request<'a>(
-    shared: &Shared,
-    peer: &Peer,
+    shared: &'a Shared,
+    client: Client<'a>,
     to: &Forwarded<'a>,
-    mut head: Parts,
     body: &Upload,
     rule: Option<&EndpointRule>,
     request_id: &RequestId,
 ) -> Prepared<'a> {
+    let Client { peer, head, issued, offered } = client;
     let recipe = &*to.upstream.recipe;
+    let is_masked = matches!(rule, Some(EndpointRule::Mask(_)));
     // In a tunnel nothing could be masked.
-    let upgrade = tunnel::wanted(&mut head, !body.is_end_stream(), &to.upstream.origin)
-        .filter(|_| !matches!(rule, Some(EndpointRule::Mask(_))));
-    let mut headers = head.headers;
-    hop::remove_hop_by_hop(&mut headers);
-    access::strip(&mut headers, &shared.key_headers);
-    inject::strip(recipe, &mut headers);
-    hop::set_forwarded(&mut headers, &peer.origin, &to.call.host);
-    shared.via.add(&mut headers, head.version);
-    headers.insert(hop::REQUEST_ID, request_id.field());
-    // Said anew wherever a body is held back; HTTP/1.0 does not know it (RFC 9110 section 10.1.1).
-    let expects = headers.remove(header::EXPECT);
-    let expects_continue = head.version > Version::HTTP_10
-        && expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let (search, is_masked) =
-        (to.upstream.search_bodies, matches!(rule, Some(EndpointRule::Mask(_))));
-    if search != SearchBodies::Off || is_masked {
-        // A client that puts the parts of a value together would have it whole.
-        headers.remove(header::RANGE);
-        headers.remove(header::IF_RANGE);
-        match search {
-            SearchBodies::Decode => coding::accept_readable(&mut headers),
-            SearchBodies::Identity | SearchBodies::Off => {
-                coding::accept_identity_only(&mut headers);
+    let upgrade = tunnel::wanted(head, offered, !body.is_end_stream(), &to.upstream.origin)
+        .filter(|_| !is_masked);
+    let headers = &head.headers;
+    let search = to.upstream.search_bodies;
+    let is_searched = search != SearchBodies::Off || is_masked;
+    let accept_encoding = match search {
+        SearchBodies::Decode => Some(Cow::Owned(coding::accept_readable(headers))),
+        _ if is_searched => Some(Cow::Borrowed(&coding::IDENTITY)),
+        _ if recipe.judges_bodies() => coding::accept_readable_only(headers).map(Cow::Owned),
+        _ => None,
+    };
+    let (nominated, withheld) =
+        (hop::nominated(headers), Withheld::of(issued, &shared.key_headers));
+    let stays = |name: &HeaderName| {
+        hop::stays(name, &nominated)
+            || withheld.is_ours(name)
+            || inject::passes_for_credential(recipe, name)
+            // Said anew wherever a body is held back.
+            || *name == header::EXPECT
+            // A client that puts the parts of a value together would have it whole.
+            || (is_searched && (*name == header::RANGE || *name == header::IF_RANGE))
+            || (accept_encoding.is_some() && *name == header::ACCEPT_ENCODING)
+    };
+    let mut kept = Vec::with_capacity(headers.len());
+    let mut showing = Vec::new();
+    for (name, value) in headers {
+        if !stays(name) {
+            match withheld.is_in(value) {
+                true => showing.push(name),
+                false => kept.push((name, value)),
             }
         }
-    } else if recipe.judges_bodies() {
-        coding::accept_readable_only(&mut headers);
     }
-    if let Some(wanted) = &upgrade {
-        upgrade::set(&mut headers, &wanted.protocol);
+    if !showing.is_empty() {
+        kept.retain(|(name, _)| !showing.contains(name));
     }
-    let path = upstream_path(to.call, to.route);
-    let (method, target) = (head.method, &to.call.target);
-    Prepared { method, target, path, headers, expects_continue, upgrade }
+    // HTTP/1.0 does not know it (RFC 9110 section 10.1.1).
+    let expects_continue = head.version > Version::HTTP_10
+        && headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    Prepared {
+        method: &head.method,
+        target: to.call.target,
+        path: upstream_path(to.call, to.route),
+        kept,
+        told: peer.origin.told(to.call.host),
+        via: shared.via.entry(head.version),
+        request_id: request_id.field(),
+        accept_encoding,
+        expects_continue,
+        upgrade,
+    }
 }
 
 /// The client's path as the upstream sees it.
-pub(super) fn upstream_path<'a>(call: &'a Call, route: &Route) -> &'a str {
+pub(super) fn upstream_path<'a>(call: &Call<'a>, route: &Route) -> &'a str {
     if !route.strip_prefix {
         return call.target.path();
     }
@@ -101,38 +139,71 @@ pub(super) fn upstream_path<'a>(call: &'a Call, route: &Route) -> &'a str {
     if rest.is_empty() { "/" } else { rest }
 }
 
+/// What a request carries of its session besides header fields that the session owns.
+pub(super) struct Carried<'a> {
+    target: Cow<'a, PathAndQuery>,
+    cookie: Option<Cow<'a, HeaderValue>>,
+    session: &'a Session,
+}
+
 impl Prepared<'_> {
-    /// The request with a session in it.
-    pub(super) fn with(
-        &self,
-        session: &Session,
+    /// What of `session` goes into the request.
+    ///
+    /// # Errors
+    /// When the target cannot be sent with it.
+    pub(super) fn carried<'a>(
+        &'a self,
+        session: &'a Session,
         upstream: &Upstream,
-        body: Sending<Upload>,
-    ) -> Result<Request<Sending<Upload>>, Problem> {
-        let injector = &session.injector;
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.headers_mut() = self.headers.clone();
-        injector.apply(&self.method, self.path, request.headers_mut());
-        *request.uri_mut() = self.uri(session, upstream)?;
-        Ok(request)
+    ) -> Result<Carried<'a>, Problem> {
+        let target = self.target(session, upstream)?;
+        let cookie = session.injector.cookie(self.method, self.path);
+        Ok(Carried { target, cookie, session })
+    }
+
+    /// The request's head with a session in it.
+    pub(super) fn with<'a>(&'a self, carried: &'a Carried<'_>) -> RequestHead<'a> {
+        let mut fields = Vec::with_capacity(self.kept.len() + SAID);
+        fields.extend_from_slice(&self.kept);
+        fields.extend(self.told.fields());
+        fields.extend([(&VIA, self.via), (&hop::REQUEST_ID, &self.request_id)]);
+        fields.extend(self.accept_encoding.as_deref().map(|codings| (&ACCEPT_ENCODING, codings)));
+        if let Some(wanted) = &self.upgrade {
+            fields.extend([(&CONNECTION, &TO_UPGRADE), (&UPGRADE, &wanted.protocol)]);
+        }
+        for (name, value, overwrite) in carried.session.injector.headers(self.method) {
+            let is_there = fields.iter().any(|(field, _)| *field == name);
+            match overwrite {
+                Overwrite::IfAbsent if is_there => continue,
+                Overwrite::Always if is_there => fields.retain(|(field, _)| *field != name),
+                Overwrite::IfAbsent | Overwrite::Always => {}
+            }
+            fields.push((name, value));
+        }
+        // The client's own stays here.
+        fields.extend(carried.cookie.as_deref().map(|cookie| (&COOKIE, cookie)));
+        RequestHead { method: self.method, target: &carried.target, fields }
     }
 
     /// The target that the upstream sees; mostly it is the client's own.
-    fn uri(&self, session: &Session, upstream: &Upstream) -> Result<Uri, Problem> {
+    fn target(
+        &self,
+        session: &Session,
+        upstream: &Upstream,
+    ) -> Result<Cow<'_, PathAndQuery>, Problem> {
         let (base_path, recipe) = (&upstream.origin.base_path, &upstream.recipe);
         if access::holds_credential(self.path.as_bytes()) {
             // It cannot be taken out of a path.
             return Err(Problem::BadRequest("the path holds a client key or token"));
         }
-        let mut add = session.injector.query(&self.method).peekable();
+        let mut add = session.injector.query(self.method).peekable();
         let same_path = base_path.is_empty() && self.path == self.target.path();
         let is_unchanged = |query: &str| {
             recipe.strip_query.is_empty() && !access::holds_credential(query.as_bytes())
         };
         let same_query = add.peek().is_none() && self.target.query().is_none_or(is_unchanged);
         if same_path && same_query {
-            return Ok(Uri::from(self.target.clone()));
+            return Ok(Cow::Borrowed(self.target));
         }
         let is_dropped = |pair: &str| {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
@@ -142,6 +213,7 @@ impl Prepared<'_> {
         let target = target::rewrite(base_path, self.path, query, is_dropped, add);
         // The client's target was a URI, and parts of one joined in order are one again, unless it
         // is too long now.
-        Uri::try_from(target).map_err(|_| Problem::BadRequest("the request target is too long"))
+        let target = Uri::try_from(target).ok().and_then(|uri| uri.into_parts().path_and_query);
+        target.map(Cow::Owned).ok_or(Problem::BadRequest("the request target is too long"))
     }
 }

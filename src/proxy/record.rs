@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 
 use super::error::Problem;
 use super::{Peer, RequestId, Shared};
-use crate::access;
+use crate::access::{self, Issued};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
 use crate::session::{AccountId, Generation, UpstreamId};
@@ -73,7 +73,13 @@ pub(super) const UPGRADED: &str = "upgraded";
 pub(super) const UNDECODABLE: &str = "undecodable";
 
 impl Record {
-    pub(super) fn new(id: RequestId, head: &Parts, peer: &Peer, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        id: RequestId,
+        head: &Parts,
+        issued: &Issued<'_>,
+        peer: &Peer,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
             id,
             who: None,
@@ -82,9 +88,8 @@ impl Record {
             allowed: None,
             method: head.method.clone(),
             target: head.uri.path_and_query().cloned(),
-            repeats_token: head.uri.path_and_query().is_some_and(|target| {
-                access::repeats_token(&head.headers, target.as_str().as_bytes())
-            }),
+            repeats_token: (head.uri.path_and_query())
+                .is_some_and(|target| issued.is_repeated_in(target.as_str().as_bytes())),
             status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             reason: CLIENT_LEFT,
             generation: None,

@@ -55,7 +55,7 @@ pub fn problem(problem: &Problem, ways: Ways, request_id: &str) -> Response<Byte
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = format!("doorward; error={}", problem.proxy_status());
     insert(headers, PROXY_STATUS, &status);
-    insert(headers, REQUEST_ID, request_id);
+    insert(headers, REQUEST_ID.clone(), request_id);
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -34,10 +34,22 @@ pub(super) struct Wanted {
     client: OnUpgrade,
 }
 
-/// The upgrade that a request asks for and may have; with any other the fields are dropped. hyper
-/// offers one only for HTTP/1.1.
-pub(super) fn wanted(head: &mut Parts, has_body: bool, origin: &Origin) -> Option<Wanted> {
-    let client = head.extensions.remove::<OnUpgrade>()?;
+/// The client's connection after an upgrade. hyper offers it only for HTTP/1.1.
+pub(super) struct Offered(OnUpgrade);
+
+/// The connection that comes with a request's head, to be upgraded.
+pub(super) fn offered(head: &mut Parts) -> Option<Offered> {
+    head.extensions.remove().map(Offered)
+}
+
+/// The upgrade that a request asks for and may have; with any other the fields are dropped.
+pub(super) fn wanted(
+    head: &Parts,
+    offered: Option<Offered>,
+    has_body: bool,
+    origin: &Origin,
+) -> Option<Wanted> {
+    let Offered(client) = offered?;
     // Whether a body goes to the old or to the new protocol is not for us to guess.
     if has_body || head.method != Method::GET {
         return None;

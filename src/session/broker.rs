@@ -193,9 +193,21 @@ impl Broker {
         deadline: Moment,
     ) -> Result<Held, Unavailable> {
         let inner = &self.0;
-        if let Some(held) = inner.live(&key) {
-            return Ok(held);
+        match inner.live(&key) {
+            Some(held) => Ok(held),
+            // Boxed: few requests need the room.
+            None => Box::pin(self.awaited(key, trigger, deadline)).await,
         }
+    }
+
+    /// The session that a flight brings, or one that is there meanwhile.
+    async fn awaited(
+        &self,
+        key: SessionKey,
+        trigger: Trigger,
+        deadline: Moment,
+    ) -> Result<Held, Unavailable> {
+        let inner = &self.0;
         for _ in 0..JOINS_MAX {
             let begin = || flight::begin(inner, key, trigger);
             let mut flight = match inner.store.join(key, begin)? {

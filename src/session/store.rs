@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use super::tenure::Tenure;
@@ -49,7 +50,7 @@ pub(super) enum Expiry<T> {
 
 /// The sessions of all accounts.
 #[derive(Debug, Default)]
-pub(super) struct Store(DashMap<SessionKey, State>);
+pub(super) struct Store(DashMap<SessionKey, State, RandomState>);
 
 impl Store {
     /// The session of `key`, if there is one.

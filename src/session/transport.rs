@@ -2,7 +2,8 @@
 //! login, a probe or a logout.
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
 use super::UpstreamId;
@@ -10,7 +11,7 @@ use crate::forward::coding::{self, Undecodable};
 use crate::forward::inject::Injector;
 use crate::login;
 use crate::recipe::condition::Body;
-use crate::upstream::{Pool, SendError};
+use crate::upstream::{Pool, RequestHead, SendError};
 
 /// One request of the control side and what it carries.
 #[derive(Debug)]
@@ -67,7 +68,9 @@ impl Transport {
         let Some(pool) = self.pools.get(usize::from(upstream.0)) else {
             return Err(ExchangeError::BrokenOff);
         };
-        let sending = pool.send(request(pool, exchange)?);
+        let Sent { method, target, headers, body } = request(pool, exchange)?;
+        let head = RequestHead::new(&method, &target, &headers);
+        let sending = pool.send(&head, Full::new(body));
         let answer = tokio::time::timeout(pool.origin().response_timeout, sending).await;
         let answer = answer.unwrap_or(Err(SendError::Timeout))?;
         let body = Limited::new(answer.body, self.answer_bytes_max).collect().await;
@@ -81,10 +84,15 @@ impl Transport {
     }
 }
 
-fn request(
-    pool: &Pool<Full<Bytes>>,
-    exchange: Exchange<'_>,
-) -> Result<Request<Full<Bytes>>, ExchangeError> {
+/// A request with all that it carries.
+struct Sent {
+    method: Method,
+    target: PathAndQuery,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Result<Sent, ExchangeError> {
     let Exchange { request: login::Request { method, target: below, mut headers, body }, session } =
         exchange;
     let path = below.split('?').next().unwrap_or("/");
@@ -96,12 +104,9 @@ fn request(
             target.push_str(pair);
         }
     }
-    coding::accept_identity_only(&mut headers);
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::try_from(target).map_err(|_| ExchangeError::Target)?;
-    *request.headers_mut() = headers;
-    Ok(request)
+    headers.insert(header::ACCEPT_ENCODING, coding::IDENTITY.clone());
+    let target = Uri::try_from(target).ok().and_then(|uri| uri.into_parts().path_and_query);
+    Ok(Sent { method, target: target.ok_or(ExchangeError::Target)?, headers, body })
 }
 
 impl ExchangeError {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use super::error::{Broken, ConnectError, SendError};
 use super::http1::{self, HEAD_BYTES_MAX, Http1};
 use super::stream::Stream;
-use super::{Http2, Origin};
+use super::{Http2, Origin, RequestHead};
 
 /// What hyper may read of an answer's head; half of it is what its pieces need beside it.
 const HYPER_BUFFER_BYTES_MAX: usize = 8 * HEAD_BYTES_MAX;
@@ -53,12 +53,6 @@ impl Expectation {
     pub(super) fn is_met(&self) {
         (self.0)();
     }
-
-    /// hyper shows no informational answers of HTTP/2: who asked would not hear the answer.
-    fn do_not_ask<B>(&self, request: &mut Request<B>) {
-        request.headers_mut().remove(header::EXPECT);
-        self.is_met();
-    }
 }
 
 /// A request that a connection did not answer; `unsent` when the upstream cannot have seen it.
@@ -66,8 +60,8 @@ impl Expectation {
 pub(super) struct Failure<B> {
     /// What went wrong.
     pub(super) error: Broken,
-    /// The request, when it never left.
-    pub(super) unsent: Option<Request<B>>,
+    /// The request's body, when nothing of the request has left.
+    pub(super) unsent: Option<B>,
 }
 
 impl<B> Connection<B>
@@ -131,33 +125,33 @@ where
         }
     }
 
-    /// Sends a request whose URI is in origin form and waits for the head of the answer. With an
-    /// `expectation` the upstream is asked first whether it wants the body; to hold it back is for
-    /// the body to do.
+    /// Sends a request and waits for the head of the answer. With an `expectation` the upstream is
+    /// asked first whether it wants the body; to hold it back is for the body to do.
     ///
     /// # Errors
-    /// The request comes back where the upstream cannot have seen it. Dropping the future closes an
+    /// The body comes back where the upstream cannot have seen it. Dropping the future closes an
     /// HTTP/1.1 connection and resets an HTTP/2 stream.
     pub(super) async fn send(
         self,
         origin: &Origin,
-        mut request: Request<B>,
+        head: &RequestHead<'_>,
+        body: B,
         expectation: Option<&Expectation>,
     ) -> Result<Answered<B>, Failure<B>> {
         match self {
             Self::Http1(connection) => {
-                connection.send(origin, request, expectation).await.map(Answered::Http1)
+                connection.send(origin, head, body, expectation).await.map(Answered::Http1)
             }
             Self::Http2(mut sender) => {
+                let mut request = head.http2(origin, body);
+                // hyper shows no informational answers of HTTP/2: who asked would not hear the answer.
+                request.headers_mut().remove(header::EXPECT);
                 if let Some(expectation) = expectation {
-                    expectation.do_not_ask(&mut request);
+                    expectation.is_met();
                 }
-                *request.version_mut() = Version::HTTP_2;
-                request.headers_mut().remove(header::HOST);
-                absolute_form(&mut request, origin);
                 let answer = sender.try_send_request(request).await;
                 answer.map(Answered::Hyper).map_err(|mut error| Failure {
-                    unsent: error.take_message(),
+                    unsent: error.take_message().map(http::Request::into_body),
                     error: error.into_error().into(),
                 })
             }
@@ -179,7 +173,8 @@ pub(super) enum Answered<B> {
 /// As [`Connection::open`], and when there is no answer.
 pub(super) async fn upgrade<B>(
     origin: &Origin,
-    mut request: Request<B>,
+    head: &RequestHead<'_>,
+    body: B,
 ) -> Result<Response<Incoming>, SendError>
 where
     B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
@@ -198,9 +193,10 @@ where
     };
     let (mut sender, connection) = connected.map_err(SendError::Unreachable)?;
     tokio::spawn(async move { _ = connection.with_upgrades().await });
-    *request.version_mut() = Version::HTTP_11;
-    request.headers_mut().insert(header::HOST, origin.authority.clone());
-    sender.send_request(request).await.map_err(|error| SendError::Broken(error.into()))
+    sender
+        .send_request(head.http1(origin, body))
+        .await
+        .map_err(|error| SendError::Broken(error.into()))
 }
 
 async fn stream(
@@ -222,20 +218,4 @@ async fn stream(
         .await
         .map_err(ConnectError::Tls)?;
     Ok(Stream::encrypted(stream))
-}
-
-/// HTTP/2 carries scheme and authority beside the path (RFC 9113 section 8.3.1).
-fn absolute_form<B>(request: &mut Request<B>, origin: &Origin) {
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(match origin.tls {
-        Some(_) => http::uri::Scheme::HTTPS,
-        None => http::uri::Scheme::HTTP,
-    });
-    parts.authority = authority(&origin.authority);
-    // Both parts come from a URL that was checked when the settings were read.
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-}
-
-fn authority(value: &HeaderValue) -> Option<http::uri::Authority> {
-    value.to_str().ok()?.parse().ok()
 }

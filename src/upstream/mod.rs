@@ -10,6 +10,7 @@ mod idle;
 pub mod origin;
 pub mod pool;
 mod pump;
+mod request;
 mod stream;
 pub mod tls;
 
@@ -17,3 +18,4 @@ pub use connection::Expectation;
 pub use error::{Broken, ConnectError, SendError};
 pub use origin::{Http2, Origin};
 pub use pool::{Answer, AnswerBody, Pool};
+pub use request::RequestHead;

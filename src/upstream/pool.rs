@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 
@@ -14,7 +14,7 @@ use super::connection::{self, Answered, Connection, Expectation};
 use super::http1::{self, Head, Over};
 use super::idle::Idle;
 use super::pump::{self, Pumped};
-use super::{Broken, Origin, SendError};
+use super::{Broken, Origin, RequestHead, SendError};
 
 /// How often a request that never left is tried on another connection.
 const UNSENT_RETRIES_MAX: usize = 4;
@@ -74,14 +74,13 @@ where
         &self.origin
     }
 
-    /// Sends a request whose URI is in origin form and waits for the head of its answer. A request
-    /// is sent again only where the upstream cannot have seen it. How long the head may take is for
+    /// Sends a request and waits for the head of its answer. A request is sent again only where the upstream cannot have seen it. How long the head may take is for
     /// the caller to say: a long body counts for nothing.
     ///
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
-    pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
-        self.send_asking(request, None).await
+    pub async fn send(&self, head: &RequestHead<'_>, body: B) -> Result<Answer<B>, SendError> {
+        self.send_asking(head, body, None).await
     }
 
     /// Whether the upstream said nothing, or refused the question, when it was last asked whether
@@ -102,7 +101,8 @@ where
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
     pub async fn send_asking(
         &self,
-        mut request: Request<B>,
+        head: &RequestHead<'_>,
+        mut body: B,
         expectation: Option<&Expectation>,
     ) -> Result<Answer<B>, SendError> {
         let mut retries = 0;
@@ -110,19 +110,20 @@ where
             let (connection, reused) = match self.idle.take() {
                 Some(connection) => (connection, true),
                 None => {
-                    let opened = Connection::open(&self.origin).await;
+                    // Boxed: few requests need the room.
+                    let opened = Box::pin(Connection::open(&self.origin)).await;
                     (opened.map_err(SendError::Unreachable)?, false)
                 }
             };
             if let Some(shared) = connection.share().filter(|_| !reused) {
                 self.idle.give_back(shared);
             }
-            match connection.send(&self.origin, request, expectation).await {
+            match connection.send(&self.origin, head, body, expectation).await {
                 Ok(answer) => return Ok(self.answer(answer)),
                 Err(failure) => match failure.unsent {
                     Some(unsent) if retries < UNSENT_RETRIES_MAX => {
                         retries += 1;
-                        request = unsent;
+                        body = unsent;
                     }
                     _ => return Err(SendError::Broken(failure.error)),
                 },
@@ -135,8 +136,8 @@ where
     ///
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
-    pub async fn upgrade(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
-        let mut answer = connection::upgrade(&self.origin, request).await?;
+    pub async fn upgrade(&self, head: &RequestHead<'_>, body: B) -> Result<Answer<B>, SendError> {
+        let mut answer = connection::upgrade(&self.origin, head, body).await?;
         let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upgrade = switches.then(|| hyper::upgrade::on(&mut answer));
         Ok(Answer { upgrade, ..self.answer(Answered::Hyper(answer)) })
@@ -246,6 +247,7 @@ mod tests {
     use std::convert::Infallible;
     use std::time::Duration;
 
+    use http::uri::PathAndQuery;
     use http::{HeaderValue, Method, Response};
     use hyper::service::service_fn;
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -344,15 +346,15 @@ mod tests {
         let pool = pool(listener.local_addr().unwrap().port(), Http2::Always);
         let silence = Arc::new(Notify::new());
         tokio::spawn(silent_once(listener, Arc::clone(&silence)));
-        pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        send(&pool, Method::GET, Outgoing::Done).await.unwrap();
         silence.notify_one();
         // Nothing comes any more: from here on only waits end.
         tokio::time::pause();
         let hour = Duration::from_secs(3600);
-        let lost = tokio::time::timeout(hour, pool.send(request(Method::GET, Outgoing::Done)));
+        let lost = tokio::time::timeout(hour, send(&pool, Method::GET, Outgoing::Done));
         assert!(matches!(lost.await, Ok(Err(SendError::Broken(_)))));
         tokio::time::resume();
-        let next = pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        let next = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
         assert_eq!(next.status, StatusCode::OK);
     }
 
@@ -372,16 +374,21 @@ mod tests {
         }
     }
 
-    fn request(method: Method, body: Outgoing) -> Request<Outgoing> {
-        Request::builder().method(method).uri("/x").body(body).unwrap()
+    async fn send<B>(pool: &Pool<B>, method: Method, body: B) -> Result<Answer<B>, SendError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (target, headers) = (PathAndQuery::from_static("/x"), HeaderMap::new());
+        pool.send(&RequestHead::new(&method, &target, &headers), body).await
     }
 
     #[tokio::test]
     async fn nobody_waits_for_a_body_that_another_client_is_slow_to_send() {
         let (pool, _shown) = upstream("\r\n\r\n").await;
-        let early = pool.send(request(Method::POST, Outgoing::Stalled)).await.unwrap();
+        let early = send(&pool, Method::POST, Outgoing::Stalled).await.unwrap();
         assert!(early.body.is_end_stream());
-        let next = pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        let next = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
         assert_eq!(next.status, StatusCode::OK);
     }
 
@@ -389,7 +396,7 @@ mod tests {
     async fn a_connection_is_used_again_after_its_answer() {
         let (pool, mut shown) = upstream("\r\n\r\n").await;
         for _ in 0..3 {
-            pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+            send(&pool, Method::GET, Outgoing::Done).await.unwrap();
             shown.recv().await.unwrap();
             assert_eq!(pool.idle.len(), 1);
         }
@@ -405,7 +412,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             stream
         };
-        let (answer, mut stream) = tokio::join!(pool.send(request(method, body)), upstream);
+        let (answer, mut stream) = tokio::join!(send(&pool, method, body), upstream);
         assert!(answer.unwrap().body.is_end_stream());
         stream.shutdown().await.unwrap();
         (pool, stream)
@@ -436,7 +443,7 @@ mod tests {
         }
         // Whatever has come is known from here on.
         tokio::task::yield_now().await;
-        let answer = pool.send(request(Method::GET, Outgoing::Done)).await.unwrap();
+        let answer = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK);
     }
 
@@ -473,8 +480,7 @@ mod tests {
             told.notify_one();
         });
         let body = http_body_util::Full::new(Bytes::from(vec![b'y'; 33_554_432]));
-        let request = Request::builder().method(Method::PUT).uri("/x").body(body).unwrap();
-        let _answer = pool.send(request).await.unwrap();
+        let _answer = send(&pool, Method::PUT, body).await.unwrap();
         let waited = tokio::time::timeout(Duration::from_secs(10), whole.notified()).await;
         assert!(waited.is_ok());
     }
@@ -482,7 +488,7 @@ mod tests {
     #[tokio::test]
     async fn the_body_of_a_get_is_sent() {
         let (pool, mut shown) = upstream("0\r\n\r\n").await;
-        pool.send(request(Method::GET, Outgoing::Text("question"))).await.unwrap();
+        send(&pool, Method::GET, Outgoing::Text("question")).await.unwrap();
         let seen = shown.recv().await.unwrap();
         assert!(seen.contains("transfer-encoding: chunked") && seen.contains("question"), "{seen}");
     }

@@ -70,6 +70,10 @@ pub(super) enum Time {
 
 /// Whether a text is three parts with a JSON object as the first one: the form of a signed token.
 pub(in crate::access) fn has_the_form(text: &str) -> bool {
+    // JSON begins with `{`, of which the first six bits are always these, or with a blank.
+    if !text.starts_with(['e', 'I', 'C', 'D']) {
+        return false;
+    }
     let mut parts = text.split('.');
     let (Some(header), Some(claims), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -77,9 +81,7 @@ pub(in crate::access) fn has_the_form(text: &str) -> bool {
         return false;
     };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    // JSON begins with `{`, of which the first six bits are always these, or with a blank.
-    header.starts_with(['e', 'I', 'C', 'D'])
-        && !claims.is_empty()
+    !claims.is_empty()
         && text.bytes().all(is_plain)
         && decoded(header).is_some_and(|json| json.trim_ascii_start().starts_with(b"{"))
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
@@ -17,7 +18,7 @@ use crate::access::jwt::{Algorithm, KEY_SET_BYTES_MAX, KeySet, KeySetError};
 use crate::clock::Clock;
 use crate::settings::{KeysAt, Location, Scheme};
 use crate::upstream::origin::Tls;
-use crate::upstream::{Http2, Origin, Pool, SendError, tls};
+use crate::upstream::{Http2, Origin, Pool, RequestHead, SendError, tls};
 
 /// How long fetching may take with all its requests.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
@@ -176,17 +177,18 @@ impl Source {
     /// One GET, on a connection of its own.
     async fn get(&self, from: &Location) -> Result<(HeaderMap, Bytes), FetchError> {
         let unusable = || FetchError::KeysUri { url: shown(from), why: "no URL".to_owned() };
-        let mut request = Request::new(Full::new(Bytes::new()));
-        *request.uri_mut() = Uri::try_from(from.target.as_str()).map_err(|_| unusable())?;
+        let target = PathAndQuery::try_from(from.target.as_str()).map_err(|_| unusable())?;
+        let mut headers = HeaderMap::new();
         for (name, value) in [
             (header::ACCEPT, "application/jwk-set+json, application/json"),
             (header::ACCEPT_ENCODING, "identity"),
             (header::USER_AGENT, concat!("doorward/", env!("CARGO_PKG_VERSION"))),
         ] {
-            request.headers_mut().insert(name, HeaderValue::from_static(value));
+            headers.insert(name, HeaderValue::from_static(value));
         }
         let pool = Pool::new(Arc::new(self.origin(from).ok_or_else(unusable)?));
-        let answer = pool.send(request).await;
+        let head = RequestHead::new(&Method::GET, &target, &headers);
+        let answer = pool.send(&head, Full::new(Bytes::new())).await;
         let answer = answer.map_err(|source| FetchError::Send { url: shown(from), source })?;
         if answer.status != StatusCode::OK {
             return Err(FetchError::Status { url: shown(from), status: answer.status });

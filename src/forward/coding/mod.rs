@@ -138,11 +138,14 @@ pub fn is_coded(headers: &HeaderMap) -> bool {
     !headers.get_all(header::CONTENT_ENCODING).iter().all(is_identity)
 }
 
-/// Leaves in `Accept-Encoding` only codings that we can read, for upstreams whose answers are
-/// looked into.
-pub fn accept_readable_only(headers: &mut HeaderMap) {
+/// Asks for content as it is, for answers that are rewritten.
+pub static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
+/// What is left of the client's `Accept-Encoding`, if it sends one, without codings that we cannot
+/// read, for upstreams whose answers are looked into.
+pub fn accept_readable_only(headers: &HeaderMap) -> Option<HeaderValue> {
     if !headers.contains_key(header::ACCEPT_ENCODING) {
-        return;
+        return None;
     }
     let values = headers.get_all(header::ACCEPT_ENCODING).iter();
     let asked: Vec<(&str, &str)> = values
@@ -167,24 +170,17 @@ pub fn accept_readable_only(headers: &mut HeaderMap) {
         let separator = if weight.is_empty() { "" } else { ";" };
         kept.extend(meant.into_iter().map(|name| format!("{name}{separator}{weight}")));
     }
-    let kept = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
-    if let Ok(kept) = HeaderValue::from_str(&kept) {
-        headers.insert(header::ACCEPT_ENCODING, kept);
+    match kept.is_empty() {
+        true => Some(IDENTITY.clone()),
+        // Parts of values are values.
+        false => Some(HeaderValue::from_str(&kept.join(", ")).unwrap_or(IDENTITY.clone())),
     }
 }
 
 /// The same where the content is decoded for the client: one that says nothing takes any coding
 /// (RFC 9110 section 12.5.3), so the upstream may choose among those that we can read.
-pub fn accept_readable(headers: &mut HeaderMap) {
-    accept_readable_only(headers);
-    headers
-        .entry(header::ACCEPT_ENCODING)
-        .or_insert(HeaderValue::from_static("gzip, deflate, br, zstd"));
-}
-
-/// Asks for content as it is, for answers that are rewritten.
-pub fn accept_identity_only(headers: &mut HeaderMap) {
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+pub fn accept_readable(headers: &HeaderMap) -> HeaderValue {
+    accept_readable_only(headers).unwrap_or(HeaderValue::from_static("gzip, deflate, br, zstd"))
 }
 
 /// Describes `content` as an uncoded body.

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use memchr::memchr;
 
 use super::outgoing::Framing;
+use crate::upstream::RequestHead;
 
 /// Answers with more fields than this are refused: no upstream needs them.
 pub(in crate::upstream) const FIELDS_MAX: usize = 256;
@@ -19,8 +20,9 @@ pub(in crate::upstream) const HEAD_BYTES_MAX: usize = 64 * 1024;
 const USUAL_BYTES: usize = 1024;
 
 /// Fields that say how the message is framed and to whom it goes: ours are written instead.
-const OURS: [HeaderName; 4] =
-    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT];
+fn is_ours(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "host" | "content-length" | "transfer-encoding" | "expect")
+}
 
 /// Whether an upstream is asked first if it wants the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,27 +31,26 @@ pub(super) enum Expect {
     Continue,
 }
 
-/// A request's head in bytes. The URI is in origin form.
+/// A request's head in bytes.
 pub(super) fn of_request(
-    parts: &Parts,
+    request: &RequestHead<'_>,
     authority: &HeaderValue,
     framing: Framing,
     expect: Expect,
 ) -> BytesMut {
     let mut head = BytesMut::with_capacity(USUAL_BYTES);
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    for part in [parts.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+    for part in [request.method.as_str(), " ", request.target.as_str(), " HTTP/1.1\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
     field(&mut head, &header::HOST, authority.as_bytes());
-    for (name, value) in &parts.headers {
-        if !OURS.contains(name) {
+    for (name, value) in &request.fields {
+        if !is_ours(name) {
             field(&mut head, name, value.as_bytes());
         }
     }
     match framing {
         // A method that has a body says that there is none (RFC 9110 section 8.6).
-        Framing::Length(0) if !is_said(parts) => {}
+        Framing::Length(0) if !is_said(request) => {}
         // Writing to memory cannot fail.
         Framing::Length(length) => _ = write!(head, "content-length: {length}\r\n"),
         Framing::Chunked => field(&mut head, &header::TRANSFER_ENCODING, b"chunked"),
@@ -62,9 +63,9 @@ pub(super) fn of_request(
 }
 
 /// Whether the length of an empty body is said: by the client, or by its method.
-fn is_said(parts: &Parts) -> bool {
-    parts.headers.contains_key(header::CONTENT_LENGTH)
-        || matches!(parts.method, Method::POST | Method::PUT | Method::PATCH)
+fn is_said(request: &RequestHead<'_>) -> bool {
+    request.has(&header::CONTENT_LENGTH)
+        || matches!(*request.method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn field(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
@@ -169,12 +170,28 @@ fn taken(response: &httparse::Response<'_, '_>, bytes: &Bytes) -> Result<Head, B
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for field in response.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        let malformed = |_| BadHead::Malformed;
-        headers.append(name.map_err(|_| BadHead::Malformed)?, value.map_err(malformed)?);
+        headers.append(name(field.name)?, value.map_err(|_| BadHead::Malformed)?);
     }
     Ok(Head { status: status.ok_or(BadHead::Malformed)?, version, headers })
+}
+
+/// A field's name. Those that most answers have are known without a look into a table for each of
+/// their bytes.
+fn name(text: &str) -> Result<HeaderName, BadHead> {
+    Ok(match text {
+        "Content-Type" | "content-type" => header::CONTENT_TYPE,
+        "Content-Length" | "content-length" => header::CONTENT_LENGTH,
+        "Date" | "date" => header::DATE,
+        "Server" | "server" => header::SERVER,
+        "Connection" | "connection" => header::CONNECTION,
+        "Cache-Control" | "cache-control" => header::CACHE_CONTROL,
+        "ETag" | "Etag" | "etag" => header::ETAG,
+        "Vary" | "vary" => header::VARY,
+        "Transfer-Encoding" | "transfer-encoding" => header::TRANSFER_ENCODING,
+        "Set-Cookie" | "set-cookie" => header::SET_COOKIE,
+        _ => HeaderName::from_bytes(text.as_bytes()).map_err(|_| BadHead::Malformed)?,
+    })
 }
 
 /// Where the head ends, if its end has come since the last look.
@@ -182,7 +199,7 @@ fn end(read: &[u8], looked_at: usize) -> Option<usize> {
     // The empty line may have begun in what was there before.
     let mut from = looked_at.saturating_sub(2);
     loop {
-        let behind = from + read.get(from..)?.iter().position(|byte| *byte == b'\n')? + 1;
+        let behind = from + memchr(b'\n', read.get(from..)?)? + 1;
         match read.get(behind..)? {
             [b'\n', ..] => return Some(behind + 1),
             [b'\r', b'\n', ..] => return Some(behind + 2),

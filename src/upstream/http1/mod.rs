@@ -12,16 +12,16 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode};
+use http::StatusCode;
 use http_body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio_util::io::poll_read_buf;
 
-use super::Origin;
 use super::connection::{Expectation, Failure};
 use super::error::Broken;
 use super::stream::Stream;
+use super::{Origin, RequestHead};
 pub use chunked::BadChunk;
 pub use head::BadHead;
 use head::Expect;
@@ -73,38 +73,38 @@ impl Http1 {
     /// while the answer's body is read.
     ///
     /// # Errors
-    /// The request comes back where no byte of it was written. Dropping the future closes the
+    /// The body comes back where no byte of the request was written. Dropping the future closes the
     /// connection.
     pub(super) async fn send<B>(
         self,
         origin: &Origin,
-        request: Request<B>,
+        head: &RequestHead<'_>,
+        body: B,
         expectation: Option<&Expectation>,
     ) -> Result<Answer<B>, Failure<B>>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (parts, body) = request.into_parts();
         let framing = Outgoing::framing(&body);
         let expect = match expectation {
             Some(_) => Expect::Continue,
             None => Expect::Nothing,
         };
-        let head = head::of_request(&parts, &origin.authority, framing, expect);
-        let (mut wire, mut outgoing) = (self.0, Outgoing::new(head, body, framing));
+        let bytes = head::of_request(head, &origin.authority, framing, expect);
+        let (mut wire, mut outgoing) = (self.0, Outgoing::new(bytes, body, framing));
         match wire.answer(&mut outgoing, expectation).await {
-            Ok(head) => match head.end(&parts.method) {
+            Ok(answer) => match answer.end(head.method) {
                 Ok(end) => {
-                    let keeps_alive = head.keeps_alive();
-                    Ok(Answer { head, body: Incoming::new(wire, outgoing, end, keeps_alive) })
+                    let keeps_alive = answer.keeps_alive();
+                    Ok(Answer {
+                        head: answer,
+                        body: Incoming::new(wire, outgoing, end, keeps_alive),
+                    })
                 }
                 Err(error) => Err(Failure { error: error.into(), unsent: None }),
             },
-            Err(error) => {
-                let unsent = outgoing.unsent();
-                Err(Failure { error, unsent: unsent.map(|body| Request::from_parts(parts, body)) })
-            }
+            Err(error) => Err(Failure { error, unsent: outgoing.unsent() }),
         }
     }
 }

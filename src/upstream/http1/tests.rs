@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
@@ -16,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::chunked::{Chunked, Piece};
 use super::head::{self, BadHead, End, Expect};
 use super::outgoing::{Framing, Outgoing};
+use crate::upstream::RequestHead;
 use crate::upstream::error::Broken;
 
 /// A body in pieces.
@@ -88,14 +90,14 @@ fn written(
     body: Pieces,
     width: usize,
 ) -> Result<String, Broken> {
-    let mut request = Request::builder().method(method).uri("/a?b=c").body(()).unwrap();
+    let (target, mut headers) = (PathAndQuery::from_static("/a?b=c"), HeaderMap::new());
     for (name, value) in fields {
-        request.headers_mut().append(*name, HeaderValue::from_static(value));
+        headers.append(*name, HeaderValue::from_static(value));
     }
+    let request = RequestHead::new(&method, &target, &headers);
     let framing = Outgoing::framing(&body);
-    let (parts, ()) = request.into_parts();
     let authority = HeaderValue::from_static("api.example");
-    let head = head::of_request(&parts, &authority, framing, Expect::Nothing);
+    let head = head::of_request(&request, &authority, framing, Expect::Nothing);
     let mut outgoing = Outgoing::new(head, body, framing);
     let mut narrow = Narrow { width, taken: Vec::new(), taken_max: usize::MAX };
     let mut context = Context::from_waker(Waker::noop());
