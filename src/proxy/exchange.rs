@@ -426,7 +426,7 @@ async fn finish(
     hop::remove_hop_by_hop(headers);
     headers.remove(header::SET_COOKIE);
     let redactor = Redactor::new(held.session.guarded_with(held.next.as_deref()));
-    shield::mask_headers(headers, redactor.secrets(), placeholder);
+    shield::mask_headers(headers, answer.head_bytes.as_deref(), redactor.secrets(), placeholder);
     location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
     shared.via.add(headers, answer.version);
     reply::passed_on(headers);

@@ -22,6 +22,8 @@ pub(super) struct Looked {
     pub(super) status: StatusCode,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
+    /// The head as it came, where it is known.
+    pub(super) head_bytes: Option<Bytes>,
     /// What was read.
     pub(super) seen: Bytes,
     /// How the reading ended.
@@ -44,9 +46,10 @@ pub(super) enum Extent {
 
 impl Looked {
     pub(super) fn not_yet(answer: upstream::Answer<Sending<Upload>>) -> Self {
-        let upstream::Answer { status, version, headers, body, upgrade } = answer;
+        let upstream::Answer { status, version, headers, head_bytes, body, upgrade } = answer;
         let extent = if body.is_end_stream() { Extent::Whole } else { Extent::Part };
-        Self { status, version, headers, seen: Bytes::new(), extent, rest: body, upgrade }
+        let seen = Bytes::new();
+        Self { status, version, headers, head_bytes, seen, extent, rest: body, upgrade }
     }
 
     /// Judges the answer, with a look at up to `bytes_max` bytes of its body where the recipe asks

@@ -37,6 +37,8 @@ pub struct Answer<B> {
     pub version: Version,
     /// The header fields.
     pub headers: HeaderMap,
+    /// The head as it came, of an answer by HTTP/1.1: what does not stand in it stands in no field.
+    pub head_bytes: Option<Bytes>,
     /// The body.
     pub body: AnswerBody<B>,
     /// What the connection becomes when the answer switches protocols, to a request that was sent
@@ -148,15 +150,15 @@ where
         let idle = self.idle.clone();
         match answer {
             Answered::Http1(http1::Answer { head, body }) => {
-                let Head { status, version, headers } = head;
-                let body = AnswerBody::new(body, idle);
-                Answer { status, version, headers, body, upgrade: None }
+                let Head { status, version, headers, bytes } = head;
+                let (head_bytes, body) = (Some(bytes), AnswerBody::new(body, idle));
+                Answer { status, version, headers, head_bytes, body, upgrade: None }
             }
             Answered::Hyper(answer) => {
                 let (parts, body) = answer.into_parts();
                 let body = AnswerBody { incoming: Incoming::Hyper(body), idle };
                 let http::response::Parts { status, version, headers, .. } = parts;
-                Answer { status, version, headers, body, upgrade: None }
+                Answer { status, version, headers, head_bytes: None, body, upgrade: None }
             }
         }
     }

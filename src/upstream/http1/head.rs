@@ -82,6 +82,8 @@ pub(in crate::upstream) struct Head {
     pub(in crate::upstream) status: StatusCode,
     pub(in crate::upstream) version: Version,
     pub(in crate::upstream) headers: HeaderMap,
+    /// The whole of it, as it came.
+    pub(in crate::upstream) bytes: Bytes,
 }
 
 /// A head that is none, or one of which the end of the body could be told in two ways.
@@ -173,7 +175,8 @@ fn taken(response: &httparse::Response<'_, '_>, bytes: &Bytes) -> Result<Head, B
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         headers.append(name(field.name)?, value.map_err(|_| BadHead::Malformed)?);
     }
-    Ok(Head { status: status.ok_or(BadHead::Malformed)?, version, headers })
+    let status = status.ok_or(BadHead::Malformed)?;
+    Ok(Head { status, version, headers, bytes: bytes.clone() })
 }
 
 /// A field's name. Those that most answers have are known without a look into a table for each of
