@@ -29,7 +29,7 @@ use doorward::session::{
     SessionKey, Transport, UpstreamId,
 };
 use doorward::telemetry::{Trigger, reports};
-use doorward::upstream::{Http2, Origin, Pool};
+use doorward::upstream::{Dialler, Http2, Origin, Pool};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -350,6 +350,7 @@ fn origin(site: &Upstream) -> Origin {
         upgrades: Vec::new(),
         connect_timeout: PATIENCE,
         response_timeout: PATIENCE,
+        dialler: Dialler::to(&address.ip().to_string(), address.port(), Vec::new()),
     }
 }
 

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use doorward::access::key::ClientKey;
-use doorward::app::{self, App, Surroundings};
+use doorward::app::{self, App, Resolver, Surroundings};
 use doorward::clock::Clock;
 use doorward::secret::Environment;
 use doorward::server::Address;
@@ -98,7 +98,12 @@ async fn start(upstream: &Upstream, key: &ClientKey) -> App {
     let environment = Environment::given([(PASSWORD_VARIABLE, PASSWORD)]);
     let loaded = app::load(&Sources { files: vec![file], environment });
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
-    let surroundings = Surroundings { clock: Clock::system(), readers: Vec::new(), without: None };
+    let surroundings = Surroundings {
+        clock: Clock::system(),
+        resolver: Resolver::System,
+        readers: Vec::new(),
+        without: None,
+    };
     App::start(&loaded, surroundings).unwrap()
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward::access::key::ClientKey;
-use doorward::app::{self, App, Surroundings};
+use doorward::app::{self, App, Resolver, Surroundings};
 use doorward::clock::Clock;
 use doorward::emulator::{Emulator, Options, Vendor, contentstack};
 use doorward::secret::Environment;
@@ -143,7 +143,8 @@ fn start(emulator: &Emulator, clients: &[(String, ClientKey)], clock: Clock) -> 
     let environment = Environment::given([("PASSWORD", user.password.as_str())]);
     let loaded = app::load(&Sources { files: vec![file], environment });
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
-    let surroundings = Surroundings { clock, readers: Vec::new(), without: None };
+    let resolver = Resolver::System;
+    let surroundings = Surroundings { clock, resolver, readers: Vec::new(), without: None };
     App::start(&loaded, surroundings).unwrap()
 }
 

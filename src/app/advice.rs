@@ -206,6 +206,19 @@ impl About<'_> {
                     "nothing listens at {at}, or a firewall is in between: check `url` of \
                      [upstreams.{name}]"
                 ),
+                ConnectError::DnsTimeout => format!(
+                    "nobody says which addresses `{host}` has: check this machine's name \
+                     resolution, and `connect_timeout` of [upstreams.{name}]"
+                ),
+                ConnectError::Prohibited(address) => format!(
+                    "`{host}` leads to {address}, which may be this machine or what gives out its \
+                     credentials: check this machine's name resolution and `url` of \
+                     [upstreams.{name}]; if the address is right, name its network in \
+                     `allowed_networks`"
+                ),
+                ConnectError::CircuitOpen { .. } => {
+                    format!("{at} could not be reached before: try again later")
+                }
                 ConnectError::Timeout => format!(
                     "{at} does not take connections: check `url` of [upstreams.{name}], firewalls \
                      and `connect_timeout`"

@@ -10,6 +10,7 @@ use rustls::time_provider::TimeProvider;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::limits;
+use super::reach::{Outside, dialler};
 use super::secrets::{Field, Kept};
 use super::words;
 use crate::access::key::NoRandomness;
@@ -31,7 +32,7 @@ use crate::settings::{
     RecipeShape, Secrecy, Settings,
 };
 use crate::telemetry::Reporter;
-use crate::upstream::{Http2, Origin, Pool, tls};
+use crate::upstream::{Http2, Origin, Pool, Resolver, tls};
 
 /// The largest recipe file, in bytes.
 const RECIPE_BYTES_MAX: u64 = 1024 * 1024;
@@ -74,12 +75,18 @@ pub(super) fn rooms(
     credentials: &Credentials,
     clock: &Clock,
     reporter: &Reporter,
+    resolver: &Resolver,
     without: Option<Mechanism>,
     kept: session::Kept,
 ) -> Result<Rooms, BuildError> {
+    let outside = Outside {
+        clock: clock.clone(),
+        reporter: Some(reporter.downgrade()),
+        resolver: resolver.clone(),
+    };
     let mut upstreams = Vec::new();
     for written in &settings.upstreams {
-        upstreams.push(upstream(written, credentials)?);
+        upstreams.push(upstream(written, credentials, &outside)?);
     }
     let origins: Vec<_> = upstreams.iter().map(|upstream| Arc::clone(&upstream.origin)).collect();
     let routes = routes(settings)?;
@@ -157,6 +164,7 @@ fn via() -> Via {
 pub(super) fn upstream(
     written: &settings::Upstream,
     credentials: &Credentials,
+    outside: &Outside,
 ) -> Result<Upstream, BuildError> {
     let recipe = recipe(written)?;
     let accounts = written
@@ -168,7 +176,7 @@ pub(super) fn upstream(
         name: Arc::from(written.name.as_str()),
         recipe_print: session::recipe_print(&recipe),
         recipe: Arc::new(recipe),
-        origin: Arc::new(origin(written)?),
+        origin: Arc::new(origin(written, outside)?),
         tenant: tenant(written),
         accounts,
         streams: words::streams(written.streams),
@@ -269,7 +277,7 @@ fn tenant(written: &settings::Upstream) -> Tenant {
     Tenant(Fingerprint::of(&texts.collect::<Vec<_>>()))
 }
 
-fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {
+fn origin(written: &settings::Upstream, outside: &Outside) -> Result<Origin, BuildError> {
     let settings::Origin { scheme, host, port } = &written.origin;
     let http2 = match written.http2 {
         settings::Http2::Auto => Http2::Auto,
@@ -301,6 +309,7 @@ fn origin(written: &settings::Upstream) -> Result<Origin, BuildError> {
         upgrades: upgrades(&written.upgrades)?,
         connect_timeout: written.connect_timeout,
         response_timeout: written.response_timeout,
+        dialler: dialler(written, outside),
     })
 }
 

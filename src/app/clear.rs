@@ -1,5 +1,6 @@
 //! Clears the budget and the quarantine of accounts, where no gateway holds the state.
 
+use super::reach::Outside;
 use super::trial::{choose, known};
 use super::{StartError, TrialError, audit, build, state};
 use crate::audit::cleared;
@@ -46,8 +47,9 @@ pub async fn clear(
     };
     let written = settings::Upstream { accounts, ..written.clone() };
     let credentials = loaded.read_credentials_of(&written).map_err(TrialError::Faults)?;
-    let built = build::upstream(&written, &credentials).map_err(TrialError::Build)?;
     let clock = Clock::system();
+    let outside = Outside::untold(&clock);
+    let built = build::upstream(&written, &credentials, &outside).map_err(TrialError::Build)?;
     let (kept, _) = state::open(loaded, &clock)?;
     // Whatever cannot be told is not done.
     let mut trail = audit::open(loaded)?;

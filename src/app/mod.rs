@@ -12,6 +12,7 @@ mod core;
 mod explain;
 mod issuers;
 mod limits;
+mod reach;
 mod revoked;
 mod secrets;
 mod state;
@@ -39,6 +40,7 @@ use crate::session::{LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
 use crate::telemetry::{Event, Reader, reports};
 use crate::upstream;
+pub use crate::upstream::Resolver;
 pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
 pub use clear::{ClearError, clear};
@@ -100,6 +102,8 @@ impl Listening {
 pub struct Surroundings {
     /// The clock of every room.
     pub clock: Clock,
+    /// Who knows the addresses of upstreams' names.
+    pub resolver: Resolver,
     /// Who wants to know what happens.
     pub readers: Vec<Box<dyn Reader>>,
     /// A mechanism to switch off, to prove that its test notices.
@@ -172,7 +176,9 @@ impl App {
             reporter.report(Event::StateNotice(notice.to_string()));
         }
         let without = surroundings.without;
-        let built = build::rooms(settings, &credentials, &clock, &reporter, without, kept)?;
+        let resolver = &surroundings.resolver;
+        let built =
+            build::rooms(settings, &credentials, &clock, &reporter, resolver, without, kept)?;
         let keeping = secrets::Parts {
             accounts: build::kept(settings, &credentials, &built.shared.broker)?,
             broker: built.shared.broker.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::advice::{About, Advice};
+use super::reach::Outside;
 use super::{BuildError, StartError, build, state};
 use crate::clock::Clock;
 use crate::diagnosis::{Faults, suggestion};
@@ -126,10 +127,10 @@ pub async fn try_out(
     // With this account alone: the others' secrets may not be there yet.
     let written = &settings::Upstream { accounts: vec![account.clone()], ..written.clone() };
     let credentials = loaded.read_credentials_of(written).map_err(TrialError::Faults)?;
-    let built = build::upstream(written, &credentials)?;
+    let clock = Clock::system();
+    let built = build::upstream(written, &credentials, &Outside::untold(&clock))?;
     let pool = Pool::new(Arc::clone(&built.origin));
     let transport = Transport::new(vec![pool], settings.limits.login_answer_bytes_max);
-    let clock = Clock::system();
     let recipe = Arc::clone(&built.recipe);
     let about = About { upstream: written, account, recipe: &recipe };
     let (upstream, url) = (written.name.as_str(), about.url());

@@ -1,6 +1,6 @@
 //! Words of the settings in the words of the rooms that they are for.
 
-use crate::{session, settings};
+use crate::{session, settings, upstream};
 
 pub(super) fn streams(written: settings::Streams) -> session::Streams {
     match written {
@@ -16,4 +16,9 @@ pub(super) fn search_bodies(written: settings::SearchBodies) -> session::SearchB
         settings::SearchBodies::Decode => session::SearchBodies::Decode,
         settings::SearchBodies::Off => session::SearchBodies::Off,
     }
+}
+
+pub(super) fn tolerance(written: settings::Tolerance) -> upstream::Tolerance {
+    let settings::Tolerance { failures_max, pause, pause_max } = written;
+    upstream::Tolerance { failures_max, pause, pause_max }
 }

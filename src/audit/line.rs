@@ -199,6 +199,7 @@ impl Line {
             Event::SecretTrouble(_)
             | Event::Revocation(_)
             | Event::StateNotice(_)
+            | Event::Reach(_)
             | Event::Audit(_) => None,
         }
     }

@@ -6,7 +6,7 @@ use tokio::runtime::Builder;
 
 use super::signals::StopSignals;
 use super::{ConfigFiles, Exit, print_chain};
-use crate::app::{self, App, StartError, Surroundings};
+use crate::app::{self, App, Resolver, StartError, Surroundings};
 use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::secret::Environment;
@@ -58,8 +58,12 @@ async fn serve(
     errors: &mut impl Write,
 ) -> io::Result<Exit> {
     let mut signals = StopSignals::catch()?;
-    let surroundings =
-        Surroundings { clock: Clock::system(), readers: vec![Box::new(Log)], without: None };
+    let surroundings = Surroundings {
+        clock: Clock::system(),
+        resolver: Resolver::System,
+        readers: vec![Box::new(Log)],
+        without: None,
+    };
     let app = match App::start(loaded, surroundings) {
         Ok(app) => app,
         Err(StartError::Faults(faults)) => {

@@ -51,7 +51,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::upstream::Http2;
+    use crate::upstream::{Dialler, Http2};
 
     #[test]
     fn an_upstreams_own_urls_become_paths_of_ours_and_others_stay() {
@@ -65,6 +65,7 @@ mod tests {
             upgrades: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
+            dialler: Dialler::to("cms.example", 80, Vec::new()),
         };
         let mapped = |location: &str| mapped(location, &origin, "/cms");
         assert_eq!(mapped("http://CMS.example/base/x?y=1").as_deref(), Some("/cms/x?y=1"));

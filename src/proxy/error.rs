@@ -10,7 +10,7 @@ use crate::access::jwt::Flaw;
 use crate::limit::{Kind, Rate, Refused, Whose, Why};
 use crate::route::{Ambiguity, Unreadable};
 use crate::session::{HoldCause, Unavailable};
-use crate::upstream::SendError;
+use crate::upstream::{SendError, Unreached};
 
 /// Why Doorward answers itself. `Display` is the detail for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +134,21 @@ pub enum Problem {
     /// No connection to the upstream; nothing was sent.
     #[error("the upstream cannot be reached; the request was not sent")]
     UpstreamUnreachable(&'static str),
+    /// No connection to the upstream in time; nothing was sent.
+    #[error("the upstream did not take a connection in time; the request was not sent")]
+    UpstreamConnectTimeout(&'static str),
+    /// The upstream's name leads to an address to which no connection is made.
+    #[error("the upstream's name leads where it must not; the request was not sent")]
+    UpstreamProhibited,
+    /// The upstream could not be reached again and again: nothing was tried.
+    #[error(
+        "the upstream could not be reached before and is not tried for a while; the request was \
+         not sent"
+    )]
+    UpstreamCircuitOpen {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// No answer in time.
     #[error("the upstream did not answer in time; the request may have been executed")]
     UpstreamTimeout,
@@ -192,18 +207,22 @@ impl Problem {
             | Self::ClientTokenExpired => StatusCode::UNAUTHORIZED,
             Self::LoginRefused
             | Self::UpstreamUnreachable(_)
+            | Self::UpstreamProhibited
             | Self::UpstreamBroken
             | Self::AnswerWithheld
             | Self::Loop => StatusCode::BAD_GATEWAY,
             Self::ReplayBroken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginHeldBack { .. }
+            | Self::UpstreamCircuitOpen { .. }
             | Self::UpstreamUnavailable
             | Self::IssuerUnavailable
             | Self::Overloaded(_)
             | Self::AuditUnwritable
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::LoginTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::LoginTimeout | Self::UpstreamConnectTimeout(_) | Self::UpstreamTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 
@@ -239,6 +258,9 @@ impl Problem {
             Self::LoginHeldBack { .. } => "login_held_back",
             Self::LoginTimeout => "login_timeout",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
+            Self::UpstreamConnectTimeout(_) => "upstream_connect_timeout",
+            Self::UpstreamProhibited => "upstream_prohibited",
+            Self::UpstreamCircuitOpen { .. } => "upstream_circuit_open",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamBroken => "upstream_broken",
             Self::UpstreamUnavailable => "upstream_unavailable",
@@ -282,6 +304,9 @@ impl Problem {
             Self::LoginHeldBack { .. } => "Logins are held back",
             Self::LoginTimeout => "The login took too long",
             Self::UpstreamUnreachable(_) => "The upstream cannot be reached",
+            Self::UpstreamConnectTimeout(_) => "The upstream takes no connection",
+            Self::UpstreamProhibited => "The upstream's address is prohibited",
+            Self::UpstreamCircuitOpen { .. } => "The upstream is not tried",
             Self::UpstreamTimeout => "The upstream did not answer",
             Self::UpstreamBroken => "The upstream's answer is broken",
             Self::UpstreamUnavailable => "The upstream is not available",
@@ -324,11 +349,13 @@ impl Problem {
             | Self::RateLimited { .. }
             | Self::Overloaded(_)
             | Self::EndpointClosed(_) => "http_request_denied",
-            Self::LoginRefused | Self::LoginHeldBack { .. } | Self::UpstreamUnavailable => {
-                "destination_unavailable"
-            }
+            Self::LoginRefused
+            | Self::LoginHeldBack { .. }
+            | Self::UpstreamCircuitOpen { .. }
+            | Self::UpstreamUnavailable => "destination_unavailable",
             Self::LoginTimeout | Self::UpstreamTimeout => "http_response_timeout",
-            Self::UpstreamUnreachable(error) => error,
+            Self::UpstreamUnreachable(error) | Self::UpstreamConnectTimeout(error) => error,
+            Self::UpstreamProhibited => "destination_ip_prohibited",
             Self::UpstreamBroken => "http_response_incomplete",
             Self::AnswerWithheld => "http_protocol_error",
             Self::Loop => "proxy_loop_detected",
@@ -342,9 +369,9 @@ impl Problem {
     /// When it is worth asking again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::LoginHeldBack { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::LoginHeldBack { retry_after, .. }
+            | Self::RateLimited { retry_after, .. }
+            | Self::UpstreamCircuitOpen { retry_after } => Some(*retry_after),
             // A place becomes free when any answer ends.
             Self::Overloaded(_) => Some(Duration::from_secs(1)),
             Self::UpstreamUnavailable => Some(UNAVAILABLE_RETRY_AFTER),
@@ -423,7 +450,7 @@ impl From<Unavailable> for Problem {
                 Self::LoginHeldBack { retry_after, cause }
             }
             Unavailable::Timeout => Self::LoginTimeout,
-            Unavailable::Unreachable => Self::UpstreamUnreachable("destination_unavailable"),
+            Unavailable::Unreachable(unreached) => Self::from(unreached),
             Unavailable::Stopping => Self::Stopping,
         }
     }
@@ -431,10 +458,21 @@ impl From<Unavailable> for Problem {
 
 impl From<SendError> for Problem {
     fn from(error: SendError) -> Self {
-        match &error {
-            SendError::Unreachable(_) => Self::UpstreamUnreachable(error.proxy_status()),
-            SendError::Timeout => Self::UpstreamTimeout,
-            SendError::Broken(_) => Self::UpstreamBroken,
+        match (error.unreached(), &error) {
+            (Some(unreached), _) => Self::from(unreached),
+            (None, SendError::Timeout) => Self::UpstreamTimeout,
+            (None, _) => Self::UpstreamBroken,
+        }
+    }
+}
+
+impl From<Unreached> for Problem {
+    fn from(unreached: Unreached) -> Self {
+        match unreached {
+            Unreached::Failed(error) => Self::UpstreamUnreachable(error),
+            Unreached::TimedOut(error) => Self::UpstreamConnectTimeout(error),
+            Unreached::Prohibited => Self::UpstreamProhibited,
+            Unreached::CircuitOpen { retry_after } => Self::UpstreamCircuitOpen { retry_after },
         }
     }
 }

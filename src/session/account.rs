@@ -11,6 +11,7 @@ use super::{HoldCause, Unavailable};
 use crate::clock::Moment;
 use crate::recipe::{Budget, RefusalClass};
 use crate::secret::{Fingerprint, TotpStep};
+use crate::upstream::Unreached;
 
 /// The first pause after a failure whose cause may pass by itself; it doubles with each one.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -104,7 +105,7 @@ pub enum Failure {
         retry_after: Option<Duration>,
     },
     /// Nothing was sent.
-    Unreachable,
+    Unreachable(Unreached),
     /// Nothing was sent: the attempt could not be recorded.
     Unrecorded,
     /// Something was sent and no answer came.
@@ -220,7 +221,11 @@ impl Guard {
         jitter: Jitter,
     ) -> Unavailable {
         self.ended();
-        if failure != Failure::Withdrawn {
+        let was_tried = !matches!(
+            failure,
+            Failure::Withdrawn | Failure::Unreachable(Unreached::CircuitOpen { .. })
+        );
+        if was_tried {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         }
         match failure {
@@ -228,10 +233,13 @@ impl Guard {
                 self.refund(fingerprint);
                 Unavailable::Stopping
             }
-            Failure::Unreachable => {
+            Failure::Unreachable(unreached) => {
                 self.refund(fingerprint);
-                self.hold_back(HoldCause::Unreachable, self.growing_pause(jitter), now);
-                Unavailable::Unreachable
+                // One that was not even tried says nothing new.
+                if was_tried {
+                    self.hold_back(HoldCause::Unreachable, self.growing_pause(jitter), now);
+                }
+                Unavailable::Unreachable(unreached)
             }
             Failure::Unrecorded => {
                 self.refund(fingerprint);

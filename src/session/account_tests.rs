@@ -328,7 +328,7 @@ impl World {
             Ending::Lost => Failure::AnswerLost,
             Ending::Unsent => {
                 self.spent.pop();
-                Failure::Unreachable
+                Failure::Unreachable(Unreached::Failed("dns_error"))
             }
         };
         failed(&mut self.guard, failure, secret, self.now);

@@ -7,6 +7,7 @@ use super::{ExchangeError, Unavailable};
 use crate::forward::inject::Unusable;
 use crate::login::{Because, Refusal};
 use crate::recipe::RefusalClass;
+use crate::upstream::Unreached;
 
 /// Why a login gave no session.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,11 @@ impl Cause {
             Self::Unrecorded | Self::NotKept(_) => Failure::Unrecorded,
             // Whatever was sent was answered, and no answer judged the secret.
             Self::Stopped => Failure::Withdrawn,
-            Self::Exchange(error) if error.nothing_was_sent() && !sent => Failure::Unreachable,
+            Self::Exchange(error) if error.nothing_was_sent() && !sent => {
+                // Without a target nobody was asked either.
+                let untargeted = Unreached::Failed("proxy_configuration_error");
+                Failure::Unreachable(error.unreached().unwrap_or(untargeted))
+            }
             Self::Exchange(ExchangeError::Send(_) | ExchangeError::BrokenOff) | Self::TimedOut => {
                 Failure::AnswerLost
             }
@@ -78,8 +83,9 @@ pub(super) fn judges_the_secret(failure: Failure) -> bool {
                 RefusalClass::SlotsFull | RefusalClass::Throttled | RefusalClass::UpstreamBroken,
             ) => false,
         },
-        Failure::Unreachable | Failure::Unrecorded | Failure::Withdrawn | Failure::AnswerLost => {
-            false
-        }
+        Failure::Unreachable(_)
+        | Failure::Unrecorded
+        | Failure::Withdrawn
+        | Failure::AnswerLost => false,
     }
 }

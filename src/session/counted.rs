@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::login::Material;
 use crate::secret::{Fingerprint, TotpStep};
 use crate::state::{Change, Content, Store, Table, Unwritable};
+use crate::upstream::Unreached;
 
 /// The attempt of one login, counted in the state like those of a gateway.
 pub struct Counted<'a> {
@@ -50,7 +51,8 @@ impl<'a> Counted<'a> {
         clock: &'a Clock,
         waits: &mut dyn FnMut(Duration),
     ) -> Result<Self, NotCounted> {
-        let account = upstream.accounts.first().ok_or(Unavailable::Unreachable)?;
+        let nobody = Unavailable::Unreachable(Unreached::Failed("proxy_configuration_error"));
+        let account = upstream.accounts.first().ok_or(nobody)?;
         let restore = kept.sorted();
         let mut guard = restore.guard(upstream, &account.login_name, distance, clock);
         let fingerprint = account.credentials().fingerprint;

@@ -30,6 +30,7 @@ use crate::recipe::{FieldKind, Recipe, RefusalClass};
 use crate::secret::Search;
 use crate::state::Unwritable;
 use crate::telemetry::{self, Event, Lost, Trigger};
+use crate::upstream::Unreached;
 
 /// Begins a login, if the account's guard admits one.
 pub(super) fn begin(
@@ -81,9 +82,13 @@ fn may_log_in(inner: &Inner, key: &SessionKey) -> Result<(), Unavailable> {
     if let Some(retry_after) = inner.standing(key).displaced(now) {
         return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::Displaced });
     }
-    match inner.without {
-        Some(Mechanism::LockOutGuard) => Ok(()),
-        _ => inner.with_guard(key, |guard| guard.check(key.fingerprint, now)),
+    if inner.without != Some(Mechanism::LockOutGuard) {
+        inner.with_guard(key, |guard| guard.check(key.fingerprint, now))?;
+    }
+    // Nothing is begun at an upstream that nobody tries to reach.
+    match inner.upstream(key.upstream).origin.dialler.open_for() {
+        Some(retry_after) => Err(Unavailable::Unreachable(Unreached::CircuitOpen { retry_after })),
+        None => Ok(()),
     }
 }
 

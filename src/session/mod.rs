@@ -42,7 +42,7 @@ use crate::forward::inject::Injector;
 use crate::login::Material;
 use crate::recipe::{Recipe, RefusalClass};
 use crate::secret::{Fingerprint, Search};
-use crate::upstream::Origin;
+use crate::upstream::{Origin, Unreached};
 pub use broker::{Broker, Limits, Parts};
 pub use credentials::Credentials;
 pub use entry::recipe_print;
@@ -253,7 +253,7 @@ pub enum Unavailable {
     Timeout,
     /// The upstream cannot be reached.
     #[error("the upstream cannot be reached for a login")]
-    Unreachable,
+    Unreachable(Unreached),
     /// Doorward is stopping.
     #[error("no login is begun while stopping")]
     Stopping,

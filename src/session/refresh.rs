@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::broker::Inner;
 use super::{Session, Unavailable, flight};
 use crate::telemetry::Trigger;
+use crate::upstream::Unreached;
 
 /// After a renewal that failed the next one waits at least this long.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -37,8 +38,9 @@ async fn renew(inner: &Arc<Inner>, session: &Arc<Session>) {
             return inner.standing(&session.key).outlived(session, now);
         };
         let pause = match failed {
-            Unavailable::HeldBack { retry_after, .. } => retry_after,
-            Unavailable::Timeout | Unavailable::Unreachable => RETRY_MIN,
+            Unavailable::HeldBack { retry_after, .. }
+            | Unavailable::Unreachable(Unreached::CircuitOpen { retry_after }) => retry_after,
+            Unavailable::Timeout | Unavailable::Unreachable(_) => RETRY_MIN,
             // A refused account gets no background logins either.
             Unavailable::Refused(_) | Unavailable::Stopping => return,
         };

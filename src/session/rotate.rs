@@ -27,6 +27,7 @@ use super::{
 };
 use crate::secret::Fingerprint;
 use crate::telemetry::{Event, Rotation, Stage, Trigger};
+use crate::upstream::Unreached;
 
 /// After a trial that ended without an answer the next one waits at least this long.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -260,7 +261,13 @@ impl From<Unavailable> for Trial {
         match unavailable {
             Unavailable::Refused(class) => Self::Refused(class.map_or("unclassified", class_name)),
             Unavailable::HeldBack { retry_after, cause } => Self::Held(retry_after, cause),
-            Unavailable::Unreachable => Self::Held(RETRY_MIN, HoldCause::Unreachable),
+            Unavailable::Unreachable(unreached) => {
+                let pause = match unreached {
+                    Unreached::CircuitOpen { retry_after } => retry_after.max(RETRY_MIN),
+                    _ => RETRY_MIN,
+                };
+                Self::Held(pause, HoldCause::Unreachable)
+            }
             Unavailable::Timeout => Self::Held(RETRY_MIN, HoldCause::AnswerLost),
             Unavailable::Stopping => Self::Over,
         }

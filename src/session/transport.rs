@@ -11,7 +11,7 @@ use crate::forward::coding::{self, Undecodable};
 use crate::forward::inject::Injector;
 use crate::login;
 use crate::recipe::condition::Body;
-use crate::upstream::{Pool, RequestHead, SendError};
+use crate::upstream::{Pool, RequestHead, SendError, Unreached};
 
 /// One request of the control side and what it carries.
 #[derive(Debug)]
@@ -110,6 +110,14 @@ fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Result<Sent, Exc
 }
 
 impl ExchangeError {
+    /// What it means that no connection was made, if none was.
+    pub fn unreached(&self) -> Option<Unreached> {
+        match self {
+            Self::Send(error) => error.unreached(),
+            _ => None,
+        }
+    }
+
     /// Whether the upstream cannot have seen the request.
     pub fn nothing_was_sent(&self) -> bool {
         match self {

@@ -54,6 +54,20 @@ const CLIENT_TOKEN: &str = "12h";
 
 /// A reachable host answers in milliseconds; one lost packet costs 1 s, two cost 3 s.
 const CONNECT_TIMEOUT: &str = "5s";
+/// The times to live that names of large services have are 30 s to 300 s.
+const RESOLVE_EVERY: &str = "30s";
+/// One lost connection is chance.
+const EJECTION_FAILURES_MAX: u32 = 3;
+/// A restart takes seconds.
+const EJECTION_PAUSE: &str = "5s";
+/// What is repaired is used again soon enough; one connection in five minutes is tried in vain.
+const EJECTION_PAUSE_MAX: &str = "5m";
+/// Several requests at once meet the same short outage.
+const CIRCUIT_FAILURES_MAX: u32 = 5;
+/// A short outage costs no more than a second beyond its end.
+const CIRCUIT_PAUSE: &str = "1s";
+/// Nobody waits longer than half a minute for what is there again.
+const CIRCUIT_PAUSE_MAX: &str = "30s";
 /// As long as a request may take in all.
 const RESPONSE_TIMEOUT: &str = REQUEST;
 
@@ -93,6 +107,18 @@ pub(super) fn upgrades() -> Vec<String> {
 
 pub(super) fn connect_timeout() -> DurationText {
     duration(CONNECT_TIMEOUT)
+}
+
+pub(super) fn resolve_every() -> DurationText {
+    duration(RESOLVE_EVERY)
+}
+
+pub(super) fn ejection() -> (u32, DurationText, DurationText) {
+    (EJECTION_FAILURES_MAX, duration(EJECTION_PAUSE), duration(EJECTION_PAUSE_MAX))
+}
+
+pub(super) fn circuit() -> (u32, DurationText, DurationText) {
+    (CIRCUIT_FAILURES_MAX, duration(CIRCUIT_PAUSE), duration(CIRCUIT_PAUSE_MAX))
 }
 
 pub(super) fn response_timeout() -> DurationText {

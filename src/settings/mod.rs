@@ -17,6 +17,7 @@ mod layers;
 mod limits;
 mod listeners;
 mod meaning;
+mod reach;
 mod recipes;
 mod reference;
 mod routes;
@@ -26,6 +27,7 @@ mod variables;
 mod written;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -189,8 +191,45 @@ pub struct Upstream {
     pub limits: Limit,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// By which addresses it is reached.
+    pub reach: Reach,
     /// How long the head of an answer may take.
     pub response_timeout: Duration,
+}
+
+/// By which addresses an upstream is reached, and what becomes of those that fail.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// The addresses; none: those of the host.
+    pub addresses: Vec<SocketAddr>,
+    /// How long the addresses of the host are taken for new.
+    pub resolve_every: Duration,
+    /// What the host may lead to although no name should.
+    pub allowed: Vec<Network>,
+    /// When an address is left out.
+    pub ejection: Tolerance,
+    /// When the upstream is not tried any more.
+    pub circuit: Tolerance,
+}
+
+/// Addresses whose first bits are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// One of them; its other bits are 0.
+    pub address: IpAddr,
+    /// How many bits.
+    pub bits: u8,
+}
+
+/// How many failures in a row are borne, and for how long what fails is then left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// How many; 0: any number.
+    pub failures_max: u32,
+    /// For how long at first.
+    pub pause: Duration,
+    /// For how long at most.
+    pub pause_max: Duration,
 }
 
 /// How much may be asked.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use rustls::pki_types::ServerName;
 
-use super::addresses::{Origin, Scheme, UrlError};
+use super::addresses::{Origin, Scheme, UrlError, is_loopback};
 use super::meaning::{Meaning, shown, under};
+use super::reach;
 use super::recipes::{Presence, RecipeFault, RecipeReference, RecipeShape};
 use super::written;
-use super::{Upstream, UpstreamTls};
+use super::{Reach, Upstream, UpstreamTls};
 use crate::diagnosis::suggestion;
 
 impl Meaning<'_> {
@@ -35,8 +36,16 @@ impl Meaning<'_> {
         let response_timeout =
             self.duration(&under(at, "response_timeout"), &written.response_timeout);
         let place = written.url.as_deref().and_then(|url| self.origin(at, url));
+        let reach = reach::Written {
+            addresses: written.addresses,
+            resolve_every: written.resolve_every,
+            allowed_networks: written.allowed_networks,
+            ejection: written.ejection,
+            circuit: written.circuit,
+        };
+        let reach = self.reach(at, place.as_ref().map(|(origin, _)| origin), reach);
         if let Some((origin, _)) = &place {
-            self.plaintext(name, at, origin, written.danger_plaintext_login);
+            self.plaintext(name, at, (origin, &reach), written.danger_plaintext_login);
         }
         let encrypted = place.as_ref().is_none_or(|(origin, _)| origin.scheme == Scheme::Https);
         let tls = self.upstream_tls(&under(at, "tls"), written.tls, encrypted);
@@ -63,6 +72,7 @@ impl Meaning<'_> {
             upgrades,
             limits,
             connect_timeout,
+            reach,
             response_timeout,
         })
     }
@@ -89,8 +99,18 @@ impl Meaning<'_> {
     }
 
     /// Passwords go over TLS or stay on this machine, unless somebody takes the danger on.
-    fn plaintext(&mut self, name: &str, at: &str, origin: &Origin, danger: bool) {
-        if origin.scheme == Scheme::Https || origin.is_loopback() {
+    fn plaintext(
+        &mut self,
+        name: &str,
+        at: &str,
+        (origin, reach): (&Origin, &Reach),
+        danger: bool,
+    ) {
+        let is_local = match reach.addresses.as_slice() {
+            [] => origin.is_loopback(),
+            addresses => addresses.iter().all(|address| is_loopback(address.ip())),
+        };
+        if origin.scheme == Scheme::Https || is_local {
             return;
         }
         if danger {

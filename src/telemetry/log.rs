@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    About, AuditTrouble, Event, IssuerKeys, KeysOutcome, Learned, Login, OnFailure, Reader,
-    Request, Revocation, Rotation, SecretTrouble, Stage,
+    About, AuditTrouble, Event, IssuerKeys, KeysOutcome, Learned, Login, OnFailure, ReachChange,
+    Reachability, Reader, Request, Revocation, Rotation, SecretTrouble, Stage,
 };
 
 /// How log lines look.
@@ -85,6 +85,7 @@ impl Reader for Log {
             Event::Rotation(rotation) => log_rotation(rotation),
             Event::SecretTrouble(trouble) => log_trouble(trouble),
             Event::IssuerKeys(about) => log_keys(about),
+            Event::Reach(about) => log_reach(about),
             Event::Adopted(about) => log_about(about, "session of an earlier run is used on"),
             Event::LeftOpen { upstream, account, closed: true } => {
                 info!(%upstream, %account, "session that was left open is closed");
@@ -201,6 +202,31 @@ fn log_keys(IssuerKeys { issuer, outcome }: &IssuerKeys) {
         KeysOutcome::Dropped => {
             error!(%issuer, "the issuer's last keys are too old: its tokens are refused");
         }
+    }
+}
+
+fn log_reach(Reachability { upstream, change }: &Reachability) {
+    let phrase = change.phrase();
+    match change {
+        ReachChange::CircuitOpened { failures, pause, cause } => {
+            let pause_ms = pause.as_millis() as u64;
+            warn!(%upstream, failures, pause_ms, cause, "{phrase}");
+        }
+        ReachChange::CircuitClosed { after } => {
+            info!(%upstream, after_ms = after.as_millis() as u64, "{phrase}");
+        }
+        ReachChange::AddressLeftOut { address, pause, cause } => {
+            let pause_ms = pause.as_millis() as u64;
+            warn!(%upstream, %address, pause_ms, cause, "{phrase}");
+        }
+        ReachChange::AddressBack { address } => info!(%upstream, %address, "{phrase}"),
+        ReachChange::AddressesChanged { addresses } => info!(%upstream, addresses, "{phrase}"),
+        ReachChange::AddressProhibited { address } => error!(%upstream, %address, "{phrase}"),
+        ReachChange::NameUnresolved { why, kept_for: Some(kept_for) } => {
+            warn!(%upstream, why, kept_for_s = kept_for.as_secs(), "{phrase}");
+        }
+        ReachChange::NameUnresolved { why, kept_for: None } => error!(%upstream, why, "{phrase}"),
+        ReachChange::NameResolved => info!(%upstream, "{phrase}"),
     }
 }
 

@@ -4,6 +4,7 @@
 mod audit;
 mod issuer;
 mod log;
+mod reach;
 mod request;
 mod revocation;
 mod rotation;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 pub use audit::{AuditTrouble, OnFailure};
 pub use issuer::{IssuerKeys, KeysOutcome};
 pub use log::{Format, Log};
+pub use reach::{ReachChange, Reachability};
 pub use request::{Decision, Decoded, Request, Who};
 pub use revocation::{Learned, Revocation};
 pub use rotation::{Rotation, SecretTrouble, Stage};
@@ -135,6 +137,8 @@ pub enum Event {
     Revocation(Revocation),
     /// The keys of an issuer of tokens were fetched, or not.
     IssuerKeys(IssuerKeys),
+    /// Something has changed in how an upstream can be reached.
+    Reach(Reachability),
     /// The audit trail has gaps.
     Audit(AuditTrouble),
     /// A request ended, its body included.

@@ -10,9 +10,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
+use super::addresses::Endpoint;
+use super::dial::Attempt;
 use super::error::{Broken, ConnectError, SendError};
 use super::http1::{self, HEAD_BYTES_MAX, Http1};
 use super::stream::Stream;
@@ -36,7 +37,7 @@ pub(super) enum Connection<B> {
     /// One request at a time.
     Http1(Http1),
     /// Many requests at once; clones share the connection.
-    Http2(http2::SendRequest<B>),
+    Http2(http2::SendRequest<B>, Option<Arc<Endpoint>>),
 }
 
 /// What happens when an upstream that is asked first wants the body (RFC 9110 section 10.1.1).
@@ -69,21 +70,23 @@ where
     B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Connects to `origin` within its `connect_timeout`. Not cancel safe: a dropped attempt is
-    /// lost.
+    /// Connects to `origin` within its `connect_timeout`, elsewhere than where the `idle` ones lead,
+    /// where it can. Not cancel safe: a dropped attempt is lost.
     ///
     /// # Errors
     /// See [`ConnectError`]; no request has been sent.
-    pub(super) async fn open(origin: &Arc<Origin>) -> Result<Self, ConnectError> {
-        match tokio::time::timeout(origin.connect_timeout, Self::connect(origin)).await {
-            Ok(connection) => connection,
-            Err(_) => Err(ConnectError::Timeout),
-        }
+    pub(super) async fn open(
+        origin: &Arc<Origin>,
+        idle: Vec<Arc<Endpoint>>,
+    ) -> Result<Self, ConnectError> {
+        let attempt = origin.dialler.attempt(origin.connect_timeout, idle)?;
+        let connected = attempt.within(Self::connect(origin, &attempt)).await;
+        attempt.end(connected)
     }
 
-    async fn connect(origin: &Origin) -> Result<Self, ConnectError> {
+    async fn connect(origin: &Origin, attempt: &Attempt<'_>) -> Result<Self, ConnectError> {
         let config = origin.tls.as_ref().map(|tls| &tls.config);
-        let stream = stream(origin, config).await?;
+        let stream = stream(origin, config, attempt).await?;
         let http2 = match origin.http2 {
             Http2::Always => true,
             Http2::Never => false,
@@ -96,6 +99,7 @@ where
     }
 
     async fn http2(stream: Stream) -> Result<Self, hyper::Error> {
+        let endpoint = stream.endpoint().cloned();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD_BYTES_MAX as u32)
@@ -106,22 +110,33 @@ where
             .await?;
         // The task ends when the last sender is dropped; its error reaches each request by itself.
         tokio::spawn(async move { _ = connection.await });
-        Ok(Self::Http2(sender))
+        Ok(Self::Http2(sender, endpoint))
     }
 
     /// Another handle to a connection that takes many requests at once.
     pub(super) fn share(&self) -> Option<Self> {
         match self {
             Self::Http1(_) => None,
-            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+            Self::Http2(sender, endpoint) => Some(Self::Http2(sender.clone(), endpoint.clone())),
         }
     }
 
-    /// Whether the connection takes a request now.
+    /// Where it leads.
+    pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        match self {
+            Self::Http1(connection) => connection.endpoint(),
+            Self::Http2(_, endpoint) => endpoint.as_ref(),
+        }
+    }
+
+    /// Whether the connection takes a request now, and leads to where the upstream still is.
     pub(super) fn is_usable(&mut self) -> bool {
+        if self.endpoint().is_some_and(|endpoint| endpoint.is_gone()) {
+            return false;
+        }
         match self {
             Self::Http1(connection) => connection.is_usable(),
-            Self::Http2(sender) => sender.is_ready(),
+            Self::Http2(sender, _) => sender.is_ready(),
         }
     }
 
@@ -142,7 +157,7 @@ where
             Self::Http1(connection) => {
                 connection.send(origin, head, body, expectation).await.map(Answered::Http1)
             }
-            Self::Http2(mut sender) => {
+            Self::Http2(mut sender, _) => {
                 let mut request = head.http2(origin, body);
                 // hyper shows no informational answers of HTTP/2: who asked would not hear the answer.
                 request.headers_mut().remove(header::EXPECT);
@@ -180,42 +195,40 @@ where
     B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let attempt = origin.dialler.attempt(origin.connect_timeout, Vec::new());
+    let attempt = attempt.map_err(SendError::Unreachable)?;
     let connect = async {
         let config = origin.tls.as_ref().map(|tls| &tls.http1_config);
-        let io = TokioIo::new(stream(origin, config).await?);
+        let io = TokioIo::new(stream(origin, config, &attempt).await?);
         let mut builder = hyper::client::conn::http1::Builder::new();
         builder.max_headers(http1::FIELDS_MAX).max_buf_size(HYPER_BUFFER_BYTES_MAX);
         builder.handshake(io).await.map_err(ConnectError::Http)
     };
-    let connected = match tokio::time::timeout(origin.connect_timeout, connect).await {
-        Ok(connected) => connected,
-        Err(_) => Err(ConnectError::Timeout),
-    };
-    let (mut sender, connection) = connected.map_err(SendError::Unreachable)?;
+    let connected = attempt.within(connect).await;
+    let endpoint = attempt.reached().cloned();
+    let (mut sender, connection) = attempt.end(connected).map_err(SendError::Unreachable)?;
     tokio::spawn(async move { _ = connection.with_upgrades().await });
-    sender
-        .send_request(head.http1(origin, body))
-        .await
-        .map_err(|error| SendError::Broken(error.into()))
+    let answer = sender.send_request(head.http1(origin, body)).await.map_err(Broken::from);
+    match (&answer, endpoint) {
+        (Ok(_), Some(endpoint)) => origin.dialler.answered(&endpoint),
+        (Err(error), Some(endpoint)) => origin.dialler.broke_off(&endpoint, error),
+        (_, None) => {}
+    }
+    answer.map_err(SendError::Broken)
 }
 
 async fn stream(
     origin: &Origin,
     config: Option<&Arc<ClientConfig>>,
+    attempt: &Attempt<'_>,
 ) -> Result<Stream, ConnectError> {
-    let addresses: Vec<_> = lookup_host((origin.host.as_str(), origin.port))
-        .await
-        .map_err(ConnectError::Dns)?
-        .collect();
-    let stream = TcpStream::connect(addresses.as_slice()).await.map_err(ConnectError::Refused)?;
-    // Requests are small and answered one by one: waiting for more to send only adds latency.
-    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+    let (stream, lease) = attempt.dial().await?;
     let (Some(tls), Some(config)) = (&origin.tls, config) else {
-        return Ok(Stream::plain(stream));
+        return Ok(Stream::plain(stream).counted(lease));
     };
     let stream = TlsConnector::from(Arc::clone(config))
         .connect(tls.server_name.clone(), stream)
         .await
         .map_err(ConnectError::Tls)?;
-    Ok(Stream::encrypted(stream))
+    Ok(Stream::encrypted(stream).counted(lease))
 }

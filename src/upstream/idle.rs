@@ -1,5 +1,5 @@
 //! Connections that wait for a request: reused last in, first out, so that those that are not needed
-//! grow old together.
+//! grow old together; where an upstream has several addresses, in turns.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::Body;
 
+use super::addresses::Endpoint;
 use super::connection::Connection;
 
 /// Idle connections kept a core; more are closed.
@@ -19,6 +20,9 @@ const IDLE_AGE_MAX: Duration = Duration::from_secs(55);
 /// has closed.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
+/// So many are looked at for one that leads to another address.
+const LOOKED_AT_MAX: usize = 8;
+
 /// The idle connections of one core to one upstream; clones share them.
 #[derive(Debug)]
 pub(super) struct Idle<B>(Arc<Mutex<List<B>>>);
@@ -29,6 +33,8 @@ struct List<B> {
     waiting: Vec<Waiting<B>>,
     /// A task closes those that nobody will use.
     is_swept: bool,
+    /// Where the one leads that was taken last, where that matters.
+    last: Weak<Endpoint>,
 }
 
 #[derive(Debug)]
@@ -49,15 +55,22 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(List { waiting: Vec::new(), is_swept: false })))
+        Self(Arc::new(Mutex::new(List { waiting: Vec::new(), is_swept: false, last: Weak::new() })))
     }
 
-    /// A connection that takes a request now.
-    pub(super) fn take(&self) -> Option<Connection<B>> {
+    /// A connection that takes a request now, if so many wait.
+    pub(super) fn take(&self, least: usize) -> Option<Connection<B>> {
         let mut list = lock(&self.0);
-        while let Some(mut last) = list.waiting.pop() {
+        while list.waiting.len() >= least {
+            if least > 1 {
+                list.bring_up_another();
+            }
+            let mut last = list.waiting.pop()?;
             if !last.is_usable() {
                 continue;
+            }
+            if least > 1 {
+                list.last = last.connection.endpoint().map(Arc::downgrade).unwrap_or_default();
             }
             if let Some(shared) = last.connection.share() {
                 list.waiting.push(Waiting { since: Instant::now(), ..last });
@@ -81,6 +94,13 @@ where
         }
     }
 
+    /// Where they lead.
+    pub(super) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        let list = lock(&self.0);
+        let endpoints = list.waiting.iter().filter_map(|waiting| waiting.connection.endpoint());
+        endpoints.cloned().collect()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         lock(&self.0).waiting.len()
@@ -101,6 +121,26 @@ where
         if list.waiting.is_empty() {
             list.is_swept = false;
             return;
+        }
+    }
+}
+
+impl<B> List<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Makes the next one to be taken lead elsewhere than the one that was taken last, if one of
+    /// those that have waited least does.
+    fn bring_up_another(&mut self) {
+        let leads_elsewhere = |waiting: &Waiting<B>| {
+            let endpoint = waiting.connection.endpoint();
+            endpoint.is_some_and(|endpoint| Arc::as_ptr(endpoint) != self.last.as_ptr())
+        };
+        let mut near = self.waiting.iter().rev().take(LOOKED_AT_MAX);
+        if let Some(back) = near.position(leads_elsewhere) {
+            let another = self.waiting.remove(self.waiting.len() - 1 - back);
+            self.waiting.push(another);
         }
     }
 }

@@ -3,19 +3,28 @@
 //! Each core has pools of its own; the control side has another. The walk sees [`Pool::send`] and,
 //! behind it, one small type, `connection::Connection`.
 
+mod addresses;
 mod connection;
+mod dial;
 pub mod error;
+mod health;
 mod http1;
 mod idle;
 pub mod origin;
 pub mod pool;
+mod prohibited;
 mod pump;
 mod request;
+mod resolve;
 mod stream;
 pub mod tls;
 
 pub use connection::Expectation;
-pub use error::{Broken, ConnectError, SendError};
+pub use dial::{Dialler, Observer, Reach};
+pub use error::{Broken, ConnectError, SendError, Unreached};
+pub use health::Tolerance;
 pub use origin::{Http2, Origin};
 pub use pool::{Answer, AnswerBody, Pool};
+pub use prohibited::Network;
 pub use request::RequestHead;
+pub use resolve::{Asked, Names, Resolver};

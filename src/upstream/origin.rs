@@ -7,6 +7,8 @@ use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use super::Dialler;
+
 /// Where an upstream is and how it is reached.
 #[derive(Debug)]
 pub struct Origin {
@@ -29,6 +31,8 @@ pub struct Origin {
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
     pub response_timeout: Duration,
+    /// Makes the connections, and knows how its addresses fare.
+    pub dialler: Dialler,
 }
 
 /// TLS towards an upstream.

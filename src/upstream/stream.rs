@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -9,17 +10,29 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use super::addresses::{Endpoint, Lease};
+
 /// A plain or an encrypted stream.
 #[derive(Debug)]
-pub(super) struct Stream(Either<TcpStream, Box<TlsStream<TcpStream>>>);
+pub(super) struct Stream(Either<TcpStream, Box<TlsStream<TcpStream>>>, Option<Lease>);
 
 impl Stream {
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self(Either::Left(stream))
+        Self(Either::Left(stream), None)
     }
 
     pub(super) fn encrypted(stream: TlsStream<TcpStream>) -> Self {
-        Self(Either::Right(Box::new(stream)))
+        Self(Either::Right(Box::new(stream)), None)
+    }
+
+    /// The same, which counts as a connection to an address as long as it is there.
+    pub(super) fn counted(self, lease: Lease) -> Self {
+        Self(self.0, Some(lease))
+    }
+
+    /// Where it leads.
+    pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.1.as_ref().map(Lease::endpoint)
     }
 
     pub(super) fn chose_http2(&self) -> bool {

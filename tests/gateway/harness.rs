@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use doorward::access::key::ClientKey;
-use doorward::app::{self, App, StartError, Surroundings};
+use doorward::app::{self, App, Resolver, StartError, Surroundings};
 use doorward::clock::Clock;
 use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
 use doorward::secret::Environment;
@@ -57,6 +57,8 @@ pub struct Setup {
     pub client_tls: String,
     /// Where the upstream is, when it is not the emulator.
     pub origin: Option<String>,
+    /// Who knows the addresses of upstreams' names.
+    pub resolver: Resolver,
 }
 
 /// A running emulator with Doorward in front of it. Both clocks stand still until moved.
@@ -70,6 +72,7 @@ pub struct Scene {
     events: Arc<Mutex<Vec<Event>>>,
     sources: Sources,
     without: Option<Mechanism>,
+    resolver: Resolver,
     listener_authority: Option<String>,
 }
 
@@ -94,6 +97,7 @@ impl Setup {
             listener_tls: false,
             client_tls: String::new(),
             origin: None,
+            resolver: Resolver::System,
         }
     }
 
@@ -169,6 +173,7 @@ impl Setup {
             events: Arc::default(),
             sources,
             without: self.without,
+            resolver: self.resolver.clone(),
             listener_authority: listener_certificate
                 .map(|certificate| certificate.authority_pem().to_owned()),
         };
@@ -296,6 +301,7 @@ impl Scene {
         let loaded = app::load(&self.sources).unwrap_or_else(|faults| panic!("{faults}"));
         let surroundings = Surroundings {
             clock: self.clock.clone(),
+            resolver: self.resolver.clone(),
             readers: vec![Box::new(Notes(Arc::clone(&self.events)))],
             without: self.without,
         };

@@ -44,6 +44,8 @@ mod nothing_leaks;
 mod own_answers;
 mod prolonged;
 mod protocols;
+mod reach;
+mod reach_names;
 mod recordings;
 mod refresh;
 mod replay;

@@ -112,7 +112,14 @@ struct Stage {
 impl Puppet {
     /// Listens; `script` is asked with each whole request, its head and its body.
     pub async fn start(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Puppet {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::behind(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    /// The same, behind a listener of the test's own.
+    pub fn behind(
+        listener: TcpListener,
+        script: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> Puppet {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<String>>>::default();
         let early = Arc::<Mutex<Vec<Reply>>>::default();
@@ -165,6 +172,10 @@ impl Puppet {
         let mut setup = Setup::of(vendor);
         setup.origin = Some(self.origin());
         setup
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn origin(&self) -> String {

@@ -14,7 +14,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("secret", &[]),
     ("telemetry", &[]),
     ("state", &["secret"]),
-    ("upstream", &[]),
+    ("upstream", &["clock", "telemetry"]),
     ("recipe", &["diagnosis", "secret"]),
     ("login", &["recipe", "secret"]),
     // Of `upstream` only the description of where it is, to map `Location` back.

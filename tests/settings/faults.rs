@@ -251,3 +251,44 @@ fn a_rate_stands_alone_or_reads_and_writes_stand_apart() {
     let unknown = faults_of(&text("{ write = 1 }"));
     assert!(unknown[0].contains("did you mean `writes`"), "{unknown:#?}");
 }
+
+#[test]
+fn faults_of_where_upstreams_are_come_at_once() {
+    let keys = r#"
+addresses = ["192.0.2.1", "2001:db8::1", "api.internal:443", "0.0.0.0:443", "192.0.2.2:0", "192.0.2.3:443", "192.0.2.3:443"]
+allowed_networks = ["127.0.0.1/8", "10.0.0.0/33"]
+ejection = { failures_max = 1001, pause = "6m" }
+circuit = { pause = "0s" }
+"#;
+    let text =
+        GOOD.replace("recipe = \"contentstack\"", &format!("recipe = \"contentstack\"{keys}"));
+    let expected = [
+        "doorward.toml:9:14 this is no IP address with a port; for example \"192.0.2.1:443\"",
+        "doorward.toml:9:27 this is no IP address with a port; for example \"[2001:db8::1]:443\"",
+        "doorward.toml:9:42 this is no IP address with a port; a name belongs into `url`; all its addresses are used",
+        "doorward.toml:9:62 no upstream can be at this address",
+        "doorward.toml:9:77 no upstream can be at this address",
+        "doorward.toml:9:109 this address is there already",
+        "doorward.toml:10:1 no name is resolved for this upstream, so there is nothing to allow; it is about what the host of `url` leads to",
+        "doorward.toml:10:21 this is no network; did you mean \"127.0.0.0/8\"?",
+        "doorward.toml:10:36 this is no network; for example \"127.0.0.0/8\" or \"fd00::/8\"",
+        "doorward.toml:11:29 this must be at most 1000",
+        "doorward.toml:11:43 this is longer than `pause_max`",
+        "doorward.toml:12:21 a wait must be longer than nothing",
+    ];
+    assert_eq!(faults_of(&text), expected);
+}
+
+/// Fails when a login can leave the machine in the clear because its URL names this machine.
+#[test]
+fn plain_http_goes_where_the_connection_goes() {
+    let at = |url: &str, addresses: &str| {
+        let url = format!("url = \"{url}\"\naddresses = [{addresses}]");
+        faults_of(&GOOD.replace("url = \"https://api.example.com/base/\"", &url))
+    };
+    let fault = "doorward.toml:7:7 plain `http` would send the login to another machine in the clear; use `https`, or say `danger_plaintext_login = true`";
+    assert_eq!(at("http://localhost", "\"192.0.2.1:80\""), [fault]);
+    assert_eq!(at("http://api.example.com", "\"127.0.0.1:80\", \"192.0.2.1:80\""), [fault]);
+    assert_eq!(at("http://api.example.com", "\"127.0.0.1:80\", \"[::1]:80\""), [""; 0]);
+    assert_eq!(at("https://api.example.com", "\"192.0.2.1:443\""), [""; 0]);
+}

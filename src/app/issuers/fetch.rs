@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::access::jwt::{Algorithm, KEY_SET_BYTES_MAX, KeySet, KeySetError};
 use crate::clock::Clock;
 use crate::settings::{KeysAt, Location, Scheme};
 use crate::upstream::origin::Tls;
-use crate::upstream::{Http2, Origin, Pool, RequestHead, SendError, tls};
+use crate::upstream::{Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, tls};
 
 /// How long fetching may take with all its requests.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
@@ -226,8 +227,14 @@ impl Source {
             upgrades: Vec::new(),
             connect_timeout: CONNECT_TIME_MAX,
             response_timeout: FETCH_TIME_MAX,
+            dialler: Dialler::to(host, of.origin.port, this_machine()),
         })
     }
+}
+
+/// An issuer may run on this machine, by whatever name.
+fn this_machine() -> Vec<Network> {
+    vec![Network::new(Ipv4Addr::LOCALHOST.into(), 8), Network::new(Ipv6Addr::LOCALHOST.into(), 128)]
 }
 
 fn shown(location: &Location) -> String {

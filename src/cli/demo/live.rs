@@ -148,6 +148,7 @@ impl Live {
                 let outcome = about.outcome.name().unwrap_or("same");
                 (None, format!("keys of the issuer {}: {outcome}", about.issuer))
             }
+            Event::Reach(about) => (Some(&about.upstream), about.change.phrase().to_owned()),
             Event::Audit(_) => (None, self.ink(Colour::Red, "the audit trail has gaps")),
             Event::Request(request) => (request.upstream.as_ref(), self.request(at, request)),
         };

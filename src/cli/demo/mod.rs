@@ -22,7 +22,7 @@ use self::live::Live;
 use self::stage::{Ports, Stage};
 use super::signals::StopSignals;
 use super::{Exit, print_chain};
-use crate::app::Surroundings;
+use crate::app::{Resolver, Surroundings};
 use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::session::{LogoutReport, Mechanism};
@@ -106,6 +106,7 @@ impl Demo {
         let (live, mut lines) = Live::new(TimeZone::system(), paint);
         let surroundings = Surroundings {
             clock: Clock::system(),
+            resolver: Resolver::System,
             readers: vec![Box::new(live)],
             without: self.without,
         };

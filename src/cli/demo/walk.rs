@@ -8,7 +8,7 @@ use super::client::{Answer, Client, contains};
 use super::configuration::prefix;
 use super::finding::{Check, Expected, Finding, Step};
 use super::stage::{Ports, Stage, StageError};
-use crate::app::Surroundings;
+use crate::app::{Resolver, Surroundings};
 use crate::clock::Clock;
 use crate::emulator::{Call, Control, Demonstration, Emulator};
 use crate::session::Mechanism;
@@ -23,7 +23,12 @@ const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(10);
 /// When it does not start.
 pub(super) async fn walk(without: Option<Mechanism>) -> Result<Vec<Finding>, StageError> {
     let clock = Clock::system();
-    let surroundings = Surroundings { clock: clock.clone(), readers: Vec::new(), without };
+    let surroundings = Surroundings {
+        clock: clock.clone(),
+        resolver: Resolver::System,
+        readers: Vec::new(),
+        without,
+    };
     let stage = Stage::start(Ports::Free, surroundings).await?;
     let mut visits: Vec<_> =
         stage.emulators().iter().map(|emulator| Visit::new(emulator, &stage, &clock)).collect();

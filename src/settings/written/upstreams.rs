@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationText, Field, Limit, SearchBodies, UpstreamTls};
+use super::{Circuit, DurationText, Ejection, Field, Limit, SearchBodies, UpstreamTls};
 use crate::settings::defaults;
 
 /// An API that Doorward logs in to.
@@ -51,6 +51,39 @@ pub(in crate::settings) struct Upstream {
     /// How long a connection to the upstream may take to be made, TLS included.
     #[serde(default = "defaults::connect_timeout")]
     pub(in crate::settings) connect_timeout: DurationText,
+    /// Where to connect to, in the place of the addresses of the URL's host. The URL says what
+    /// requests and certificates name all the same. New connections are spread over the addresses,
+    /// and go to another one where one lets none in.
+    #[serde(default)]
+    #[schemars(extend("examples" = [["192.0.2.10:443", "[2001:db8::10]:443"]]))]
+    pub(in crate::settings) addresses: Vec<String>,
+    /// How long the addresses of the URL's host are taken for new. They are asked for again with the
+    /// next connection after that, and when none can be made; connections to addresses that the
+    /// host has no longer are not used for further requests.
+    #[serde(default = "defaults::resolve_every")]
+    pub(in crate::settings) resolve_every: DurationText,
+    /// What the URL's host may lead to although no name should: networks such as `127.0.0.0/8`.
+    /// Without it no connection is made to link-local, multicast and unspecified addresses and to
+    /// those where clouds give out a machine's credentials; nor to loopback, unless the host is
+    /// `localhost`, which leads nowhere else. Addresses that are written here or in the URL are
+    /// not judged.
+    #[serde(default)]
+    #[schemars(extend("examples" = [["127.0.0.0/8"]]))]
+    pub(in crate::settings) allowed_networks: Vec<String>,
+    /// When an address that fails is left out for a while. One fails when it takes no connection
+    /// (refused, unreachable, too slow, no TLS), when another address is reached sooner although it
+    /// began a quarter of a second later, and when a new connection breaks before there is an
+    /// answer; an answer makes it whole again. If all addresses are left out, the one that is due
+    /// back first is tried.
+    #[serde(default)]
+    pub(in crate::settings) ejection: Ejection,
+    /// When an upstream that cannot be reached is not tried for a while: the circuit is open.
+    /// Requests that need a new connection are then answered at once, 503 `upstream_circuit_open`
+    /// with `Retry-After`, and no login is tried. After the pause one connection is tried: if it can
+    /// be made, everything goes on. What counts are connections that could be made to no address,
+    /// within `connect_timeout`; answers do not count, whatever they say. All cores count together.
+    #[serde(default)]
+    pub(in crate::settings) circuit: Circuit,
     /// How long the head of an answer may take after the request's body has ended; then 504. A body
     /// that is coming in takes as long as it takes; one that stops for so long gets 408.
     #[serde(default = "defaults::response_timeout")]

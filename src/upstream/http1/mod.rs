@@ -9,6 +9,7 @@ mod outgoing;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio_util::io::poll_read_buf;
 
+use super::addresses::Endpoint;
 use super::connection::{Expectation, Failure};
 use super::error::Broken;
 use super::stream::Stream;
@@ -67,6 +69,11 @@ impl Http1 {
             Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut [0]))
         })));
         read.is_empty() && come.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Where the connection leads.
+    pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.0.stream.endpoint()
     }
 
     /// Sends a request and waits for the head of the answer; the body goes out meanwhile, and on

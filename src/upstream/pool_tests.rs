@@ -1,0 +1,249 @@
+//! Connections are used again where that is right, and nobody waits for somebody else's body.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Response};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::upstream::http1::Http1;
+use crate::upstream::stream::Stream;
+use crate::upstream::{Dialler, Http2};
+
+/// A request's body of unknown length.
+enum Outgoing {
+    Text(&'static str),
+    Done,
+    /// More will come, some day.
+    Stalled,
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match std::mem::replace(&mut *self, Self::Done) {
+            Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(text))))),
+            Self::Done => Poll::Ready(None),
+            Self::Stalled => {
+                *self = Self::Stalled;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// Answers every connection's requests as soon as their heads, or `until`, have come. Shows
+/// what came first.
+async fn upstream(until: &'static str) -> (Pool<Outgoing>, tokio::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (seen, shown) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, until, seen.clone()));
+        }
+    });
+    (pool(port, Http2::Never), shown)
+}
+
+fn pool(port: u16, http2: Http2) -> Pool<Outgoing> {
+    Pool::new(Arc::new(Origin {
+        host: "127.0.0.1".to_owned(),
+        port,
+        authority: HeaderValue::from_static("upstream"),
+        base_path: String::new(),
+        tls: None,
+        http2,
+        upgrades: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+        response_timeout: Duration::from_secs(5),
+        dialler: Dialler::to("127.0.0.1", port, Vec::new()),
+    }))
+}
+
+/// Answers the requests of two HTTP/2 connections; the first one falls silent when it is told
+/// to, and stays.
+async fn silent_once(listener: TcpListener, silence: Arc<Notify>) {
+    let ok = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Outgoing::Done)) });
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let io = TokioIo::new(listener.accept().await.unwrap().0);
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut serving = Box::pin(server.serve_connection(io, ok));
+        tokio::select! {
+            _ = &mut serving => {}
+            () = silence.notified() => {}
+        }
+        served.push(serving);
+    }
+}
+
+/// Fails when a connection whose upstream has gone without a word, as behind a firewall that
+/// forgot it, takes one request after the other and answers none.
+#[tokio::test]
+async fn a_shared_connection_that_has_fallen_silent_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pool = pool(listener.local_addr().unwrap().port(), Http2::Always);
+    let silence = Arc::new(Notify::new());
+    tokio::spawn(silent_once(listener, Arc::clone(&silence)));
+    send(&pool, Method::GET, Outgoing::Done).await.unwrap();
+    silence.notify_one();
+    // Nothing comes any more: from here on only waits end.
+    tokio::time::pause();
+    let hour = Duration::from_secs(3600);
+    let lost = tokio::time::timeout(hour, send(&pool, Method::GET, Outgoing::Done));
+    assert!(matches!(lost.await, Ok(Err(SendError::Broken(_)))));
+    tokio::time::resume();
+    let next = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
+    assert_eq!(next.status, StatusCode::OK);
+}
+
+async fn answer(
+    mut stream: TcpStream,
+    until: &'static str,
+    seen: tokio::sync::mpsc::Sender<String>,
+) {
+    let mut request = String::new();
+    let mut bytes = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+        request.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        if request.contains(until) {
+            seen.send(std::mem::take(&mut request)).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        }
+    }
+}
+
+async fn send<B>(pool: &Pool<B>, method: Method, body: B) -> Result<Answer<B>, SendError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (target, headers) = (PathAndQuery::from_static("/x"), HeaderMap::new());
+    pool.send(&RequestHead::new(&method, &target, &headers), body).await
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_body_that_another_client_is_slow_to_send() {
+    let (pool, _shown) = upstream("\r\n\r\n").await;
+    let early = send(&pool, Method::POST, Outgoing::Stalled).await.unwrap();
+    assert!(early.body.is_end_stream());
+    let next = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
+    assert_eq!(next.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_its_answer() {
+    let (pool, mut shown) = upstream("\r\n\r\n").await;
+    for _ in 0..3 {
+        send(&pool, Method::GET, Outgoing::Done).await.unwrap();
+        shown.recv().await.unwrap();
+        assert_eq!(pool.idle.len(), 1);
+    }
+}
+
+/// A pool whose one request was answered without content, and its upstream, which has closed.
+async fn answered_and_closed(method: Method, body: Outgoing) -> (Pool<Outgoing>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pool = pool(listener.local_addr().unwrap().port(), Http2::Never);
+    let upstream = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        _ = stream.read(&mut [0; 1024]).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+    };
+    let (answer, mut stream) = tokio::join!(send(&pool, method, body), upstream);
+    assert!(answer.unwrap().body.is_end_stream());
+    stream.shutdown().await.unwrap();
+    (pool, stream)
+}
+
+/// Fails when the sockets of upstreams that have closed stay open as long as nobody calls.
+#[tokio::test]
+async fn a_connection_that_its_upstream_has_closed_is_closed() {
+    let (pool, mut stream) = answered_and_closed(Method::GET, Outgoing::Done).await;
+    // Nobody calls; only time passes.
+    tokio::time::pause();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(pool.idle.len(), 0);
+}
+
+/// Fails when a connection that its upstream has closed takes a request because the task has
+/// used up its turn: each one that is looked at and found closed counts.
+#[tokio::test]
+async fn no_closed_connection_is_used_however_busy_the_task_is() {
+    let (pool, _shown) = upstream("\r\n\r\n").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    for _ in 0..200 {
+        let connected = tokio::join!(TcpStream::connect(address), listener.accept());
+        let connection = Http1::new(Stream::plain(connected.0.unwrap()));
+        pool.idle.give_back(Connection::Http1(connection));
+        drop(connected.1);
+    }
+    // Whatever has come is known from here on.
+    tokio::task::yield_now().await;
+    let answer = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+/// Fails when a client that stops sending keeps a connection open that its upstream has closed
+/// after an early answer.
+#[tokio::test]
+async fn an_upstream_that_closes_after_its_answer_waits_for_no_client() {
+    let (_pool, mut stream) = answered_and_closed(Method::POST, Outgoing::Stalled).await;
+    let hour = Duration::from_secs(3600);
+    tokio::time::pause();
+    let closed = tokio::time::timeout(hour, stream.read(&mut [0])).await;
+    assert_eq!(closed.unwrap().unwrap(), 0);
+}
+
+/// Fails when a client that reads nothing before it has sent all waits for ever, because what it
+/// sends goes no further while nobody takes the answer.
+#[tokio::test]
+async fn a_body_goes_out_while_nobody_takes_the_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = Arc::clone(pool(listener.local_addr().unwrap().port(), Http2::Never).origin());
+    let pool = Pool::new(origin);
+    let whole = Arc::new(Notify::new());
+    let told = Arc::clone(&whole);
+    tokio::spawn(async move {
+        let (mut reading, mut writing) = listener.accept().await.unwrap().0.into_split();
+        reading.read_exact(&mut [0; 1024]).await.unwrap();
+        tokio::spawn(async move {
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 33554432\r\n\r\n";
+            writing.write_all(head).await.unwrap();
+            _ = writing.write_all(&vec![b'x'; 33_554_432]).await;
+        });
+        let mut left = vec![0; 33_554_432 - 1024];
+        reading.read_exact(&mut left).await.unwrap();
+        told.notify_one();
+    });
+    let body = http_body_util::Full::new(Bytes::from(vec![b'y'; 33_554_432]));
+    let _answer = send(&pool, Method::PUT, body).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(10), whole.notified()).await;
+    assert!(waited.is_ok());
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_is_sent() {
+    let (pool, mut shown) = upstream("0\r\n\r\n").await;
+    send(&pool, Method::GET, Outgoing::Text("question")).await.unwrap();
+    let seen = shown.recv().await.unwrap();
+    assert!(seen.contains("transfer-encoding: chunked") && seen.contains("question"), "{seen}");
+}
