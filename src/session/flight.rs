@@ -184,6 +184,9 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
             }
             // A login could not be recorded either.
             Refreshed::Unrecorded => return landing.land(Err(landing.hold_unwritable())),
+            Refreshed::Unreached(unreached) => {
+                return landing.land(Err(Unavailable::Unreachable(unreached)));
+            }
             Refreshed::Nothing => {}
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! A refresh token is often good for one use. So what a session has is sent at most once,
 //! whatever came of it, and what the upstream gave is durable before it is used. When a
-//! refresh is refused, or its answer is lost, a login follows.
+//! refresh is refused, or its answer is lost, a login follows. What could not be sent is kept.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use super::{Evidence, Exchange, Generation, Session, SessionKey, flight, ledger,
 use crate::clock::Moment;
 use crate::login::{Attempt, Material, Next};
 use crate::telemetry::Event;
+use crate::upstream::Unreached;
 
 /// Sessions that were found dead and can be prolonged, until somebody needs them. At most one a
 /// key, and never more than there may be sessions.
@@ -108,6 +109,8 @@ pub(super) enum Refreshed {
     Nothing,
     /// Nothing was sent, because that could not be recorded. What it would use is good.
     Unrecorded,
+    /// Nothing was sent, because there was no connection. What it would use is good.
+    Unreached(Unreached),
 }
 
 impl Refreshing {
@@ -138,8 +141,14 @@ impl Refreshing {
             self.put_back(inner, generation);
             return Refreshed::Unrecorded;
         }
-        if let Some(next) = prolong(inner, &self.session, generation).await {
-            return Refreshed::Next(next);
+        match prolong(inner, &self.session, generation).await {
+            Ok(next) => return Refreshed::Next(next),
+            Err(Some(unreached)) => {
+                self.put_back(inner, generation);
+                ledger::record_soon(inner, &self.session);
+                return Refreshed::Unreached(unreached);
+            }
+            Err(None) => {}
         }
         self.session.tenure.was_not_refreshed();
         if self.was_dead || self.take_lapsed(inner, generation).is_some() {
@@ -189,14 +198,16 @@ impl Drop for Refreshing {
     }
 }
 
+/// The next version of a session; else why nothing was sent, if nothing was.
 async fn prolong(
     inner: &Arc<Inner>,
     session: &Arc<Session>,
     generation: Generation,
-) -> Option<Arc<Session>> {
+) -> Result<Arc<Session>, Option<Unreached>> {
     let started = inner.clock.now();
+    let mut unreached = None;
     let result = tokio::select! {
-        result = steps(inner, session) => result,
+        result = steps(inner, session, &mut unreached) => result,
         () = inner.clock.sleep(inner.limits.login_timeout) => Err("the answer never came"),
     };
     let next = result.and_then(|material| {
@@ -207,26 +218,38 @@ async fn prolong(
     let took = inner.clock.now().saturating_since(started);
     let outcome = next.as_ref().map(|next| next.generation.0).map_err(|why| *why);
     inner.reporter.report(Event::Refreshed { about: inner.about(session), outcome, took });
-    let next = next.ok()?;
+    let next = next.map_err(|_| unreached)?;
     if inner.record_given(&next).await.is_err() {
         // What is not durable is not used; a login is held back for the same reason.
         retire::close(inner, &next).await;
-        return None;
+        return Err(None);
     }
-    Some(next)
+    Ok(next)
 }
 
-async fn steps(inner: &Inner, session: &Session) -> Result<Material, &'static str> {
+async fn steps(
+    inner: &Inner,
+    session: &Session,
+    unreached: &mut Option<Unreached>,
+) -> Result<Material, &'static str> {
     let (upstream, _) = inner.upstream_and_account(&session.key);
     let (recipe, base_path) = (Arc::clone(&upstream.recipe), &upstream.origin.base_path);
     let mut attempt = Attempt::refresh(recipe, &session.material, base_path);
     let mut next = attempt.start(inner.clock.wall());
+    let mut sent = false;
     loop {
         match next {
             Next::Send(request) => {
                 let exchange = Exchange { request, session: None };
                 let answer = inner.transport.exchange(session.key.upstream, exchange).await;
-                let answer = answer.map_err(|_| "the answer was lost")?;
+                let answer = answer.map_err(|error| match error.unreached().filter(|_| !sent) {
+                    Some(why) => {
+                        *unreached = Some(why);
+                        "the upstream could not be reached"
+                    }
+                    None => "the answer was lost",
+                })?;
+                sent = true;
                 next = attempt.answer(&answer, inner.clock.wall());
             }
             Next::Done(material) => return Ok(material),

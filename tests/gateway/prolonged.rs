@@ -314,3 +314,33 @@ async fn a_refresh_that_cannot_be_recorded_costs_neither_its_token_nor_the_sessi
     assert_eq!(calls(&server.lock().unwrap()), (1, 0, 1));
     assert_eq!(server.lock().unwrap().logouts, 1);
 }
+
+/// Fails when a refresh token is given up, and a login spent, because the upstream could not be
+/// reached for a while.
+#[tokio::test]
+async fn a_refresh_that_could_not_be_sent_is_sent_when_the_upstream_is_there_again() {
+    let (scene, server, _folder, puppet) = scene().await;
+    assert_eq!(read(&scene).await, 200);
+    let address = puppet.address();
+    drop(puppet);
+    until("nobody listens", || std::net::TcpStream::connect(address).is_err()).await;
+    scene.clock.advance(Duration::from_secs(275));
+    until("the refresh is tried", || {
+        scene.events().iter().any(|event| matches!(event, Event::Refreshed { outcome: Err(_), .. }))
+    })
+    .await;
+    // Its end comes, too.
+    scene.clock.advance(Duration::from_secs(60));
+    assert_eq!(read(&scene).await, 502);
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let _puppet = Puppet::behind(listener, {
+        let server = Arc::clone(&server);
+        move |request| server.lock().unwrap().answer(request)
+    });
+    scene.clock.advance(Duration::from_secs(60));
+    assert_eq!(read(&scene).await, 200);
+    let calls = |server: &Server| (server.logins, server.refreshes, server.used_twice);
+    assert_eq!(calls(&server.lock().unwrap()), (1, 1, 0));
+    scene.stop().await;
+    assert_eq!(server.lock().unwrap().logouts, 1);
+}
