@@ -29,7 +29,7 @@ use doorward::session::{
     SessionKey, Transport, UpstreamId,
 };
 use doorward::telemetry::{Trigger, reports};
-use doorward::upstream::{Dialler, Http2, Origin, Pool};
+use doorward::upstream::{Dialler, Http2, Origin, Pool, Way};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -343,13 +343,16 @@ fn origin(site: &Upstream) -> Origin {
     Origin {
         host: address.ip().to_string(),
         port: address.port(),
+        url_authority: address.to_string().parse().unwrap(),
         authority: address.to_string().parse().unwrap(),
+        way: Way::Direct,
         base_path: String::new(),
         tls: None,
         http2: Http2::Never,
         upgrades: Vec::new(),
         connect_timeout: PATIENCE,
         response_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
         dialler: Dialler::to(&address.ip().to_string(), address.port(), Vec::new()),
     }
 }

@@ -10,7 +10,7 @@ use crate::recording::{Exchanged, Phase};
 use crate::session::trial::{Ending, Incomplete, Notice, StepReport, TrialReport};
 use crate::session::{ExchangeError, Unavailable};
 use crate::settings;
-use crate::upstream::{ConnectError, SendError};
+use crate::upstream::{ConnectError, ProxyError, SendError};
 
 /// Members of an answer that a proposed rule names.
 const MEMBERS_MAX: usize = 4;
@@ -195,7 +195,10 @@ impl About<'_> {
     fn unreachable(&self, error: &ExchangeError) -> String {
         let name = &self.upstream.name;
         let settings::Origin { scheme, host, port } = &self.upstream.origin;
-        let at = format!("{host}:{port}");
+        let at = match &self.upstream.way {
+            settings::Way::Unix(path) => path.display().to_string(),
+            settings::Way::Direct | settings::Way::Proxy(_) => format!("{host}:{port}"),
+        };
         match error {
             ExchangeError::Send(SendError::Unreachable(connect)) => match connect {
                 ConnectError::Dns(_) => format!(
@@ -223,19 +226,17 @@ impl About<'_> {
                     "{at} does not take connections: check `url` of [upstreams.{name}], firewalls \
                      and `connect_timeout`"
                 ),
-                ConnectError::Tls(_) => match &self.upstream.tls.ca_file {
-                    None => format!(
-                        "if the certificate is of an authority of your own, name its PEM file as \
-                         `ca_file` in [upstreams.{name}.tls]; if it is made out to another name, \
-                         name that as `server_name`; if the server speaks plain HTTP, `url` begins \
-                         with `http://`"
-                    ),
-                    Some(path) => format!(
-                        "the certificate is not of the authorities in `{}`, or made out to \
-                         another name: check `ca_file` and `server_name` in [upstreams.{name}.tls]",
-                        path.display()
-                    ),
-                },
+                ConnectError::Certificate(_) => {
+                    certificate(&format!("upstreams.{name}.tls"), &self.upstream.tls)
+                }
+                ConnectError::Alert { .. } => {
+                    handshake(&format!("upstreams.{name}.tls"), &self.upstream.tls)
+                }
+                ConnectError::Tls(_) | ConnectError::Handshake(_) => format!(
+                    "what answers at {at} does not speak TLS as it should: if it speaks plain HTTP, \
+                     `url` of [upstreams.{name}] begins with `http://`"
+                ),
+                ConnectError::Proxy(error) => self.no_way_through(error),
                 ConnectError::Http(_) => self.not_http(),
             },
             ExchangeError::Send(SendError::Timeout) => SLOW.to_owned(),
@@ -252,6 +253,46 @@ impl About<'_> {
             ExchangeError::Target => format!(
                 "a parameter of [upstreams.{name}] holds something that no path may hold, for \
                  example a space"
+            ),
+        }
+    }
+
+    /// The proxy makes no tunnel.
+    fn no_way_through(&self, error: &ProxyError) -> String {
+        let table = format!("upstreams.{}.proxy", self.upstream.name);
+        let settings::Way::Proxy(proxy) = &self.upstream.way else { return self.not_http() };
+        let at = &proxy.origin;
+        match error {
+            ProxyError::Unreachable(ConnectError::Certificate(_)) => {
+                certificate(&format!("{table}.tls"), &proxy.tls)
+            }
+            ProxyError::Unreachable(ConnectError::Alert { .. }) => {
+                handshake(&format!("{table}.tls"), &proxy.tls)
+            }
+            ProxyError::Unreachable(_) => {
+                format!("the proxy {at} does not take connections: check `url` of [{table}]")
+            }
+            ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => match &proxy.login {
+                Some((_, source)) => format!(
+                    "the proxy {at} refuses this login: check `username` and `password` ({}) of \
+                     [{table}]",
+                    source.place
+                ),
+                None => format!(
+                    "the proxy {at} asks for a login: set `username` and `password` in [{table}]"
+                ),
+            },
+            ProxyError::Refused(status) if status.is_server_error() => format!(
+                "the proxy {at} cannot reach the upstream: check `url` of [upstreams.{}], as it is \
+                 seen from the proxy",
+                self.upstream.name
+            ),
+            ProxyError::Refused(_) => format!(
+                "the proxy {at} allows no tunnel to this upstream: have it allowed there, or check \
+                 `url` of [{table}]"
+            ),
+            ProxyError::Head(_) | ProxyError::Ahead | ProxyError::Closed(_) => format!(
+                "what answers at {at} is no proxy that makes tunnels: check `url` of [{table}]"
             ),
         }
     }
@@ -282,6 +323,40 @@ impl About<'_> {
 const SLOW: &str = "the login was sent and not answered in time, so the upstream may have counted \
      it: see whether it is well before the next try, or raise `login` in [timeouts] and \
      `response_timeout` of the upstream";
+
+/// The certificate of the server that this table is about is not accepted.
+fn certificate(table: &str, tls: &settings::UpstreamTls) -> String {
+    let pins = match tls.pins.is_empty() {
+        true => "",
+        false => ", and whether the server has a new key, which then belongs into `pins`",
+    };
+    match tls.authorities.file() {
+        None => format!(
+            "if the certificate is of an authority of your own, name its PEM file as `ca_file` in \
+             [{table}]; if it is made out to another name, name that as `server_name`{pins}"
+        ),
+        Some(path) => format!(
+            "the certificate is not of the authorities in `{}`, is not valid now, or is made out to \
+             another name: check the file and `server_name` in [{table}]{pins}",
+            path.display()
+        ),
+    }
+}
+
+/// The server that this table is about refused the handshake.
+fn handshake(table: &str, tls: &settings::UpstreamTls) -> String {
+    match &tls.identity {
+        None => format!(
+            "if the server asks for a certificate, name yours and its key as `certificate` and \
+             `key` in [{table}]; if it serves several names, check `server_name` and `sni`"
+        ),
+        Some(identity) => format!(
+            "see whether the server accepts the certificate in `{}`; check `certificate`, \
+             `server_name` and `sni` in [{table}]",
+            identity.certificate.display()
+        ),
+    }
+}
 
 fn says(text: String) -> Advice {
     Advice { text, snippet: None }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::HeaderValue;
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::limits;
-use super::reach::{Outside, dialler};
+use super::reach::Outside;
 use super::secrets::{Field, Kept};
-use super::words;
+use super::{way, words};
 use crate::access::key::NoRandomness;
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
@@ -32,7 +31,7 @@ use crate::settings::{
     RecipeShape, Secrecy, Settings,
 };
 use crate::telemetry::Reporter;
-use crate::upstream::{Http2, Origin, Pool, Resolver, tls};
+use crate::upstream::{Origin, Pool, Resolver, tls};
 
 /// The largest recipe file, in bytes.
 const RECIPE_BYTES_MAX: u64 = 1024 * 1024;
@@ -176,7 +175,7 @@ pub(super) fn upstream(
         name: Arc::from(written.name.as_str()),
         recipe_print: session::recipe_print(&recipe),
         recipe: Arc::new(recipe),
-        origin: Arc::new(origin(written, outside)?),
+        origin: Arc::new(way::origin(written, credentials, outside)?),
         tenant: tenant(written),
         accounts,
         streams: words::streams(written.streams),
@@ -271,54 +270,17 @@ pub(super) fn kept(
 }
 
 fn tenant(written: &settings::Upstream) -> Tenant {
-    let place = format!("{}{}", written.origin, written.base_path);
+    let mut place = format!("{}{}", written.origin, written.base_path);
+    // Either makes another server of the same URL.
+    if let Some(authority) = &written.authority {
+        place.push_str(&format!(" as {authority}"));
+    }
+    if let settings::Way::Unix(path) = &written.way {
+        place.push_str(&format!(" at {}", path.display()));
+    }
     let parameters = written.parameters.iter().map(|(name, value)| format!("{name}={value}"));
     let texts = std::iter::once(place).chain(parameters).map(SecretText::from);
     Tenant(Fingerprint::of(&texts.collect::<Vec<_>>()))
-}
-
-fn origin(written: &settings::Upstream, outside: &Outside) -> Result<Origin, BuildError> {
-    let settings::Origin { scheme, host, port } = &written.origin;
-    let http2 = match written.http2 {
-        settings::Http2::Auto => Http2::Auto,
-        settings::Http2::Never => Http2::Never,
-        settings::Http2::Always => Http2::Always,
-    };
-    let tls = match scheme {
-        settings::Scheme::Http => None,
-        settings::Scheme::Https => {
-            let name = written.tls.server_name.as_deref().unwrap_or(host);
-            let client = tls::client(name, written.tls.ca_file.as_deref(), http2);
-            Some(client.map_err(|error| BuildError::UpstreamTls(written.name.clone(), error))?)
-        }
-    };
-    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let authority = match *port == scheme.default_port() {
-        true => bracketed,
-        false => format!("{bracketed}:{port}"),
-    };
-    let authority = HeaderValue::from_str(&authority)
-        .map_err(|_| BuildError::Inconsistent(format!("`{authority}` is no host")))?;
-    Ok(Origin {
-        host: host.clone(),
-        port: *port,
-        authority,
-        base_path: written.base_path.clone(),
-        tls,
-        http2,
-        upgrades: upgrades(&written.upgrades)?,
-        connect_timeout: written.connect_timeout,
-        response_timeout: written.response_timeout,
-        dialler: dialler(written, outside),
-    })
-}
-
-fn upgrades(written: &[String]) -> Result<Vec<HeaderValue>, BuildError> {
-    let values = written.iter().map(|protocol| {
-        HeaderValue::from_str(protocol)
-            .map_err(|_| BuildError::Inconsistent(format!("`{protocol}` is no protocol")))
-    });
-    values.collect()
 }
 
 /// TLS towards clients, by the time of `clock`.

@@ -17,6 +17,7 @@ mod revoked;
 mod secrets;
 mod state;
 mod trial;
+mod way;
 mod words;
 
 use std::io;

@@ -1,5 +1,6 @@
 //! How upstreams are reached: settings become what makes their connections.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::words;
@@ -30,10 +31,16 @@ impl Outside {
 pub(super) fn dialler(written: &settings::Upstream, outside: &Outside) -> Dialler {
     let settings::Reach { addresses, resolve_every, allowed, ejection, circuit } = &written.reach;
     let allowed = allowed.iter().map(|network| Network::new(network.address, network.bits));
+    let (origin, addresses) = match &written.way {
+        settings::Way::Direct => (&written.origin, addresses.clone()),
+        settings::Way::Proxy(proxy) => (&proxy.origin, Vec::new()),
+        // Nothing is dialled, and nothing need be resolved for it.
+        settings::Way::Unix(_) => (&written.origin, vec![(Ipv4Addr::LOCALHOST, 0).into()]),
+    };
     let reach = Reach {
-        host: written.origin.host.clone(),
-        port: written.origin.port,
-        addresses: addresses.clone(),
+        host: origin.host.clone(),
+        port: origin.port,
+        addresses,
         resolver: outside.resolver.clone(),
         resolve_every: *resolve_every,
         allowed: allowed.collect(),

@@ -2,6 +2,14 @@
 
 use crate::{session, settings, upstream};
 
+pub(super) fn http2(written: settings::Http2) -> upstream::Http2 {
+    match written {
+        settings::Http2::Auto => upstream::Http2::Auto,
+        settings::Http2::Never => upstream::Http2::Never,
+        settings::Http2::Always => upstream::Http2::Always,
+    }
+}
+
 pub(super) fn streams(written: settings::Streams) -> session::Streams {
     match written {
         settings::Streams::Keep => session::Streams::Keep,

@@ -27,8 +27,8 @@ fn mapped(location: &str, origin: &Origin, prefix: &str) -> Option<String> {
         Some((scheme, rest)) => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
-            let ours = scheme.eq_ignore_ascii_case(origin.scheme())
-                && authority.as_bytes().eq_ignore_ascii_case(origin.authority.as_bytes());
+            let ours =
+                scheme.eq_ignore_ascii_case(origin.scheme()) && origin.has_authority(authority);
             if !ours {
                 return None;
             }
@@ -51,24 +51,29 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::upstream::{Dialler, Http2};
+    use crate::upstream::{Dialler, Http2, Way};
 
     #[test]
     fn an_upstreams_own_urls_become_paths_of_ours_and_others_stay() {
         let origin = Origin {
             host: "cms.example".to_owned(),
             port: 80,
-            authority: HeaderValue::from_static("cms.example"),
+            url_authority: HeaderValue::from_static("cms.example"),
+            authority: HeaderValue::from_static("pages.example:8080"),
+            way: Way::Direct,
             base_path: "/base".to_owned(),
             tls: None,
             http2: Http2::Auto,
             upgrades: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
             dialler: Dialler::to("cms.example", 80, Vec::new()),
         };
         let mapped = |location: &str| mapped(location, &origin, "/cms");
         assert_eq!(mapped("http://CMS.example/base/x?y=1").as_deref(), Some("/cms/x?y=1"));
+        assert_eq!(mapped("http://pages.example:8080/base/x").as_deref(), Some("/cms/x"));
+        assert_eq!(mapped("http://pages.example/base/x"), None);
         assert_eq!(mapped("/base/x").as_deref(), Some("/cms/x"));
         assert_eq!(mapped("/other").as_deref(), Some("/cms/other"));
         assert_eq!(mapped("http://cms.example").as_deref(), Some("/cms/"));

@@ -10,7 +10,7 @@ use crate::access::jwt::Flaw;
 use crate::limit::{Kind, Rate, Refused, Whose, Why};
 use crate::route::{Ambiguity, Unreadable};
 use crate::session::{HoldCause, Unavailable};
-use crate::upstream::{SendError, Unreached};
+use crate::upstream::{Broken, ErrorType, SendError, Unreached};
 
 /// Why Doorward answers itself. `Display` is the detail for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,10 +133,10 @@ pub enum Problem {
     LoginTimeout,
     /// No connection to the upstream; nothing was sent.
     #[error("the upstream cannot be reached; the request was not sent")]
-    UpstreamUnreachable(&'static str),
+    UpstreamUnreachable(ErrorType),
     /// No connection to the upstream in time; nothing was sent.
     #[error("the upstream did not take a connection in time; the request was not sent")]
-    UpstreamConnectTimeout(&'static str),
+    UpstreamConnectTimeout(ErrorType),
     /// The upstream's name leads to an address to which no connection is made.
     #[error("the upstream's name leads where it must not; the request was not sent")]
     UpstreamProhibited,
@@ -152,6 +152,9 @@ pub enum Problem {
     /// No answer in time.
     #[error("the upstream did not answer in time; the request may have been executed")]
     UpstreamTimeout,
+    /// The upstream stopped taking the request's body.
+    #[error("the upstream took nothing more of the request; it may have been executed")]
+    UpstreamStalled,
     /// The connection broke, or the answer is no HTTP.
     #[error("the upstream's answer broke off or is no HTTP; the request may have been executed")]
     UpstreamBroken,
@@ -220,9 +223,10 @@ impl Problem {
             | Self::Overloaded(_)
             | Self::AuditUnwritable
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Self::LoginTimeout | Self::UpstreamConnectTimeout(_) | Self::UpstreamTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::LoginTimeout
+            | Self::UpstreamConnectTimeout(_)
+            | Self::UpstreamTimeout
+            | Self::UpstreamStalled => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -261,7 +265,7 @@ impl Problem {
             Self::UpstreamConnectTimeout(_) => "upstream_connect_timeout",
             Self::UpstreamProhibited => "upstream_prohibited",
             Self::UpstreamCircuitOpen { .. } => "upstream_circuit_open",
-            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamTimeout | Self::UpstreamStalled => "upstream_timeout",
             Self::UpstreamBroken => "upstream_broken",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::AnswerWithheld => "answer_withheld",
@@ -308,6 +312,7 @@ impl Problem {
             Self::UpstreamProhibited => "The upstream's address is prohibited",
             Self::UpstreamCircuitOpen { .. } => "The upstream is not tried",
             Self::UpstreamTimeout => "The upstream did not answer",
+            Self::UpstreamStalled => "The upstream did not take the request",
             Self::UpstreamBroken => "The upstream's answer is broken",
             Self::UpstreamUnavailable => "The upstream is not available",
             Self::AnswerWithheld => "Answer withheld",
@@ -319,8 +324,8 @@ impl Problem {
     }
 
     /// The error type of `Proxy-Status` (RFC 9209 section 2.3), where one fits.
-    pub fn proxy_status(&self) -> &'static str {
-        match self {
+    pub fn proxy_status(&self) -> ErrorType {
+        ErrorType::named(match self {
             Self::BadRequest(_)
             | Self::AmbiguousPath(_)
             | Self::AmbiguousRequest(_)
@@ -354,8 +359,11 @@ impl Problem {
             | Self::UpstreamCircuitOpen { .. }
             | Self::UpstreamUnavailable => "destination_unavailable",
             Self::LoginTimeout | Self::UpstreamTimeout => "http_response_timeout",
-            Self::UpstreamUnreachable(error) | Self::UpstreamConnectTimeout(error) => error,
+            Self::UpstreamUnreachable(error) | Self::UpstreamConnectTimeout(error) => {
+                return *error;
+            }
             Self::UpstreamProhibited => "destination_ip_prohibited",
+            Self::UpstreamStalled => "connection_write_timeout",
             Self::UpstreamBroken => "http_response_incomplete",
             Self::AnswerWithheld => "http_protocol_error",
             Self::Loop => "proxy_loop_detected",
@@ -363,7 +371,7 @@ impl Problem {
             | Self::AuditUnwritable
             | Self::IssuerUnavailable
             | Self::Stopping => "proxy_internal_error",
-        }
+        })
     }
 
     /// When it is worth asking again.
@@ -461,6 +469,7 @@ impl From<SendError> for Problem {
         match (error.unreached(), &error) {
             (Some(unreached), _) => Self::from(unreached),
             (None, SendError::Timeout) => Self::UpstreamTimeout,
+            (None, SendError::Broken(Broken::Stalled)) => Self::UpstreamStalled,
             (None, _) => Self::UpstreamBroken,
         }
     }

@@ -374,7 +374,7 @@ async fn overdue(
             (before, after) if before == after => {
                 return match replay.waits_for_client() {
                     true => Problem::BodyTimeout,
-                    false => Problem::UpstreamTimeout,
+                    false => Problem::UpstreamStalled,
                 };
             }
             _ => seen = now,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::secret::SecretText;
+use crate::upstream::ErrorType;
 
 const BUDGET: Budget = Budget { attempts: 2, window: Duration::from_secs(7200) };
 
@@ -328,7 +329,7 @@ impl World {
             Ending::Lost => Failure::AnswerLost,
             Ending::Unsent => {
                 self.spent.pop();
-                Failure::Unreachable(Unreached::Failed("dns_error"))
+                Failure::Unreachable(Unreached::Failed(ErrorType::named("dns_error")))
             }
         };
         failed(&mut self.guard, failure, secret, self.now);

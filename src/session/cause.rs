@@ -7,7 +7,7 @@ use super::{ExchangeError, Unavailable};
 use crate::forward::inject::Unusable;
 use crate::login::{Because, Refusal};
 use crate::recipe::RefusalClass;
-use crate::upstream::Unreached;
+use crate::upstream::{ErrorType, Unreached};
 
 /// Why a login gave no session.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ impl Cause {
             Self::Stopped => Failure::Withdrawn,
             Self::Exchange(error) if error.nothing_was_sent() && !sent => {
                 // Without a target nobody was asked either.
-                let untargeted = Unreached::Failed("proxy_configuration_error");
+                let untargeted = Unreached::Failed(ErrorType::named("proxy_configuration_error"));
                 Failure::Unreachable(error.unreached().unwrap_or(untargeted))
             }
             Self::Exchange(ExchangeError::Send(_) | ExchangeError::BrokenOff) | Self::TimedOut => {

@@ -14,7 +14,10 @@ use crate::clock::Clock;
 use crate::login::Material;
 use crate::secret::{Fingerprint, TotpStep};
 use crate::state::{Change, Content, Store, Table, Unwritable};
-use crate::upstream::Unreached;
+use crate::upstream::{ErrorType, Unreached};
+
+/// An upstream without an account is reached by nobody.
+const NO_ACCOUNT: Unreached = Unreached::Failed(ErrorType::named("destination_unavailable"));
 
 /// The attempt of one login, counted in the state like those of a gateway.
 pub struct Counted<'a> {
@@ -51,8 +54,7 @@ impl<'a> Counted<'a> {
         clock: &'a Clock,
         waits: &mut dyn FnMut(Duration),
     ) -> Result<Self, NotCounted> {
-        let nobody = Unavailable::Unreachable(Unreached::Failed("proxy_configuration_error"));
-        let account = upstream.accounts.first().ok_or(nobody)?;
+        let account = upstream.accounts.first().ok_or(Unavailable::Unreachable(NO_ACCOUNT))?;
         let restore = kept.sorted();
         let mut guard = restore.guard(upstream, &account.login_name, distance, clock);
         let fingerprint = account.credentials().fingerprint;

@@ -13,6 +13,7 @@ use crate::recipe::Recipe;
 use crate::recipe::template::Values;
 use crate::secret::{Fingerprint, SecretText};
 use crate::state::{Content, RecordKey};
+use crate::upstream::Way;
 
 /// How far a session has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,8 +184,16 @@ pub fn recipe_print(recipe: &Recipe) -> Fingerprint {
 /// Where an upstream is.
 pub(super) fn origin_of(upstream: &Upstream) -> String {
     let origin = &upstream.origin;
-    let scheme = if origin.tls.is_some() { "https" } else { "http" };
-    format!("{scheme}://{}:{}{}", origin.host, origin.port, origin.base_path)
+    let (scheme, host) = (origin.scheme(), &origin.host);
+    let mut place = format!("{scheme}://{host}:{}{}", origin.port, origin.base_path);
+    // Either makes another server of the same URL.
+    if origin.authority != origin.url_authority {
+        place.push_str(&format!(" as {}", String::from_utf8_lossy(origin.authority.as_bytes())));
+    }
+    if let Way::Unix(path) = &origin.way {
+        place.push_str(&format!(" at {}", path.display()));
+    }
+    place
 }
 
 /// Whose a record is.

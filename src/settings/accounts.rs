@@ -84,7 +84,7 @@ impl Meaning<'_> {
         }
     }
 
-    fn literal(&mut self, at: &str, key: &str, field: &written::Field) {
+    pub(super) fn literal(&mut self, at: &str, key: &str, field: &written::Field) {
         if let written::Field::Text(_) = field {
             let message = format!("`{key}` is a secret and must not stand in the configuration");
             let fault = self.layers.secret_fault(at, message);

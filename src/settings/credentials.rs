@@ -5,39 +5,51 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::layers::Layers;
 use super::meaning::under;
-use super::{Field, Loaded, Upstream};
+use super::{Authorities, Field, Identity, Loaded, Upstream, UpstreamTls, Way};
 use crate::diagnosis::{Fault, Faults};
 use crate::secret::{Environment, Place, SecretError, SecretText, Source, Taking, Totp, Unsealed};
 
-/// The secrets of all accounts, by upstream, account and field.
+/// The secrets of all accounts and proxies.
 #[derive(Clone, Default)]
-pub struct Credentials(BTreeMap<(String, String, String), SecretText>);
+pub struct Credentials {
+    /// By upstream, account and field.
+    accounts: BTreeMap<(String, String, String), SecretText>,
+    /// By upstream.
+    proxies: BTreeMap<String, SecretText>,
+}
 
 impl Credentials {
     /// The secret of one field.
     pub fn secret(&self, upstream: &str, account: &str, field: &str) -> Option<&SecretText> {
-        self.0.get(&(upstream.to_owned(), account.to_owned(), field.to_owned()))
+        self.accounts.get(&(upstream.to_owned(), account.to_owned(), field.to_owned()))
+    }
+
+    /// The password of the proxy on the way to an upstream.
+    pub fn proxy_password(&self, upstream: &str) -> Option<&SecretText> {
+        self.proxies.get(upstream)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.accounts.len() + self.proxies.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_list().entries(self.0.keys()).finish()
+        out.debug_list().entries(self.accounts.keys()).entries(self.proxies.keys()).finish()
     }
 }
 
@@ -67,15 +79,16 @@ impl Loaded {
         faults.or((credentials, warnings))
     }
 
-    /// Reads the secrets of the accounts of one upstream, which may be fewer than the settings
-    /// have: what is wrong with others does not matter to whoever tries one out. Blocks on the file
-    /// system and on commands.
+    /// Reads the secrets of one upstream, with those of the accounts that it has here, which may be
+    /// fewer than the settings have: what is wrong with others does not matter to whoever tries one
+    /// out. Looks at its certificates, too. Blocks on the file system and on commands.
     ///
     /// # Errors
-    /// All secrets that cannot be used.
+    /// All secrets and files that cannot be used.
     pub fn read_credentials_of(&self, upstream: &Upstream) -> Result<Credentials, Faults> {
         let mut reading = self.reading();
         let credentials = reading.credentials(std::slice::from_ref(upstream));
+        reading.certificates_of(upstream);
         reading.faults.or(credentials)
     }
 
@@ -100,7 +113,14 @@ impl Reading<'_> {
     fn credentials(&mut self, upstreams: &[Upstream]) -> Credentials {
         let mut credentials = Credentials::default();
         for upstream in upstreams {
-            let accounts = under(&under("/upstreams", &upstream.name), "accounts");
+            let at = under("/upstreams", &upstream.name);
+            if let Way::Proxy(proxy) = &upstream.way
+                && let Some((_, source)) = &proxy.login
+                && let Some(secret) = self.secret(&under(&under(&at, "proxy"), "password"), source)
+            {
+                credentials.proxies.insert(upstream.name.clone(), secret);
+            }
+            let accounts = under(&at, "accounts");
             for account in &upstream.accounts {
                 for (field, value) in &account.fields {
                     let Field::Secret(source) = value else { continue };
@@ -110,7 +130,7 @@ impl Reading<'_> {
                             self.one_time_codes(&at, &secret);
                         }
                         let name = (upstream.name.clone(), account.name.clone(), field.clone());
-                        credentials.0.insert(name, secret);
+                        credentials.accounts.insert(name, secret);
                     }
                 }
             }
@@ -148,38 +168,78 @@ impl Reading<'_> {
         for listener in &loaded.settings.listeners {
             let at = under(&under("/listeners", &listener.name), "tls");
             let Some(tls) = &listener.tls else { continue };
-            self.chain(&under(&at, "certificate"), &tls.certificate);
-            self.private_key(&under(&at, "key"), &tls.key);
+            self.pair(&at, &tls.certificate, &tls.key);
         }
         for upstream in &loaded.settings.upstreams {
-            let at = under(&under("/upstreams", &upstream.name), "tls");
-            if let Some(path) = &upstream.tls.ca_file {
-                self.chain(&under(&at, "ca_file"), path);
-            }
+            self.certificates_of(upstream);
         }
     }
 
-    fn chain(&mut self, at: &str, path: &Path) {
+    fn certificates_of(&mut self, upstream: &Upstream) {
+        let at = under("/upstreams", &upstream.name);
+        self.upstream_tls(&under(&at, "tls"), &upstream.tls);
+        if let Way::Proxy(proxy) = &upstream.way {
+            self.upstream_tls(&under(&under(&at, "proxy"), "tls"), &proxy.tls);
+        }
+    }
+
+    fn upstream_tls(&mut self, at: &str, tls: &UpstreamTls) {
+        match &tls.authorities {
+            Authorities::Machine => {}
+            Authorities::MachineAnd(path) => _ = self.chain(&under(at, "extra_ca_file"), path),
+            Authorities::Only(path) => _ = self.chain(&under(at, "ca_file"), path),
+        }
+        if let Some(Identity { certificate, key }) = &tls.identity {
+            self.pair(at, certificate, key);
+        }
+    }
+
+    /// A certificate and its key, which belong together.
+    fn pair(&mut self, at: &str, certificate: &Path, key: &Path) {
+        let chain = self.chain(&under(at, "certificate"), certificate);
+        let key_at = under(at, "key");
+        let (Some(chain), Some(parsed)) = (chain, self.private_key(&key_at, key)) else { return };
+        let provider = aws_lc_rs::default_provider();
+        if let Err(error) = CertifiedKey::from_der(chain, parsed, &provider) {
+            let message = match error {
+                rustls::Error::InconsistentKeys(_) => format!(
+                    "the key in `{}` is not that of the first certificate in `{}`",
+                    key.display(),
+                    certificate.display()
+                ),
+                error => format!("the key in `{}` cannot be used: {error}", key.display()),
+            };
+            self.faults.push(self.layers.fault(&key_at, message));
+        }
+    }
+
+    fn chain(&mut self, at: &str, path: &Path) -> Option<Vec<CertificateDer<'static>>> {
         let certificates = match std::fs::read(path) {
             Ok(pem) => CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>(),
-            Err(reason) => return self.unreadable(at, path, &reason),
+            Err(reason) => {
+                self.unreadable(at, path, &reason);
+                return None;
+            }
         };
         let message = match certificates {
-            Ok(certificates) if !certificates.is_empty() => return,
+            Ok(certificates) if !certificates.is_empty() => return Some(certificates),
             Ok(_) => format!("there is no certificate in `{}`", path.display()),
             Err(_) => format!("`{}` is not a PEM file of certificates", path.display()),
         };
         self.faults.push(self.layers.fault(at, message));
+        None
     }
 
-    fn private_key(&mut self, at: &str, path: &Path) {
+    fn private_key(&mut self, at: &str, path: &Path) -> Option<PrivateKeyDer<'static>> {
         // A key file ends with a newline, and is as secret as a password.
         let source = Source { place: Place::File(path.to_owned()), taking: Taking::Verbatim };
-        let Some(pem) = self.secret(at, &source) else { return };
-        if PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).is_err() {
+        let pem = self.secret(at, &source)?;
+        let key = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes());
+        if key.is_err() {
             let message = format!("there is no private key in `{}`", path.display());
             self.faults.push(self.layers.fault(at, message));
         }
+        key.ok()
     }
 
     fn unreadable(&mut self, at: &str, path: &Path, reason: &std::io::Error) {

@@ -71,6 +71,9 @@ const CIRCUIT_PAUSE_MAX: &str = "30s";
 /// As long as a request may take in all.
 const RESPONSE_TIMEOUT: &str = REQUEST;
 
+/// Load balancers commonly keep a connection for 60 s, and say nothing when they drop it.
+const UPSTREAM_IDLE_TIMEOUT: &str = "45s";
+
 /// Password managers answer in a second or two; one that asks a person would never end.
 const COMMAND_TIMEOUT: &str = "10s";
 
@@ -107,6 +110,10 @@ pub(super) fn upgrades() -> Vec<String> {
 
 pub(super) fn connect_timeout() -> DurationText {
     duration(CONNECT_TIMEOUT)
+}
+
+pub(super) fn upstream_idle_timeout() -> DurationText {
+    duration(UPSTREAM_IDLE_TIMEOUT)
 }
 
 pub(super) fn resolve_every() -> DurationText {

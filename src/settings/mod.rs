@@ -24,6 +24,7 @@ mod routes;
 mod state;
 mod upstreams;
 mod variables;
+mod ways;
 mod written;
 
 use std::collections::BTreeMap;
@@ -44,8 +45,10 @@ pub use recipes::{
 pub use reference::{reference, schema};
 pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
+pub use ways::{Authorities, Identity, Proxy, Sni, UpstreamTls, Way};
 pub use written::{
     Access, ClientCertificates, Http2, LogFormat, LogLevel, SearchBodies, SessionScope, Streams,
+    TlsVersion,
 };
 
 use crate::access::identity::{SubjectAltName, UnixOwner};
@@ -177,7 +180,12 @@ pub struct Upstream {
     pub parameters: BTreeMap<String, String>,
     /// The accounts to log in with; at least one.
     pub accounts: Vec<Account>,
-    /// How its certificate is verified.
+    /// What it is told as its host, and port where it is not the scheme's own; the URL's where
+    /// nothing is said.
+    pub authority: Option<String>,
+    /// What lies on the way.
+    pub way: Way,
+    /// How TLS to it is.
     pub tls: UpstreamTls,
     /// Whether to speak HTTP/2.
     pub http2: Http2,
@@ -195,6 +203,8 @@ pub struct Upstream {
     pub reach: Reach,
     /// How long the head of an answer may take.
     pub response_timeout: Duration,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
 }
 
 /// By which addresses an upstream is reached, and what becomes of those that fail.
@@ -286,15 +296,6 @@ pub enum Field {
     Text(String),
     /// Where the secret is kept.
     Secret(secret::Source),
-}
-
-/// How an upstream's certificate is verified.
-#[derive(Clone, Debug, Default)]
-pub struct UpstreamTls {
-    /// A PEM file of authorities to trust instead of the machine's.
-    pub ca_file: Option<PathBuf>,
-    /// The name that the certificate must be made out to; the host where nothing is said.
-    pub server_name: Option<String>,
 }
 
 /// Which request goes where.

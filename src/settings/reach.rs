@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::addresses::Origin;
 use super::meaning::{Meaning, under};
 use super::written::{self, DurationText};
-use super::{Network, Reach, Tolerance};
+use super::{Network, Reach, Tolerance, Way};
 
 /// What is written of how an upstream is reached.
 pub(super) struct Written {
@@ -17,13 +17,34 @@ pub(super) struct Written {
 }
 
 impl Meaning<'_> {
-    pub(super) fn reach(&mut self, at: &str, origin: Option<&Origin>, written: Written) -> Reach {
+    pub(super) fn reach(
+        &mut self,
+        at: &str,
+        origin: Option<&Origin>,
+        way: Option<&Way>,
+        written: Written,
+    ) -> Reach {
         let Written { addresses, resolve_every, allowed_networks, ejection, circuit } = written;
-        let is_literal = origin.is_some_and(|origin| origin.host.parse::<IpAddr>().is_ok());
-        if !allowed_networks.is_empty() && (is_literal || !addresses.is_empty()) {
+        let named = match way {
+            Some(Way::Unix(_)) => None,
+            Some(Way::Proxy(proxy)) => Some(&proxy.origin),
+            Some(Way::Direct) | None => origin,
+        };
+        let is_literal = named.is_none_or(|named| named.host.parse::<IpAddr>().is_ok());
+        let is_known = origin.is_some() && way.is_some();
+        if !allowed_networks.is_empty() && is_known && (is_literal || !addresses.is_empty()) {
             let message = "no name is resolved for this upstream, so there is nothing to allow";
             let fault = self.layers.key_fault(&under(at, "allowed_networks"), message);
             self.faults.push(fault.help("it is about what the host of `url` leads to"));
+        }
+        let in_between = match way {
+            Some(Way::Unix(_)) => Some("a Unix socket has no address"),
+            Some(Way::Proxy(_)) => Some("the proxy connects to the upstream, by the host of `url`"),
+            Some(Way::Direct) | None => None,
+        };
+        if let (Some(message), [_, ..]) = (in_between, addresses.as_slice()) {
+            let fault = self.layers.key_fault(&under(at, "addresses"), message);
+            self.faults.push(fault);
         }
         let written::Ejection { failures_max, pause, pause_max } = ejection;
         let ejection = self.tolerance(&under(at, "ejection"), failures_max, &pause, &pause_max);

@@ -207,7 +207,21 @@ impl<'s> Writer<'s> {
             _ if alternatives(target).any(|word| word.get("const").is_some()) => {
                 "one of".to_owned()
             }
-            _ => "a table".to_owned(),
+            // One of several simple ones, or else a table.
+            _ => {
+                let forms = alternatives(target).map(|form| self.target(form));
+                let forms = forms.filter(|form| form.get("type").is_none_or(|kind| kind != "null"));
+                let forms: Option<Vec<_>> = forms
+                    .map(|form| kind(form).filter(|kind| *kind != "object").map(|_| form))
+                    .collect();
+                match forms.filter(|forms| !forms.is_empty()) {
+                    None => "a table".to_owned(),
+                    Some(forms) => {
+                        let forms: Vec<_> = forms.iter().map(|form| self.takes(form)).collect();
+                        forms.join(", ")
+                    }
+                }
+            }
         }
     }
 

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rustls::pki_types::ServerName;
-
 use super::addresses::{Origin, Scheme, UrlError, is_loopback};
 use super::meaning::{Meaning, shown, under};
 use super::reach;
 use super::recipes::{Presence, RecipeFault, RecipeReference, RecipeShape};
-use super::written;
-use super::{Reach, Upstream, UpstreamTls};
+use super::ways::Encrypted;
+use super::{Reach, Upstream, Way, written};
 use crate::diagnosis::suggestion;
 
 impl Meaning<'_> {
@@ -35,7 +33,9 @@ impl Meaning<'_> {
             self.duration(&under(at, "connect_timeout"), &written.connect_timeout);
         let response_timeout =
             self.duration(&under(at, "response_timeout"), &written.response_timeout);
+        let idle_timeout = self.duration(&under(at, "idle_timeout"), &written.idle_timeout);
         let place = written.url.as_deref().and_then(|url| self.origin(at, url));
+        let way = self.way(name, at, written.unix_socket, written.proxy);
         let reach = reach::Written {
             addresses: written.addresses,
             resolve_every: written.resolve_every,
@@ -43,12 +43,15 @@ impl Meaning<'_> {
             ejection: written.ejection,
             circuit: written.circuit,
         };
-        let reach = self.reach(at, place.as_ref().map(|(origin, _)| origin), reach);
-        if let Some((origin, _)) = &place {
-            self.plaintext(name, at, (origin, &reach), written.danger_plaintext_login);
+        let reach = self.reach(at, place.as_ref().map(|(origin, _)| origin), way.as_ref(), reach);
+        if let (Some((origin, _)), Some(way)) = (&place, &way) {
+            self.plaintext(name, at, (origin, way, &reach), written.danger_plaintext_login);
         }
         let encrypted = place.as_ref().is_none_or(|(origin, _)| origin.scheme == Scheme::Https);
-        let tls = self.upstream_tls(&under(at, "tls"), written.tls, encrypted);
+        let encrypted = if encrypted { Encrypted::Yes } else { Encrypted::No("an upstream") };
+        let tls = self.tls_to(&under(at, "tls"), written.tls, encrypted);
+        let authority =
+            written.authority.and_then(|text| self.authority(&under(at, "authority"), text));
         let recipe = self.recipe(at, written.recipe, written.recipe_file);
         let shape = recipe.as_ref().and_then(|recipe| self.shape(at, recipe));
         if let Some(shape) = &shape {
@@ -65,6 +68,8 @@ impl Meaning<'_> {
             recipe: recipe?,
             parameters: written.parameters,
             accounts,
+            authority,
+            way: way?,
             tls,
             http2: written.http2,
             streams: written.streams,
@@ -74,10 +79,11 @@ impl Meaning<'_> {
             connect_timeout,
             reach,
             response_timeout,
+            idle_timeout,
         })
     }
 
-    fn origin(&mut self, at: &str, url: &str) -> Option<(Origin, String)> {
+    pub(super) fn origin(&mut self, at: &str, url: &str) -> Option<(Origin, String)> {
         let at = under(at, "url");
         let error = match Origin::parse(url) {
             Ok(place) => return Some(place),
@@ -103,14 +109,16 @@ impl Meaning<'_> {
         &mut self,
         name: &str,
         at: &str,
-        (origin, reach): (&Origin, &Reach),
+        (origin, way, reach): (&Origin, &Way, &Reach),
         danger: bool,
     ) {
-        let is_local = match reach.addresses.as_slice() {
-            [] => origin.is_loopback(),
-            addresses => addresses.iter().all(|address| is_loopback(address.ip())),
+        let stays_here = match (way, reach.addresses.as_slice()) {
+            (Way::Direct, [_, ..]) => {
+                reach.addresses.iter().all(|address| is_loopback(address.ip()))
+            }
+            (way, _) => way.stays_here(origin),
         };
-        if origin.scheme == Scheme::Https || is_local {
+        if origin.scheme == Scheme::Https || stays_here {
             return;
         }
         if danger {
@@ -122,25 +130,6 @@ impl Meaning<'_> {
             let fault = self.layers.fault(&under(at, "url"), message);
             self.faults.push(fault.help("use `https`, or say `danger_plaintext_login = true`"));
         }
-    }
-
-    fn upstream_tls(
-        &mut self,
-        at: &str,
-        written: written::UpstreamTls,
-        encrypted: bool,
-    ) -> UpstreamTls {
-        let said = written.ca_file.is_some() || written.server_name.is_some();
-        if said && !encrypted {
-            self.fault(at, "an upstream over plain `http` has no certificate to verify");
-        }
-        let name = written.server_name.as_deref();
-        if name.is_some_and(|name| ServerName::try_from(name).is_err()) {
-            let message = "this is neither a host name nor an IP address";
-            self.fault(&under(at, "server_name"), message);
-        }
-        let ca_file = written.ca_file.map(|path| self.path(&under(at, "ca_file"), &path));
-        UpstreamTls { ca_file, server_name: written.server_name }
     }
 
     fn upgrades(&mut self, at: &str, written: Vec<String>) -> Vec<String> {

@@ -37,9 +37,10 @@ pub use routes::SessionScope;
 pub use search::SearchBodies;
 pub(super) use secrets::{CommandSource, CredentialSource, EnvironmentSource, Field, FileSource};
 pub use tls::ClientCertificates;
-pub(super) use tls::{ServerTls, UpstreamTls};
-pub(super) use upstreams::Upstream;
+pub use tls::TlsVersion;
+pub(super) use tls::{ServerTls, Sni, UpstreamTls};
 pub use upstreams::{Http2, Streams};
+pub(super) use upstreams::{Upstream, UpstreamProxy};
 
 /// Everything that Doorward can be told.
 ///

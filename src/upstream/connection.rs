@@ -10,14 +10,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use tokio_rustls::TlsConnector;
+use tokio::net::UnixStream;
 
 use super::addresses::Endpoint;
 use super::dial::Attempt;
 use super::error::{Broken, ConnectError, SendError};
 use super::http1::{self, HEAD_BYTES_MAX, Http1};
 use super::stream::Stream;
-use super::{Http2, Origin, RequestHead};
+use super::{Http2, Origin, RequestHead, Way, proxy, tls};
 
 /// What hyper may read of an answer's head; half of it is what its pieces need beside it.
 const HYPER_BUFFER_BYTES_MAX: usize = 8 * HEAD_BYTES_MAX;
@@ -94,7 +94,7 @@ where
         };
         match http2 {
             true => Self::http2(stream).await.map_err(ConnectError::Http),
-            false => Ok(Self::Http1(Http1::new(stream))),
+            false => Ok(Self::Http1(Http1::new(stream, origin.response_timeout))),
         }
     }
 
@@ -222,13 +222,21 @@ async fn stream(
     config: Option<&Arc<ClientConfig>>,
     attempt: &Attempt<'_>,
 ) -> Result<Stream, ConnectError> {
-    let (stream, lease) = attempt.dial().await?;
-    let (Some(tls), Some(config)) = (&origin.tls, config) else {
-        return Ok(Stream::plain(stream).counted(lease));
+    let stream = match &origin.way {
+        Way::Direct => tcp(attempt).await?,
+        Way::Unix(path) => {
+            Stream::unix(UnixStream::connect(path).await.map_err(ConnectError::Refused)?)
+        }
+        Way::Proxy(proxy) => proxy::tunnel(proxy, origin, attempt).await?,
     };
-    let stream = TlsConnector::from(Arc::clone(config))
-        .connect(tls.server_name.clone(), stream)
-        .await
-        .map_err(ConnectError::Tls)?;
-    Ok(Stream::encrypted(stream).counted(lease))
+    match (&origin.tls, config) {
+        (Some(tls), Some(config)) => tls::encrypt(stream, tls, config).await,
+        _ => Ok(stream),
+    }
+}
+
+/// A connection to the address that is dialled.
+pub(super) async fn tcp(attempt: &Attempt<'_>) -> Result<Stream, ConnectError> {
+    let (stream, lease) = attempt.dial().await?;
+    Ok(Stream::tcp(stream).counted(lease))
 }

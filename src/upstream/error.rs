@@ -1,8 +1,12 @@
 //! What can go wrong on the way to an upstream, classified by what it means for the request.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use http::StatusCode;
+use rustls::AlertDescription;
 
 use super::dial::is_of_the_other_side;
 use super::http1::{BadChunk, BadHead};
@@ -36,6 +40,9 @@ pub enum Broken {
     /// The answer's chunks are none.
     #[error(transparent)]
     Chunk(#[from] BadChunk),
+    /// The upstream takes nothing of the request any more.
+    #[error("the upstream took nothing of the request for too long")]
+    Stalled,
     /// The request's own body broke off.
     #[error("the request's body broke off")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -68,21 +75,156 @@ pub enum ConnectError {
     /// Connecting took longer than allowed.
     #[error("connecting took too long")]
     Timeout,
-    /// The TLS handshake failed, most often over the certificate.
+    /// The certificate that was shown is not to be believed.
+    #[error("the certificate is not accepted")]
+    Certificate(#[source] io::Error),
+    /// The other side broke the TLS handshake off and said why.
+    #[error("the TLS handshake was refused")]
+    Alert {
+        /// What it said.
+        alert: AlertDescription,
+        /// The same, in words.
+        source: io::Error,
+    },
+    /// The TLS handshake failed: no version or cipher in common, or what came is no TLS.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
+    /// The connection broke in the TLS handshake.
+    #[error("the connection broke in the TLS handshake")]
+    Handshake(#[source] io::Error),
+    /// There is no way through the proxy.
+    #[error("there is no way through the proxy")]
+    Proxy(#[source] Box<ProxyError>),
     /// The HTTP handshake failed.
     #[error("the HTTP handshake failed")]
     Http(#[source] hyper::Error),
+}
+
+/// Why a proxy makes no tunnel.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// There is no connection to the proxy itself.
+    #[error("the proxy cannot be reached")]
+    Unreachable(#[from] ConnectError),
+    /// It answered with another status than success.
+    #[error("the proxy answered with {0}")]
+    Refused(StatusCode),
+    /// Its answer's head is none.
+    #[error("the proxy's answer cannot be read")]
+    Head(#[from] BadHead),
+    /// It sent something before anything was sent through the tunnel. Who takes that for the
+    /// upstream's would believe the proxy what only the upstream may say.
+    #[error("the proxy sent something ahead of the tunnel")]
+    Ahead,
+    /// The connection to the proxy broke off.
+    #[error("the connection to the proxy broke off")]
+    Closed(#[from] io::Error),
+}
+
+/// The type of an error (RFC 9209 section 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorType {
+    name: &'static str,
+    alert: Option<AlertDescription>,
+}
+
+impl ErrorType {
+    /// The name alone.
+    pub const fn named(name: &'static str) -> Self {
+        Self { name, alert: None }
+    }
+}
+
+/// As in `Proxy-Status`, with its own parameters.
+impl fmt::Display for ErrorType {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name)?;
+        let Some(alert) = self.alert else { return Ok(()) };
+        write!(out, "; alert-id={}", u8::from(alert))?;
+        let Some(name) = alert.as_str() else { return Ok(()) };
+        // rustls writes `UnknownCA` what the registry of alerts writes `unknown_ca`.
+        out.write_str("; alert-message=")?;
+        let mut is_within_capitals = true;
+        for letter in name.chars() {
+            if letter.is_ascii_uppercase() && !is_within_capitals {
+                out.write_str("_")?;
+            }
+            is_within_capitals = letter.is_ascii_uppercase();
+            write!(out, "{}", letter.to_ascii_lowercase())?;
+        }
+        Ok(())
+    }
+}
+
+impl ConnectError {
+    /// Whether it tells that the upstream cannot be reached; else it tells of ourselves.
+    pub(super) fn is_of_the_upstream(&self) -> bool {
+        match self.first() {
+            Self::Prohibited(_) | Self::CircuitOpen { .. } => false,
+            Self::Refused(error) => is_of_the_other_side(error),
+            _ => true,
+        }
+    }
+
+    /// The same, of the connection to the proxy where there is none to it.
+    fn first(&self) -> &Self {
+        match self {
+            Self::Proxy(error) => match &**error {
+                ProxyError::Unreachable(error) => error.first(),
+                _ => self,
+            },
+            _ => self,
+        }
+    }
+
+    /// The error type of RFC 9209 section 2.3.
+    pub fn proxy_status(&self) -> ErrorType {
+        ErrorType::named(match self {
+            Self::Dns(_) => "dns_error",
+            Self::DnsTimeout => "dns_timeout",
+            Self::Prohibited(_) => "destination_ip_prohibited",
+            Self::CircuitOpen { .. } => "destination_unavailable",
+            Self::Refused(error) => refused(error),
+            Self::Timeout => "connection_timeout",
+            Self::Certificate(_) => "tls_certificate_error",
+            Self::Alert { alert, .. } => {
+                return ErrorType { name: "tls_alert_received", alert: Some(*alert) };
+            }
+            Self::Tls(_) => "tls_protocol_error",
+            Self::Handshake(_) => "connection_terminated",
+            Self::Http(_) => "http_protocol_error",
+            Self::Proxy(error) => return error.proxy_status(),
+        })
+    }
+}
+
+impl ProxyError {
+    fn proxy_status(&self) -> ErrorType {
+        ErrorType::named(match self {
+            // To us, the proxy is the next hop.
+            Self::Unreachable(error) => return error.proxy_status(),
+            Self::Refused(StatusCode::GATEWAY_TIMEOUT) => "connection_timeout",
+            Self::Refused(status) if status.is_server_error() => "destination_unavailable",
+            Self::Refused(_) => "proxy_configuration_error",
+            Self::Head(_) | Self::Ahead => "http_protocol_error",
+            Self::Closed(_) => "connection_terminated",
+        })
+    }
+}
+
+impl From<ProxyError> for ConnectError {
+    fn from(error: ProxyError) -> Self {
+        Self::Proxy(Box::new(error))
+    }
 }
 
 /// What it means that nothing was sent, without the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreached {
     /// No connection could be made; with the error type of RFC 9209 section 2.3.
-    Failed(&'static str),
+    Failed(ErrorType),
     /// The same, within the time that it may take.
-    TimedOut(&'static str),
+    TimedOut(ErrorType),
     /// The name leads to an address to which no connection is made.
     Prohibited,
     /// The upstream could not be reached before: nothing was tried.
@@ -96,7 +238,7 @@ impl SendError {
     /// What it means that nothing was sent, if nothing was.
     pub fn unreached(&self) -> Option<Unreached> {
         let Self::Unreachable(error) = self else { return None };
-        Some(match error {
+        Some(match error.first() {
             ConnectError::Prohibited(_) => Unreached::Prohibited,
             ConnectError::CircuitOpen { retry_after } => {
                 Unreached::CircuitOpen { retry_after: *retry_after }
@@ -114,30 +256,13 @@ impl SendError {
     }
 
     /// The error type of RFC 9209 section 2.3.
-    pub fn proxy_status(&self) -> &'static str {
-        match self {
-            Self::Unreachable(ConnectError::Dns(_)) => "dns_error",
-            Self::Unreachable(ConnectError::DnsTimeout) => "dns_timeout",
-            Self::Unreachable(ConnectError::Prohibited(_)) => "destination_ip_prohibited",
-            Self::Unreachable(ConnectError::CircuitOpen { .. }) => "destination_unavailable",
-            Self::Unreachable(ConnectError::Refused(error)) => refused(error),
-            Self::Unreachable(ConnectError::Timeout) => "connection_timeout",
-            Self::Unreachable(ConnectError::Tls(_)) => "tls_certificate_error",
-            Self::Unreachable(ConnectError::Http(_)) => "http_protocol_error",
+    pub fn proxy_status(&self) -> ErrorType {
+        ErrorType::named(match self {
+            Self::Unreachable(error) => return error.proxy_status(),
             Self::Timeout => "http_response_timeout",
+            Self::Broken(Broken::Stalled) => "connection_write_timeout",
             Self::Broken(_) => "http_response_incomplete",
-        }
-    }
-}
-
-impl ConnectError {
-    /// Whether it tells that the upstream cannot be reached; else it tells of ourselves.
-    pub(super) fn is_of_the_upstream(&self) -> bool {
-        match self {
-            Self::Prohibited(_) | Self::CircuitOpen { .. } => false,
-            Self::Refused(error) => is_of_the_other_side(error),
-            _ => true,
-        }
+        })
     }
 }
 
@@ -154,5 +279,25 @@ fn refused(error: &io::Error) -> &'static str {
         io::ErrorKind::TimedOut => "connection_timeout",
         // No descriptor, no port, no memory of our own.
         _ => "proxy_internal_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_is_told_as_the_registry_names_it() {
+        let told = |alert| ErrorType { name: "tls_alert_received", alert: Some(alert) }.to_string();
+        for (alert, id, name) in [
+            (AlertDescription::CertificateRequired, 116, "certificate_required"),
+            (AlertDescription::UnknownCA, 48, "unknown_ca"),
+            (AlertDescription::HandshakeFailure, 40, "handshake_failure"),
+        ] {
+            let expected = format!("tls_alert_received; alert-id={id}; alert-message={name}");
+            assert_eq!(told(alert), expected);
+        }
+        let unknown = told(AlertDescription::from(99));
+        assert_eq!(unknown, "tls_alert_received; alert-id=99");
     }
 }

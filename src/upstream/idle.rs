@@ -2,10 +2,11 @@
 //! grow old together; where an upstream has several addresses, in turns.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::addresses::Endpoint;
 use super::connection::Connection;
@@ -13,12 +14,10 @@ use super::connection::Connection;
 /// Idle connections kept a core; more are closed.
 const IDLE_CONNECTIONS_MAX: usize = 256;
 
-/// Idle connections older than this are not used: load balancers close at 60 s, often silently.
-const IDLE_AGE_MAX: Duration = Duration::from_secs(55);
-
 /// How often idle connections are looked at, to close those that are too old or that their upstream
-/// has closed.
-const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// has closed: as often as they grow too old, within these bounds.
+const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
+const SWEEP_EVERY_MAX: Duration = Duration::from_secs(15);
 
 /// So many are looked at for one that leads to another address.
 const LOOKED_AT_MAX: usize = 8;
@@ -31,6 +30,8 @@ pub(super) struct Idle<B>(Arc<Mutex<List<B>>>);
 struct List<B> {
     /// The one that has waited longest first.
     waiting: Vec<Waiting<B>>,
+    /// Older ones are not used.
+    age_max: Duration,
     /// A task closes those that nobody will use.
     is_swept: bool,
     /// Where the one leads that was taken last, where that matters.
@@ -54,19 +55,22 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(List { waiting: Vec::new(), is_swept: false, last: Weak::new() })))
+    /// Connections that have waited for longer than `age_max` are closed.
+    pub(super) fn new(age_max: Duration) -> Self {
+        let (waiting, last) = (Vec::new(), Weak::new());
+        Self(Arc::new(Mutex::new(List { waiting, age_max, is_swept: false, last })))
     }
 
     /// A connection that takes a request now, if so many wait.
     pub(super) fn take(&self, least: usize) -> Option<Connection<B>> {
         let mut list = lock(&self.0);
+        let age_max = list.age_max;
         while list.waiting.len() >= least {
             if least > 1 {
                 list.bring_up_another();
             }
             let mut last = list.waiting.pop()?;
-            if !last.is_usable() {
+            if !last.is_usable(age_max) {
                 continue;
             }
             if least > 1 {
@@ -90,7 +94,8 @@ where
         list.waiting.push(Waiting { connection, since: Instant::now() });
         if !list.is_swept {
             list.is_swept = true;
-            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+            let every = list.age_max.clamp(SWEEP_EVERY_MIN, SWEEP_EVERY_MAX);
+            tokio::spawn(sweep(Arc::downgrade(&self.0), every));
         }
     }
 
@@ -108,16 +113,17 @@ where
 }
 
 /// Closes what nobody will use, as long as something waits.
-async fn sweep<B>(list: Weak<Mutex<List<B>>>)
+async fn sweep<B>(list: Weak<Mutex<List<B>>>, every: Duration)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
+        tokio::time::sleep(every).await;
         let Some(list) = list.upgrade() else { return };
         let mut list = lock(&list);
-        list.waiting.retain_mut(Waiting::is_usable);
+        let age_max = list.age_max;
+        list.waiting.retain_mut(|waiting| waiting.is_usable(age_max));
         if list.waiting.is_empty() {
             list.is_swept = false;
             return;
@@ -150,12 +156,43 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn is_usable(&mut self) -> bool {
-        self.since.elapsed() <= IDLE_AGE_MAX && self.connection.is_usable()
+    fn is_usable(&mut self, age_max: Duration) -> bool {
+        self.since.elapsed() <= age_max && self.connection.is_usable()
     }
 }
 
 /// Nothing panics under the lock; a poisoned list is as good as another.
 fn lock<B>(list: &Mutex<List<B>>) -> MutexGuard<'_, List<B>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::upstream::http1::Http1;
+    use crate::upstream::stream::Stream;
+
+    const AGE_MAX: Duration = Duration::from_secs(8);
+
+    /// Fails when a connection is used, or kept open, that has waited for longer than it may, or
+    /// when one is not used that has not.
+    #[tokio::test]
+    async fn a_connection_waits_no_longer_than_it_may() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let connection = Http1::new(Stream::tcp(stream.unwrap()), AGE_MAX);
+        let idle = Idle::<Empty<Bytes>>::new(AGE_MAX);
+        tokio::time::pause();
+        idle.give_back(Connection::Http1(connection));
+        tokio::time::advance(AGE_MAX).await;
+        let connection = idle.take(1).unwrap();
+        idle.give_back(connection);
+        tokio::time::advance(AGE_MAX + Duration::from_millis(1)).await;
+        assert!(idle.take(1).is_none());
+        drop(accepted);
+    }
 }

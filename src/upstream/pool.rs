@@ -68,7 +68,8 @@ where
 {
     /// No connection yet.
     pub fn new(origin: Arc<Origin>) -> Self {
-        Self { origin, idle: Idle::new(), ignores_expect: AtomicBool::new(false) }
+        let idle = Idle::new(origin.idle_timeout);
+        Self { origin, idle, ignores_expect: AtomicBool::new(false) }
     }
 
     /// Where the connections lead.

@@ -14,7 +14,10 @@ use tokio::sync::Notify;
 use super::*;
 use crate::upstream::http1::Http1;
 use crate::upstream::stream::Stream;
-use crate::upstream::{Dialler, Http2};
+use crate::upstream::{Dialler, Http2, Way};
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// A request's body of unknown length.
 enum Outgoing {
@@ -65,13 +68,16 @@ fn pool(port: u16, http2: Http2) -> Pool<Outgoing> {
     Pool::new(Arc::new(Origin {
         host: "127.0.0.1".to_owned(),
         port,
+        url_authority: HeaderValue::from_static("upstream"),
         authority: HeaderValue::from_static("upstream"),
+        way: Way::Direct,
         base_path: String::new(),
         tls: None,
         http2,
         upgrades: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         response_timeout: Duration::from_secs(5),
+        idle_timeout: IDLE_TIMEOUT,
         dialler: Dialler::to("127.0.0.1", port, Vec::new()),
     }))
 }
@@ -192,7 +198,7 @@ async fn no_closed_connection_is_used_however_busy_the_task_is() {
     let address = listener.local_addr().unwrap();
     for _ in 0..200 {
         let connected = tokio::join!(TcpStream::connect(address), listener.accept());
-        let connection = Http1::new(Stream::plain(connected.0.unwrap()));
+        let connection = Http1::new(Stream::tcp(connected.0.unwrap()), STALL_MAX);
         pool.idle.give_back(Connection::Http1(connection));
         drop(connected.1);
     }

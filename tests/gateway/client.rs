@@ -268,6 +268,7 @@ impl Answer {
         assert_eq!(body["type"], format!("urn:doorward:problem:{code}"));
         assert_eq!(body["instance"], self.one("x-request-id"));
         let error = self.one("proxy-status").strip_prefix("doorward; error=").unwrap();
+        let error = error.split(';').next().unwrap();
         assert!(PROXY_ERRORS.contains(&error), "{error}");
         assert_eq!(self.one("cache-control"), "no-store");
         let seconds = self.one("retry-after").parse::<u64>().ok();

@@ -249,7 +249,7 @@ async fn each_way_to_end_has_its_advice() {
     let emulator = emulator(Vendor::Contentstack).await;
     let url = emulator.origin().replace("http:", "https:");
     let said = Subject::new(Vendor::Contentstack, &url, &user).tried(ON_PAPER, &[]).await;
-    assert!(said.out.contains("`ca_file` in [upstreams.vendor.tls]"), "{}", said.out);
+    assert!(said.out.contains("if it speaks plain HTTP, `url`"), "{}", said.out);
 }
 
 /// Fails when an account cannot be tried before the secrets of all others are there.

@@ -10,6 +10,7 @@ mod client;
 mod codings;
 mod crash;
 mod dead_session;
+mod front;
 mod harness;
 #[path = "../clients/leaks.rs"]
 mod leaks;
@@ -72,3 +73,6 @@ mod totp;
 mod upgrades;
 mod upgrades_broken;
 mod verdicts;
+mod ways;
+mod ways_proxy;
+mod ways_refused;

@@ -9,6 +9,7 @@ mod issuers;
 mod layers;
 mod secrets;
 mod shown;
+mod ways;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

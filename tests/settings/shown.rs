@@ -41,6 +41,7 @@ fn the_example_shows_every_key_and_every_default() {
     assert_eq!(format!("{:?}", shown.timeouts), format!("{:?}", silent.timeouts));
     assert_eq!(shown.upstreams[0].connect_timeout, silent.upstreams[0].connect_timeout);
     assert_eq!(shown.upstreams[0].response_timeout, silent.upstreams[0].response_timeout);
+    assert_eq!(shown.upstreams[0].idle_timeout, silent.upstreams[0].idle_timeout);
     assert_eq!(shown.upstreams[0].upgrades, silent.upstreams[0].upgrades);
     let reach = |settings: &Settings| format!("{:?}", settings.upstreams[0].reach);
     assert_eq!(reach(&shown), reach(&silent));

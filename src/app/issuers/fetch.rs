@@ -19,7 +19,8 @@ use crate::access::jwt::{Algorithm, KEY_SET_BYTES_MAX, KeySet, KeySetError};
 use crate::clock::Clock;
 use crate::settings::{KeysAt, Location, Scheme};
 use crate::upstream::origin::Tls;
-use crate::upstream::{Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, tls};
+use crate::upstream::tls::Terms;
+use crate::upstream::{Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, Way, tls};
 
 /// How long fetching may take with all its requests.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
@@ -210,23 +211,28 @@ impl Source {
                 let server_name = ServerName::try_from(host.clone()).ok()?;
                 let tls = match &self.tls {
                     Some(tls) => tls.clone(),
-                    None => tls::client(host, self.ca_file.as_deref(), Http2::Auto).ok()?,
+                    None => tls::client(&Terms::usual(host, self.ca_file.as_deref())).ok()?,
                 };
                 Some(Tls { server_name, ..tls })
             }
         };
         let authority = of.origin.to_string();
         let (_, authority) = authority.split_once("://")?;
+        let authority = HeaderValue::from_str(authority).ok()?;
         Some(Origin {
             host: host.clone(),
             port: of.origin.port,
-            authority: HeaderValue::from_str(authority).ok()?,
+            url_authority: authority.clone(),
+            authority,
+            way: Way::Direct,
             base_path: String::new(),
             tls,
             http2: Http2::Auto,
             upgrades: Vec::new(),
             connect_timeout: CONNECT_TIME_MAX,
             response_timeout: FETCH_TIME_MAX,
+            // Each connection takes one request.
+            idle_timeout: FETCH_TIME_MAX,
             dialler: Dialler::to(host, of.origin.port, this_machine()),
         })
     }

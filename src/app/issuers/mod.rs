@@ -15,7 +15,7 @@ use crate::access::jwt::{Issuer, Published};
 use crate::clock::{Clock, Moment};
 use crate::settings::{self, KeysAt, Location, Scheme, Settings};
 use crate::telemetry::{Event, IssuerKeys, KeysOutcome, Reporter};
-use crate::upstream::{Http2, tls};
+use crate::upstream::tls::{self, Terms};
 use fetch::Source;
 
 /// From one fetch to the next that tokens with unknown keys ask for, at least: tokens with invented
@@ -62,7 +62,8 @@ pub(super) fn issuers(settings: &Settings) -> Result<(Vec<Issuer>, Vec<Fetcher>)
 fn source(written: &settings::Issuer) -> Result<Source, BuildError> {
     let unusable = |error| BuildError::IssuerTls(written.name.clone(), error);
     let client = |url: &Location| {
-        tls::client(&url.origin.host, written.ca_file.as_deref(), Http2::Auto).map_err(unusable)
+        let terms = Terms::usual(&url.origin.host, written.ca_file.as_deref());
+        tls::client(&terms).map_err(unusable)
     };
     let tls = match &written.keys {
         KeysAt::Url(url) | KeysAt::Discovered(url) if url.origin.scheme == Scheme::Https => {

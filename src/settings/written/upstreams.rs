@@ -29,9 +29,20 @@ pub(in crate::settings) struct Upstream {
     /// recipe says; `doorward recipes` shows it.
     #[serde(default)]
     pub(in crate::settings) accounts: BTreeMap<String, BTreeMap<String, Field>>,
-    /// How the upstream's certificate is verified, where the machine's own trust does not do.
+    /// How TLS to the upstream is, where the machine's own trust does not do or the upstream asks
+    /// for a certificate. Logins, probes and logouts go the same way as requests.
     #[serde(default)]
     pub(in crate::settings) tls: UpstreamTls,
+    /// What `Host` and `:authority` say, where it is not the URL's host and port; in logins, probes
+    /// and logouts, too. Certificates are still verified by the URL's host, or by `tls.server_name`.
+    #[schemars(extend("examples" = ["cms.internal:8443"]))]
+    pub(in crate::settings) authority: Option<String>,
+    /// The path of a Unix socket to connect to, whatever host and port `url` has. Since nothing
+    /// leaves this machine, plain `http` is allowed.
+    #[schemars(extend("examples" = ["/run/app/app.sock"]))]
+    pub(in crate::settings) unix_socket: Option<String>,
+    /// A proxy to connect through. Environment variables such as `HTTPS_PROXY` are not looked at.
+    pub(in crate::settings) proxy: Option<UpstreamProxy>,
     /// Whether to speak HTTP/2 to the upstream.
     #[serde(default)]
     pub(in crate::settings) http2: Http2,
@@ -48,7 +59,7 @@ pub(in crate::settings) struct Upstream {
     /// has a connection of its own. What passes through it is neither judged nor masked.
     #[serde(default = "defaults::upgrades")]
     pub(in crate::settings) upgrades: Vec<String>,
-    /// How long a connection to the upstream may take to be made, TLS included.
+    /// How long a connection to the upstream may take to be made, a proxy's tunnel and TLS included.
     #[serde(default = "defaults::connect_timeout")]
     pub(in crate::settings) connect_timeout: DurationText,
     /// Where to connect to, in the place of the addresses of the URL's host. The URL says what
@@ -85,9 +96,15 @@ pub(in crate::settings) struct Upstream {
     #[serde(default)]
     pub(in crate::settings) circuit: Circuit,
     /// How long the head of an answer may take after the request's body has ended; then 504. A body
-    /// that is coming in takes as long as it takes; one that stops for so long gets 408.
+    /// that is coming in takes as long as it takes; one that stops for so long gets 408, and an
+    /// upstream that takes nothing of it for so long gets no more of it: 504, unless it has answered.
     #[serde(default = "defaults::response_timeout")]
     pub(in crate::settings) response_timeout: DurationText,
+    /// How long a connection to the upstream is kept without a request. Less than the upstream, and
+    /// whatever balances the load in front of it, keeps one: a request on a connection that is being
+    /// closed is lost.
+    #[serde(default = "defaults::upstream_idle_timeout")]
+    pub(in crate::settings) idle_timeout: DurationText,
     /// How much all clients together may ask of each account. A request that has to wait waits in a
     /// queue that is fair between clients, at most as long as `timeouts.request`; then 429
     /// `rate_limited`, or 503 `overloaded` where only a place was missing. Whatever is said here, a 429
@@ -99,6 +116,24 @@ pub(in crate::settings) struct Upstream {
     /// the password.
     #[serde(default)]
     pub(in crate::settings) danger_plaintext_login: bool,
+}
+
+/// A proxy that requests leave through. It is asked for a tunnel (CONNECT) to the upstream's host and
+/// port, also for plain `http`, and looks up the host itself.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings) struct UpstreamProxy {
+    /// The address of the proxy: `http` or `https`, host, and port where it is not the scheme's own.
+    #[schemars(required, extend("examples" = ["http://proxy.internal:3128"]))]
+    pub(in crate::settings) url: Option<String>,
+    /// The name to log in to the proxy with (`Proxy-Authorization: Basic`).
+    pub(in crate::settings) username: Option<String>,
+    /// The password to log in to the proxy with. It is read at start.
+    #[schemars(extend("examples" = [{"file": "secrets/proxy_password"}]))]
+    pub(in crate::settings) password: Option<Field>,
+    /// How TLS to the proxy itself is.
+    #[serde(default)]
+    pub(in crate::settings) tls: UpstreamTls,
 }
 
 /// Whether to speak HTTP/2 to an upstream.

@@ -146,7 +146,14 @@ where
         let Poll::Ready(sent) = outgoing.poll(&mut wire.stream, context) else { return Ok(()) };
         self.keeps_alive &= !outgoing.has_stopped();
         self.outgoing = None;
-        sent
+        match sent {
+            // It has answered, and needs nothing more for that.
+            Err(Broken::Stalled) => {
+                self.keeps_alive = false;
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 
     /// What becomes of the connection, once the answer has ended; nothing if it is closed.

@@ -11,6 +11,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -32,7 +33,7 @@ pub(super) use incoming::{Incoming, Over};
 use outgoing::Outgoing;
 
 /// Room for what is read at once: most answers come whole.
-const READ_BYTES: usize = 8 * 1024;
+pub(super) const READ_BYTES: usize = 8 * 1024;
 
 /// Answers before the answer; more are no upstream's.
 const INFORMATIONAL_MAX: usize = 100;
@@ -46,6 +47,8 @@ pub(super) struct Http1(Box<Wire>);
 struct Wire {
     stream: Stream,
     read: BytesMut,
+    /// How long the upstream may take nothing of a request.
+    stall_max: Duration,
 }
 
 /// An answer whose body follows.
@@ -56,14 +59,15 @@ pub(super) struct Answer<B> {
 }
 
 impl Http1 {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self(Box::new(Wire { stream, read: BytesMut::new() }))
+    /// `stall_max` is how long the upstream may take nothing of what is written to it.
+    pub(super) fn new(stream: Stream, stall_max: Duration) -> Self {
+        Self(Box::new(Wire { stream, read: BytesMut::new(), stall_max }))
     }
 
     /// Whether the upstream has neither closed the connection nor said something that nobody asked
     /// for. Costs no system call where nothing has come.
     pub(super) fn is_usable(&mut self) -> bool {
-        let Wire { stream, read } = &mut *self.0;
+        let Wire { stream, read, .. } = &mut *self.0;
         // A task that has used up its turn would be told that nothing has come.
         let come = pin!(unconstrained(poll_fn(|context| {
             Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut [0]))
@@ -99,7 +103,8 @@ impl Http1 {
             None => Expect::Nothing,
         };
         let bytes = head::of_request(head, &origin.authority, framing, expect);
-        let (mut wire, mut outgoing) = (self.0, Outgoing::new(bytes, body, framing));
+        let mut wire = self.0;
+        let mut outgoing = Outgoing::new(bytes, body, framing, wire.stall_max);
         match wire.answer(&mut outgoing, expectation).await {
             Ok(answer) => match answer.end(head.method) {
                 Ok(end) => {
@@ -113,6 +118,33 @@ impl Http1 {
             },
             Err(error) => Err(Failure { error, unsent: outgoing.unsent() }),
         }
+    }
+}
+
+/// The heads of an answer that has no body.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    looked_at: usize,
+    /// How many have come that only inform.
+    informational: usize,
+}
+
+impl Heads {
+    /// The status of the answer, past those that only inform; nothing as long as its head has not
+    /// come whole.
+    ///
+    /// # Errors
+    /// See [`BadHead`].
+    pub(super) fn take(&mut self, read: &mut BytesMut) -> Result<Option<StatusCode>, BadHead> {
+        while let Some(head) = head::of_answer(read, &mut self.looked_at)? {
+            match head.status {
+                StatusCode::SWITCHING_PROTOCOLS => return Err(BadHead::Unasked),
+                status if !status.is_informational() => return Ok(Some(status)),
+                _ if self.informational == INFORMATIONAL_MAX => return Err(BadHead::Informational),
+                _ => self.informational += 1,
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 use tokio::io::AsyncWrite;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::upstream::error::Broken;
 
@@ -41,6 +43,11 @@ pub(super) struct Outgoing<B> {
     is_unflushed: bool,
     /// Something was written.
     has_begun: bool,
+    stall_max: Duration,
+    /// Runs while nothing is taken; most requests never have to wait and need none.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// Something was taken since it was set.
+    has_moved: bool,
 }
 
 /// How far a body has come.
@@ -66,7 +73,7 @@ where
         }
     }
 
-    pub(super) fn new(head: BytesMut, body: B, framing: Framing) -> Self {
+    pub(super) fn new(head: BytesMut, body: B, framing: Framing, stall_max: Duration) -> Self {
         Self {
             queue: head,
             piece: Bytes::new(),
@@ -76,6 +83,9 @@ where
             state: State::Untouched,
             is_unflushed: false,
             has_begun: false,
+            stall_max,
+            stall: None,
+            has_moved: false,
         }
     }
 
@@ -108,7 +118,7 @@ where
     ///
     /// # Errors
     /// When the body breaks off, or is not as long as was said; when the connection takes nothing at
-    /// all.
+    /// all, or nothing any more ([`Broken::Stalled`]).
     pub(super) fn poll<W: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut W,
@@ -142,19 +152,33 @@ where
                         Pin::new(&mut *stream).poll_write_vectored(context, &slices)
                     }
                 };
-                match ready!(written)? {
+                let Poll::Ready(written) = written else { return self.poll_stall(context) };
+                match written? {
                     0 => return Poll::Ready(Err(io::Error::from(ErrorKind::WriteZero).into())),
                     length => self.written(length),
                 }
             }
             if self.has_ended() || comes.is_pending() {
                 if self.is_unflushed {
-                    ready!(Pin::new(&mut *stream).poll_flush(context))?;
+                    let flushed = Pin::new(&mut *stream).poll_flush(context);
+                    let Poll::Ready(flushed) = flushed else { return self.poll_stall(context) };
+                    flushed?;
                     self.is_unflushed = false;
                 }
                 return if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
         }
+    }
+
+    /// Fails when nothing has been taken for too long. A client that is slow to send does not count:
+    /// then there is nothing to write.
+    fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let stall_max = self.stall_max;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
+        if std::mem::take(&mut self.has_moved) {
+            stall.as_mut().reset(Instant::now() + stall_max);
+        }
+        stall.as_mut().poll(context).map(|()| Err(Broken::Stalled))
     }
 
     /// Takes pieces of the body until there is enough to write. Pending when the body has nothing
@@ -216,7 +240,7 @@ where
     }
 
     fn written(&mut self, mut length: usize) {
-        (self.has_begun, self.is_unflushed) = (true, true);
+        (self.has_begun, self.is_unflushed, self.has_moved) = (true, true, true);
         let queued = length.min(self.queue.len());
         self.queue.advance(queued);
         length -= queued;

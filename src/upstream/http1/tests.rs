@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
@@ -19,6 +20,8 @@ use super::head::{self, BadHead, End, Expect};
 use super::outgoing::{Framing, Outgoing};
 use crate::upstream::RequestHead;
 use crate::upstream::error::Broken;
+
+const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// A body in pieces.
 struct Pieces {
@@ -98,7 +101,7 @@ fn written(
     let framing = Outgoing::framing(&body);
     let authority = HeaderValue::from_static("api.example");
     let head = head::of_request(&request, &authority, framing, Expect::Nothing);
-    let mut outgoing = Outgoing::new(head, body, framing);
+    let mut outgoing = Outgoing::new(head, body, framing, STALL_MAX);
     let mut narrow = Narrow { width, taken: Vec::new(), taken_max: usize::MAX };
     let mut context = Context::from_waker(Waker::noop());
     match outgoing.poll(&mut narrow, &mut context) {
@@ -158,7 +161,7 @@ fn an_upstream_that_takes_nothing_more_may_still_answer() {
     let framing = Framing::Length(4);
     for (taken_max, is_unsent) in [(0, true), (3, false), (10, false)] {
         let mut outgoing =
-            Outgoing::new(BytesMut::from("head "), pieces(&[b"body"], None), framing);
+            Outgoing::new(BytesMut::from("head "), pieces(&[b"body"], None), framing, STALL_MAX);
         let mut narrow = Narrow { width: 2, taken: Vec::new(), taken_max };
         let mut context = Context::from_waker(Waker::noop());
         let ended = outgoing.poll(&mut narrow, &mut context);
@@ -216,8 +219,8 @@ impl AsyncWrite for Stalling {
 
 /// Fails when what ends a long chunk is lost, or comes after the next one, where the upstream takes
 /// nothing for a while just before it.
-#[test]
-fn a_chunk_has_ended_before_the_next_one_begins() {
+#[tokio::test]
+async fn a_chunk_has_ended_before_the_next_one_begins() {
     let long = vec![b'x'; 20_000];
     let text = String::from_utf8(long.clone()).unwrap();
     for next in [&b"b"[..], b""] {
@@ -225,13 +228,60 @@ fn a_chunk_has_ended_before_the_next_one_begins() {
         let expected = format!("4e20\r\n{text}\r\n{chunk}0\r\n\r\n");
         for left in [19_999, 20_005, 20_006, 20_007, 20_008] {
             let body = pieces(&[&long, next], None);
-            let mut outgoing = Outgoing::new(BytesMut::new(), body, Framing::Chunked);
+            let mut outgoing = Outgoing::new(BytesMut::new(), body, Framing::Chunked, STALL_MAX);
             let mut stalling = Stalling { left, is_ready: false, taken: Vec::new() };
             let mut context = Context::from_waker(Waker::noop());
             while outgoing.poll(&mut stalling, &mut context).map(Result::unwrap).is_pending() {}
             assert!(stalling.taken == expected.as_bytes(), "{left}");
         }
     }
+}
+
+/// Takes a byte of whatever is written whenever it is let.
+#[derive(Default)]
+struct Let(usize);
+
+impl AsyncWrite for Let {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.0 == 0 {
+            return Poll::Pending;
+        }
+        self.0 -= 1;
+        Poll::Ready(Ok(1))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Fails when an upstream that takes nothing more holds a request for ever, or when one that is only
+/// slow is given up.
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_takes_nothing_for_too_long_is_given_up() {
+    let body = pieces(&[b"body"], Some(4));
+    let mut outgoing = Outgoing::new(BytesMut::new(), body, Framing::Length(4), STALL_MAX);
+    let mut upstream = Let::default();
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        assert!(outgoing.poll(&mut upstream, &mut context).is_pending());
+        tokio::time::advance(STALL_MAX - Duration::from_millis(2)).await;
+        upstream.0 = 1;
+    }
+    assert!(outgoing.poll(&mut upstream, &mut context).is_pending());
+    tokio::time::advance(STALL_MAX - Duration::from_millis(2)).await;
+    assert!(outgoing.poll(&mut upstream, &mut context).is_pending());
+    tokio::time::advance(Duration::from_millis(4)).await;
+    let given_up = outgoing.poll(&mut upstream, &mut context);
+    assert!(matches!(given_up, Poll::Ready(Err(Broken::Stalled))), "{given_up:?}");
 }
 
 /// An answer that was read whole.
