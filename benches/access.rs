@@ -141,6 +141,7 @@ fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap, connected: &'a Connect
         connected,
         key_headers: &[],
         host: "cms",
+        pages: Some("http"),
         is_routed: false,
     }
 }

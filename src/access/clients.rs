@@ -340,5 +340,5 @@ impl<'c> Shown<'c> {
 }
 
 fn is_cross_origin(asking: &Asking<'_>) -> bool {
-    open::is_cross_origin(asking.headers, asking.host)
+    open::is_cross_origin(asking)
 }

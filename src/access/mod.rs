@@ -81,6 +81,8 @@ pub struct Asking<'a> {
     pub key_headers: &'a [HeaderName],
     /// The host that it asks for.
     pub host: &'a str,
+    /// How the origin of its listener's own pages begins, where that is known.
+    pub pages: Option<&'static str>,
     /// Whether a route names that host.
     pub is_routed: bool,
 }
@@ -234,6 +236,7 @@ mod tests {
             connected: &NOBODY,
             key_headers: &[],
             host: "cms.example",
+            pages: Some("http"),
             is_routed: false,
         }
     }

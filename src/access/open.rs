@@ -1,7 +1,7 @@
 //! Listeners without clients of their own: everybody on this machine may call, pages of other sites
 //! may not.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 
 use super::{Asking, Denied};
 use crate::route;
@@ -13,25 +13,36 @@ pub(super) fn judge(asking: &Asking<'_>) -> Result<(), Denied> {
     if !asking.is_routed && !route::is_loopback_name(asking.host) {
         return Err(Denied::ForeignHost);
     }
-    match is_cross_origin(asking.headers, asking.host) {
+    match is_cross_origin(asking) {
         true => Err(Denied::CrossOrigin),
         false => Ok(()),
     }
 }
 
 /// Whether a browser sends this for a page of another origin (Fetch Metadata; RFC 6454 section 7).
-pub(super) fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
+pub(super) fn is_cross_origin(asking: &Asking<'_>) -> bool {
+    let Asking { headers, host, pages, .. } = asking;
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if text(&SEC_FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site")) {
         return true;
     }
     match text(&header::ORIGIN) {
         None => headers.contains_key(header::ORIGIN),
-        Some(origin) => {
-            let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
-            !authority.eq_ignore_ascii_case(host)
-        }
+        Some(origin) => !is_own(origin, *pages, host),
     }
+}
+
+/// Whether an origin is that of `host`: scheme, name and port are the same (RFC 6454 section 5).
+fn is_own(origin: &str, pages: Option<&str>, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let without = |authority| str::strip_suffix(authority, default_port).unwrap_or(authority);
+    pages.is_none_or(|pages| pages == scheme)
+        && without(authority).eq_ignore_ascii_case(without(host))
 }
 
 #[cfg(test)]
@@ -61,5 +72,30 @@ mod tests {
         assert_eq!(judged("localhost", false, &fetch), Err(Denied::CrossOrigin));
         assert_eq!(judged("localhost:80", false, &[("origin", "http://localhost:80")]), Ok(false));
         assert_eq!(judged("localhost", false, &[("sec-fetch-site", "none")]), Ok(false));
+    }
+
+    #[test]
+    fn an_origin_is_scheme_name_and_port() {
+        let http = Some("http");
+        assert!(is_own("http://localhost", http, "localhost"));
+        assert!(is_own("http://localhost", http, "LOCALHOST:80"));
+        assert!(is_own("http://localhost:80", http, "localhost"));
+        assert!(is_own("https://door:443", Some("https"), "door"));
+        for (origin, pages, host) in [
+            ("https://localhost", http, "localhost"),
+            ("http://localhost", Some("https"), "localhost"),
+            ("http://localhost:443", http, "localhost"),
+            ("http://localhost:8080", http, "localhost"),
+            ("https://localhost:80", Some("https"), "localhost"),
+            ("ftp://localhost", None, "localhost"),
+            ("localhost", http, "localhost"),
+            ("http://localhost.", http, "localhost"),
+            ("null", None, "null"),
+        ] {
+            assert!(!is_own(origin, pages, host), "{origin} {host}");
+        }
+        // Behind something that may end TLS either may be meant.
+        assert!(is_own("http://door", None, "door") && is_own("https://door", None, "door"));
+        assert!(!is_own("https://door", None, "door:80"));
     }
 }

@@ -338,7 +338,13 @@ fn listen(
         address,
         source,
     })?;
-    Ok((bound, server::Listener { tls, access, ways }))
+    let pages = match (&bound.address, tls.is_some() || listener.behind_tls) {
+        (_, true) => Some("https"),
+        (server::Address::Tcp(_), false) => Some("http"),
+        // Only something in front makes pages of what comes by a Unix socket.
+        (server::Address::Unix(_), false) => None,
+    };
+    Ok((bound, server::Listener { tls, access, ways, pages }))
 }
 
 /// Judges and reads the settings, with the recipes that they name.

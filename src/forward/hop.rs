@@ -58,21 +58,30 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// Fields in which clients could pretend to be somebody else, or to ask for something else than was
 /// judged.
 fn is_forgeable(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-host"
-            | "x-forwarded-proto"
-            | "x-forwarded-port"
-            | "x-forwarded-uri"
-            | "x-real-ip"
-            | "x-original-url"
-            | "x-rewrite-url"
-            | "x-http-method"
-            | "x-http-method-override"
-            | "x-method-override"
-    )
+    const KIN: [&str; 2] = ["x-forwarded", "x-original-"];
+    let name = name.as_str();
+    KIN.iter().any(|kin| name.starts_with(kin))
+        || matches!(
+            name,
+            "forwarded"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "x-originating-ip"
+                | "x-remote-ip"
+                | "x-remote-addr"
+                | "true-client-ip"
+                | "cf-connecting-ip"
+                | "fastly-client-ip"
+                | "x-rewrite-url"
+                | "x-host"
+                | "x-http-host-override"
+                | "x-http-method"
+                | "x-http-method-override"
+                | "x-method-override"
+                | "x-url-scheme"
+                | "front-end-https"
+        )
 }
 
 /// The fields that belong to this connection only because `Connection` says so.

@@ -12,6 +12,9 @@ use crate::recipe::template::URL_VALUE;
 use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
 use crate::secret::SecretText;
 
+/// What RFC 2965 put beside `Cookie`; some servers still read it.
+const COOKIE2: HeaderName = HeaderName::from_static("cookie2");
+
 /// A session's injections, ready to be copied into requests.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Injector {
@@ -37,7 +40,8 @@ struct CookieInjection {
     methods: InjectMethods,
 }
 
-/// A session value that cannot be sent: a control character in the header field named here.
+/// A session value that cannot be sent: a control character, or one beyond ASCII, in the header field
+/// named here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the value for the header field `{0}` holds a character that no header field may hold")]
 pub struct Unusable(pub HeaderName);
@@ -57,7 +61,7 @@ impl Injector {
                     if !text.is_empty() {
                         injector.headers.push(HeaderInjection {
                             name: name.clone(),
-                            value: header_value(&text).ok_or_else(|| Unusable(name.clone()))?,
+                            value: session_value(&text).ok_or_else(|| Unusable(name.clone()))?,
                             methods,
                             overwrite: injection.overwrite,
                         });
@@ -143,12 +147,18 @@ impl Injector {
     }
 }
 
+/// The value of a field. What is beyond ASCII has no one meaning there (RFC 9110 section 5.5).
+fn session_value(text: &str) -> Option<HeaderValue> {
+    header_value(text).filter(|_| text.is_ascii())
+}
+
 /// Whether a field of a client's request could pass for a credential: `Authorization`, `Cookie`,
 /// what the recipe names, every field that the session itself sets, and fields with `_` in their
 /// names, which pass for others in some servers, unless the upstream is known to read them.
 pub fn passes_for_credential(recipe: &Recipe, name: &HeaderName) -> bool {
     *name == header::AUTHORIZATION
         || *name == header::COOKIE
+        || *name == COOKIE2
         || recipe.strip_headers.contains(name)
         || recipe.inject.iter().any(|injection| injection.always_sets(name))
         || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name))

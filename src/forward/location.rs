@@ -42,7 +42,13 @@ fn mapped(location: &str, origin: &Origin, prefix: &str) -> Option<String> {
         .strip_prefix(&origin.base_path)
         .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
     let path = below.unwrap_or(path);
-    let slash = if path.starts_with('/') { "" } else { "/" };
+    // A path that begins with two slashes would be another host's (RFC 3986 section 4.2); browsers
+    // take a backslash for a slash.
+    let slash = match path.as_bytes() {
+        [b'/', b'/' | b'\\', ..] if prefix.is_empty() => "/.",
+        [b'/', ..] => "",
+        _ => "/",
+    };
     Some(format!("{prefix}{slash}{path}"))
 }
 
@@ -78,6 +84,7 @@ mod tests {
         assert_eq!(mapped("/other").as_deref(), Some("/cms/other"));
         assert_eq!(mapped("http://cms.example").as_deref(), Some("/cms/"));
         assert_eq!(mapped("https://cms.example/base/x"), None);
+        assert_eq!(mapped("http://cms.example//a").as_deref(), Some("/cms//a"));
         assert_eq!(mapped("http://idp.example/login"), None);
         assert_eq!(mapped("//idp.example/login"), None);
         assert_eq!(mapped("relative"), None);

@@ -27,6 +27,12 @@ pub enum Problem {
     /// A method that no proxy of this kind forwards.
     #[error("this method is never forwarded")]
     MethodNotAllowed,
+    /// A method that is longer than any.
+    #[error("no method is that long")]
+    MethodUnknown,
+    /// A target that is longer than any upstream reads.
+    #[error("the request target is too long")]
+    TargetTooLong,
     /// The client's body broke off or is framed wrongly.
     #[error("the request body broke off or is framed wrongly")]
     BadBody,
@@ -188,6 +194,8 @@ impl Problem {
             | Self::BadBody => StatusCode::BAD_REQUEST,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodUnknown => StatusCode::NOT_IMPLEMENTED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
             Self::CrossOrigin
@@ -236,6 +244,8 @@ impl Problem {
             Self::BadRequest(_) => "bad_request",
             Self::AmbiguousPath(_) | Self::AmbiguousRequest(_) => "ambiguous_request",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodUnknown => "method_unknown",
+            Self::TargetTooLong => "target_too_long",
             Self::BadBody => "bad_body",
             Self::BodyTimeout => "body_timeout",
             Self::NoRoute => "no_route",
@@ -282,6 +292,8 @@ impl Problem {
             Self::BadRequest(_) => "The request is wrong",
             Self::AmbiguousPath(_) | Self::AmbiguousRequest(_) => "The request is ambiguous",
             Self::MethodNotAllowed => "Method not allowed",
+            Self::MethodUnknown => "Method unknown",
+            Self::TargetTooLong => "The target is too long",
             Self::BadBody => "The request body is wrong",
             Self::BodyTimeout => "The request body did not come",
             Self::NoRoute => "No route",
@@ -330,6 +342,8 @@ impl Problem {
             | Self::AmbiguousPath(_)
             | Self::AmbiguousRequest(_)
             | Self::MethodNotAllowed
+            | Self::MethodUnknown
+            | Self::TargetTooLong
             | Self::BadBody
             | Self::BodyTimeout
             | Self::LoginTooLong => "http_request_error",

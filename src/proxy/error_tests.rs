@@ -11,6 +11,8 @@ fn all() -> Vec<Problem> {
         Problem::AmbiguousPath(Ambiguity::DotSegment),
         Problem::AmbiguousRequest(Unreadable::Twice),
         Problem::MethodNotAllowed,
+        Problem::MethodUnknown,
+        Problem::TargetTooLong,
         Problem::BadBody,
         Problem::BodyTimeout,
         Problem::NoRoute,

@@ -17,7 +17,7 @@ use super::ending::Ending;
 use super::error::Problem;
 use super::inspect::{Extent, Looked};
 use super::local_login::{self, Login};
-use super::parse::{self, Call};
+use super::parse::{self, AsWritten, Call};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
 use super::stream::Stream;
@@ -49,18 +49,19 @@ const SENDINGS_MAX: u32 = 2;
 /// Tells a client why its request was not sent again after its session was found dead.
 const DOORWARD_REPLAY: HeaderName = HeaderName::from_static("doorward-replay");
 
-/// Answers one request. Dropping the future ends the request at the upstream, but no login.
+/// Answers one request, whose head was `written` so. Dropping the future ends the request at the upstream, but no login.
 pub async fn exchange(
     core: Arc<Core>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
+    written: AsWritten,
 ) -> Response<ReplyBody> {
     let (mut head, body) = request.into_parts();
     let (body, offered) = (Upload::new(body, &head), tunnel::offered(&mut head));
     let issued = Issued::among(&head.headers);
     let shared = Arc::clone(&core.shared);
     let mut record = Record::new(core.request_id(), &head, &issued, &peer, shared);
-    let client = Client { peer: &peer, head: &head, issued: &issued, offered };
+    let client = Client { peer: &peer, head: &head, issued: &issued, offered, written };
     let reply = match walk(&core, client, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
@@ -111,6 +112,7 @@ pub(super) struct Client<'a> {
     pub(super) head: &'a Parts,
     pub(super) issued: &'a Issued<'a>,
     pub(super) offered: Option<Offered>,
+    pub(super) written: AsWritten,
 }
 
 async fn walk(
@@ -124,7 +126,7 @@ async fn walk(
     if record.repeats_token {
         return Err(Problem::BadRequest("the request target repeats the bearer token"));
     }
-    let call = parse::call(shared, &peer.origin, head)?;
+    let call = parse::call(shared, &peer.origin, head, client.written)?;
 
     let route = shared.routes.find(call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.upstream);
@@ -146,6 +148,7 @@ async fn walk(
         connected: &peer.connected,
         key_headers: &shared.key_headers,
         host: call.host,
+        pages: peer.pages,
         is_routed: shared.routes.names(call.host),
     };
     if let Some((clients, endpoint)) = local_login::asked_for(&peer.access, &read) {
@@ -175,6 +178,10 @@ async fn walk(
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
         Some(EndpointRule::Mask(_)) | None => {}
+    }
+    if call.forwards_left == Some(0) {
+        record.reason = record::ANSWERED_LOCALLY;
+        return Ok(own_answer(reply::options(), record));
     }
 
     let time = shared.limits.request_timeout;

@@ -12,7 +12,7 @@ pub mod error;
 pub mod exchange;
 mod inspect;
 mod local_login;
-mod parse;
+pub mod parse;
 mod prepare;
 mod record;
 pub mod reply;
@@ -110,6 +110,8 @@ pub struct Peer {
     origin: Origin,
     access: Access,
     scheme: &'static str,
+    /// How the origin of this listener's own pages begins, where that is known.
+    pages: Option<&'static str>,
     ways: Ways,
     /// Who has made the connection, as far as it shows that itself.
     connected: Connected,
@@ -120,7 +122,13 @@ impl Peer {
     /// listener, and by what callers can show who they are.
     pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access, ways: Ways) -> Self {
         let (origin, connected) = (Origin::new(address, scheme), Connected::default());
-        Self { address, origin, access, scheme, ways, connected }
+        Self { address, origin, access, scheme, pages: Some(scheme), ways, connected }
+    }
+
+    /// The same where the origin of pages begins otherwise than with its own scheme, or where that is
+    /// not known.
+    pub fn of_pages(self, pages: Option<&'static str>) -> Self {
+        Self { pages, ..self }
     }
 
     /// The same, with what its connection shows.

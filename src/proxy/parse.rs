@@ -1,6 +1,10 @@
 //! Step 0 of the walk: what the client asks for, or why it cannot be understood. What is ambiguous
 //! is refused here, before anything is decided on it.
 
+use std::net::Ipv6Addr;
+
+use std::borrow::Cow;
+
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, Version, header};
@@ -10,8 +14,20 @@ use super::error::Problem;
 use crate::forward::hop::Origin;
 use crate::route::Canonical;
 
-/// A longer target is refused with 400 by us if the server has not refused it with 414 already.
+/// A longer target is refused by us, if the server has not done so already.
 const TARGET_BYTES_MAX: usize = 32 * 1024;
+
+/// No method that is registered has more than half of it (RFC 9110 section 16.1).
+const METHOD_BYTES_MAX: usize = 32;
+
+/// What the HTTP library takes out of a head before it hands it over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AsWritten {
+    /// The target had a fragment.
+    pub fragment: bool,
+    /// There was a `Content-Length`.
+    pub length: bool,
+}
 
 /// What a client asks for.
 #[derive(Debug)]
@@ -19,35 +35,76 @@ pub(super) struct Call<'a> {
     /// The authority, as the client wrote it.
     pub(super) host: &'a str,
     /// Path and query in the client's own bytes.
-    pub(super) target: &'a PathAndQuery,
+    pub(super) target: Cow<'a, PathAndQuery>,
     /// The copy of the path that everything is decided on.
     pub(super) canonical: Canonical,
+    /// How often an OPTIONS may still be forwarded, where it says so.
+    pub(super) forwards_left: Option<u64>,
 }
 
 pub(super) fn call<'a>(
     shared: &Shared,
     origin: &Origin,
     head: &'a Parts,
+    written: AsWritten,
 ) -> Result<Call<'a>, Problem> {
-    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+    // TRACK is what some servers call their TRACE.
+    if matches!(head.method, Method::TRACE | Method::CONNECT) || head.method == *"TRACK" {
         return Err(Problem::MethodNotAllowed);
     }
-    framing(&head.headers)?;
+    if head.method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Problem::MethodUnknown);
+    }
+    framing(&head.headers, written)?;
+    if written.fragment {
+        return Err(Problem::BadRequest("the request target has a fragment"));
+    }
     underscores(&head.headers)?;
     let host = host(origin, head)?;
     if shared.via.is_in(&head.headers) {
         return Err(Problem::Loop);
     }
-    let target = head.uri.path_and_query().filter(|target| target.path().starts_with('/'));
-    let target = target.ok_or(Problem::BadRequest("the request target has no path"))?;
+    let target = target(head)?;
     if target.as_str().len() > TARGET_BYTES_MAX {
-        return Err(Problem::BadRequest("the request target is too long"));
+        return Err(Problem::TargetTooLong);
     }
-    Ok(Call { host, target, canonical: Canonical::of(target.path()) })
+    let canonical = Canonical::of(target.path());
+    Ok(Call { host, target, canonical, forwards_left: forwards_left(head)? })
+}
+
+/// Path and query. An absolute form may have a query and no path, which is `/` (RFC 9112 section
+/// 3.2.1).
+fn target(head: &Parts) -> Result<Cow<'_, PathAndQuery>, Problem> {
+    let no_path = Problem::BadRequest("the request target has no path");
+    match head.uri.path_and_query() {
+        Some(target) if target.as_str().starts_with('/') => Ok(Cow::Borrowed(target)),
+        Some(target) if target.as_str().starts_with('?') && head.version < Version::HTTP_2 => {
+            let target = PathAndQuery::try_from(format!("/{}", target.as_str()));
+            target.map(Cow::Owned).map_err(|_| no_path)
+        }
+        _ => Err(no_path),
+    }
+}
+
+/// How often an OPTIONS may still be forwarded (RFC 9110 section 7.6.2).
+fn forwards_left(head: &Parts) -> Result<Option<u64>, Problem> {
+    if head.method != Method::OPTIONS {
+        return Ok(None);
+    }
+    let mut fields = head.headers.get_all(header::MAX_FORWARDS).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return match head.headers.contains_key(header::MAX_FORWARDS) {
+            true => Err(Problem::BadRequest("Max-Forwards is there twice")),
+            false => Ok(None),
+        };
+    };
+    let digits = field.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let left = digits.and_then(|digits| digits.parse().ok());
+    left.map(Some).ok_or(Problem::BadRequest("Max-Forwards is no number"))
 }
 
 /// One way to tell where the body ends (RFC 9112 section 6).
-fn framing(headers: &HeaderMap) -> Result<(), Problem> {
+fn framing(headers: &HeaderMap, written: AsWritten) -> Result<(), Problem> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let chunked = match (codings.next(), codings.next()) {
         (None, _) => false,
@@ -56,7 +113,7 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
     };
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
-        (Some(_), _) if chunked => {
+        _ if chunked && (written.length || headers.contains_key(header::CONTENT_LENGTH)) => {
             Err(Problem::BadRequest("Content-Length and Transfer-Encoding exclude each other"))
         }
         (Some(_), Some(_)) => Err(Problem::BadRequest("Content-Length is there twice")),
@@ -96,6 +153,9 @@ fn host<'a>(origin: &Origin, head: &'a Parts) -> Result<&'a str, Problem> {
             return Err(Problem::BadRequest("Host and the request target name different hosts"));
         }
         (Some(authority), _) => authority.as_str(),
+        (None, Some("")) if head.version > Version::HTTP_10 => {
+            return Err(Problem::BadRequest("Host is empty"));
+        }
         (None, Some(field)) => field,
         (None, None) if head.version == Version::HTTP_10 => "",
         (None, None) => return Err(Problem::BadRequest("Host is missing")),
@@ -110,11 +170,25 @@ fn host<'a>(origin: &Origin, head: &'a Parts) -> Result<&'a str, Problem> {
         || host.parse::<http::uri::Authority>().is_ok_and(|authority| {
             // Whatever stands behind the host must be a port (RFC 3986 section 3.2.3).
             let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-            port.is_empty() || port.strip_prefix(':').is_some_and(is_port)
+            is_name(authority.host())
+                && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
         });
     match valid && is_authority {
         true => Ok(host),
         false => Err(Problem::BadRequest("Host is no host")),
+    }
+}
+
+/// A name, or an address, which has brackets if it is one with colons (RFC 3986 section 3.2.2).
+fn is_name(host: &str) -> bool {
+    match host.strip_prefix('[') {
+        Some(address) => {
+            address.strip_suffix(']').is_some_and(|one| one.parse::<Ipv6Addr>().is_ok())
+        }
+        None => {
+            let name = host.strip_suffix('.').unwrap_or(host);
+            !name.contains(['[', ']', ':']) && name.split('.').all(|label| !label.is_empty())
+        }
     }
 }
 

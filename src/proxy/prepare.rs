@@ -36,6 +36,8 @@ pub(super) struct Prepared<'a> {
     request_id: HeaderValue,
     /// In the place of the client's own field.
     accept_encoding: Option<Cow<'a, HeaderValue>>,
+    /// The same.
+    max_forwards: Option<HeaderValue>,
     /// The client holds its body back until it is asked for.
     pub(super) expects_continue: bool,
     /// The upgrade that it asks for.
@@ -43,10 +45,11 @@ pub(super) struct Prepared<'a> {
 }
 
 /// Fields that are said beside the client's, at most, without those of the session.
-const SAID: usize = 10;
+const SAID: usize = 11;
 
 static VIA: HeaderName = header::VIA;
 static ACCEPT_ENCODING: HeaderName = header::ACCEPT_ENCODING;
+static MAX_FORWARDS: HeaderName = header::MAX_FORWARDS;
 static COOKIE: HeaderName = header::COOKIE;
 static CONNECTION: HeaderName = header::CONNECTION;
 static UPGRADE: HeaderName = header::UPGRADE;
@@ -60,7 +63,7 @@ pub(super) fn request<'a>(
     rule: Option<&EndpointRule>,
     request_id: &RequestId,
 ) -> Prepared<'a> {
-    let Client { peer, head, issued, offered } = client;
+    let Client { peer, head, issued, offered, .. } = client;
     let recipe = &*to.upstream.recipe;
     let is_masked = matches!(rule, Some(EndpointRule::Mask(_)));
     // In a tunnel nothing could be masked.
@@ -77,12 +80,15 @@ pub(super) fn request<'a>(
     };
     let (nominated, withheld) =
         (hop::nominated(headers), Withheld::of(issued, &shared.key_headers));
+    let max_forwards = to.call.forwards_left.map(|left| HeaderValue::from(left.saturating_sub(1)));
     let stays = |name: &HeaderName| {
         hop::stays(name, &nominated)
             || withheld.is_ours(name)
             || inject::passes_for_credential(recipe, name)
-            // Said anew wherever a body is held back.
+            // Said anew: wherever a body is held back, and with one forwarding less. Trailers end here.
             || *name == header::EXPECT
+            || *name == header::TRAILER
+            || (max_forwards.is_some() && *name == header::MAX_FORWARDS)
             // A client that puts the parts of a value together would have it whole.
             || (is_searched && (*name == header::RANGE || *name == header::IF_RANGE))
             || (accept_encoding.is_some() && *name == header::ACCEPT_ENCODING)
@@ -107,20 +113,21 @@ pub(super) fn request<'a>(
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     Prepared {
         method: &head.method,
-        target: to.call.target,
+        target: &to.call.target,
         path: upstream_path(to.call, to.route),
         kept,
         told: peer.origin.told(to.call.host),
         via: shared.via.entry(head.version),
         request_id: request_id.field(),
         accept_encoding,
+        max_forwards,
         expects_continue,
         upgrade,
     }
 }
 
 /// The client's path as the upstream sees it.
-pub(super) fn upstream_path<'a>(call: &Call<'a>, route: &Route) -> &'a str {
+pub(super) fn upstream_path<'a>(call: &'a Call<'_>, route: &Route) -> &'a str {
     if !route.strip_prefix {
         return call.target.path();
     }
@@ -168,6 +175,7 @@ impl Prepared<'_> {
         fields.extend(self.told.fields());
         fields.extend([(&VIA, self.via), (&hop::REQUEST_ID, &self.request_id)]);
         fields.extend(self.accept_encoding.as_deref().map(|codings| (&ACCEPT_ENCODING, codings)));
+        fields.extend(self.max_forwards.as_ref().map(|left| (&MAX_FORWARDS, left)));
         if let Some(wanted) = &self.upgrade {
             fields.extend([(&CONNECTION, &TO_UPGRADE), (&UPGRADE, &wanted.protocol)]);
         }
@@ -214,6 +222,6 @@ impl Prepared<'_> {
         // The client's target was a URI, and parts of one joined in order are one again, unless it
         // is too long now.
         let target = Uri::try_from(target).ok().and_then(|uri| uri.into_parts().path_and_query);
-        target.map(Cow::Owned).ok_or(Problem::BadRequest("the request target is too long"))
+        target.map(Cow::Owned).ok_or(Problem::TargetTooLong)
     }
 }

@@ -21,6 +21,10 @@ const PASSED_ON: HeaderValue = HeaderValue::from_static("doorward");
 const IN_ITS_PLACE: HeaderValue =
     HeaderValue::from_static("doorward; details=\"answered in the upstream's place\"");
 
+/// The methods that are forwarded and of which everybody knows what they do.
+const METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 /// What is left of a quota, and the quota (draft-ietf-httpapi-ratelimit-headers, sections 3 and 4).
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -74,11 +78,19 @@ pub fn problem(problem: &Problem, ways: Ways, request_id: &str) -> Response<Byte
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if matches!(problem, Problem::MethodNotAllowed) {
-        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        headers.insert(header::ALLOW, allowed);
+        headers.insert(header::ALLOW, METHODS);
     }
-    // The client's body is wrong or unread: what follows it could be taken for a request.
-    if matches!(problem, Problem::BadBody | Problem::BodyTimeout | Problem::BadRequest(_)) {
+    // The client's body is wrong or unread, or bytes of a tunnel follow: they could be taken for a
+    // request.
+    if matches!(
+        problem,
+        Problem::BadBody
+            | Problem::BodyTimeout
+            | Problem::BadRequest(_)
+            | Problem::MethodNotAllowed
+            | Problem::MethodUnknown
+            | Problem::TargetTooLong
+    ) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -107,6 +119,14 @@ fn limit(problem: &Problem) -> Option<&'static str> {
 /// Whoever asks again so many seconds later does not come too early.
 fn whole_seconds(pause: Duration) -> u64 {
     pause.as_secs().saturating_add(u64::from(pause.subsec_nanos() > 0)).max(1)
+}
+
+/// The answer to an OPTIONS that may not be forwarded (RFC 9110 section 7.6.2).
+pub(super) fn options() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, METHODS);
+    response
 }
 
 /// Completes an answer that is given in the upstream's place.

@@ -19,7 +19,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 
+use super::heads::{Heads, Seen};
 use super::pace::{Pace, Paced, Traffic, Underway};
+use super::patience::Patience;
 use super::socket::Stream;
 use super::{Limits, Stop};
 use crate::access::identity::{Credentials, UnixPeer};
@@ -90,12 +92,17 @@ impl Client {
         let traffic = Arc::new(Traffic::default());
         let pace = Pace { head: limits.head_timeout, idle: limits.idle_timeout };
         let stream = Paced::new(stream, Arc::clone(&traffic), pace, http2);
-        let seen = Arc::clone(&traffic);
+        let heads = Arc::<Seen>::default();
+        let stream = Heads::new(stream, Arc::clone(&traffic), Arc::clone(&heads), http2);
+        let (seen, patience) = (Arc::clone(&traffic), Arc::<Patience>::default());
+        let asked = Arc::clone(&patience);
         let service = service_fn(move |request: Request<Incoming>| {
-            let underway = seen.begin();
+            let (underway, written) = (seen.begin(), heads.take());
+            let unanswered = asked.begin();
             let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
             async move {
-                let mut answer = exchange(core, peer, request).await;
+                let mut answer = exchange(core, peer, request, written).await;
+                unanswered.answered(answer.status());
                 if let Some(tunnel) = answer.body_mut().take_tunnel() {
                     underway.lead_to(tunnel);
                 }
@@ -110,7 +117,13 @@ impl Client {
                 pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = stop.accepting.cancelled() => {
+                // Requests that have begun are still answered.
+                () = async {
+                    tokio::select! {
+                        () = stop.accepting.cancelled() => {}
+                        () = patience.exhausted() => {}
+                    }
+                } => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -167,6 +180,17 @@ impl Body for Counted {
     }
 }
 
+/// Streams of one connection that the client has reset before they were looked at; with one more the
+/// connection ends (CVE-2023-44487).
+const RESET_UNSEEN_MAX: usize = 20;
+
+/// Streams of one connection that the client has made us reset; with one more it ends
+/// (CVE-2025-8671).
+const RESET_BY_US_MAX: usize = 100;
+
+/// What is kept of an answer whose client does not take it, for each stream.
+const UNSENT_BYTES_MAX: usize = 128 * 1024;
+
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -179,6 +203,9 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
+        .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
+        .max_local_error_reset_streams(RESET_BY_US_MAX)
+        .max_send_buf_size(UNSENT_BYTES_MAX)
         .max_header_list_size(u32::try_from(limits.request_head_bytes_max).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.idle_timeout)
         .adaptive_window(true);

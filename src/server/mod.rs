@@ -1,7 +1,9 @@
 //! The listening side: sockets for every core, TLS, hyper connections, and their drain.
 
 mod connection;
+mod heads;
 mod pace;
+mod patience;
 mod socket;
 mod tls;
 
@@ -50,6 +52,8 @@ pub struct Listener {
     pub access: Access,
     /// By what callers can show who they are.
     pub ways: Ways,
+    /// How the origin of its own pages begins, `http` or `https`; nothing where nobody here knows.
+    pub pages: Option<&'static str>,
 }
 
 /// When to stop: first no new connections, then no connections at all.
@@ -81,6 +85,7 @@ pub async fn serve(
         let Some((stream, address, permit)) = accepted else { continue };
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
         let peer = Peer::new(address, scheme, listener.access.clone(), listener.ways);
+        let peer = peer.of_pages(listener.pages);
         let (core, stop, tls) = (Arc::clone(&core), stop.clone(), listener.tls.clone());
         connections.spawn(async move {
             let served = connection::serve(stream, tls, core, peer, limits, &stop);

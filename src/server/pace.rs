@@ -34,6 +34,11 @@ impl Traffic {
         Underway(Arc::clone(self))
     }
 
+    /// Whether no request is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) == self.ended.load(Ordering::Relaxed)
+    }
+
     /// The tunnel that a request has led to, once.
     pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()

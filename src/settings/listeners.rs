@@ -125,7 +125,8 @@ impl Meaning<'_> {
                 self.exposed(at, written.access, tls.is_some() || written.plaintext.is_some());
             }
         }
-        Some(Listener { name, address, access: written.access, tls })
+        let behind_tls = written.plaintext.is_some();
+        Some(Listener { name, address, access: written.access, tls, behind_tls })
     }
 
     /// Judges a listener that others than this machine reach.

@@ -100,6 +100,8 @@ pub struct Listener {
     pub access: Access,
     /// Its certificate; nothing for plain HTTP.
     pub tls: Option<ServerTls>,
+    /// Whether something in front of it ends TLS.
+    pub behind_tls: bool,
 }
 
 /// A certificate and its key.

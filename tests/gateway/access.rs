@@ -198,6 +198,8 @@ async fn open_access_is_for_this_machine_and_no_page_of_another_site() {
         ("origin", "https://evil.example"),
         ("origin", "null"),
         ("origin", "http://localhost:1"),
+        ("origin", "https://localhost"),
+        ("origin", "localhost"),
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
     ] {
@@ -209,7 +211,32 @@ async fn open_access_is_for_this_machine_and_no_page_of_another_site() {
     assert_eq!(scene.control().counters().requests, before);
     let same = read(&scene).header("origin", "http://localhost").header("sec-fetch-site", "none");
     assert_eq!(same.send().await.status, 200);
+    let same = read(&scene).host("localhost:80").header("origin", "http://localhost");
+    assert_eq!(same.send().await.status, 200);
     scene.stop().await;
+}
+
+/// Fails when the scheme of an origin is not compared with that by which pages of this listener come.
+#[tokio::test]
+async fn an_origin_has_the_scheme_of_its_listener() {
+    let plain = Setup::of(Vendor::Contentstack);
+    let tls = Setup { listener_tls: true, ..Setup::of(Vendor::Contentstack) };
+    let mut behind = Setup::of(Vendor::Contentstack);
+    behind.listener.push_str("\nplaintext = \"behind-tls\"");
+    let folder = tempfile::tempdir().unwrap();
+    let mut unix = Setup::of(Vendor::Contentstack);
+    unix.address = format!("unix:{}", folder.path().join("doorward.sock").display());
+    for (setup, http, https) in
+        [(plain, 200, 403), (tls, 403, 200), (behind, 403, 200), (unix, 200, 200)]
+    {
+        let name = format!("{} {}", setup.address, setup.listener);
+        let scene = setup.start().await;
+        for (origin, expected) in [("http://localhost", http), ("https://localhost", https)] {
+            let answer = read(&scene).header("origin", origin).send().await;
+            assert_eq!(answer.status.as_u16(), expected, "{name}: {origin}");
+        }
+        scene.stop().await;
+    }
 }
 
 /// Fails when a listener that others reach may be open.

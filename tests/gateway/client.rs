@@ -310,6 +310,12 @@ impl Raw {
         within(self.stream.flush()).await.unwrap();
     }
 
+    /// Writes to a side that may have closed already.
+    pub async fn write_if_open(&mut self, bytes: impl AsRef<[u8]>) {
+        _ = within(self.stream.write_all(bytes.as_ref())).await;
+        _ = within(self.stream.flush()).await;
+    }
+
     /// Reads until `text` is there; returns all that was read so far.
     pub async fn read_to(&mut self, text: &str) -> String {
         let mut buffer = [0; 16 * 1024];

@@ -26,7 +26,6 @@ mod defects;
 mod doctor;
 mod grants;
 mod hostile;
-mod hostile_upstream;
 mod identities;
 mod identities_unix;
 mod leak_hunt;

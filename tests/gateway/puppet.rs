@@ -16,6 +16,7 @@ use crate::harness::{Scene, Setup, within};
 pub struct Puppet {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
+    heard: Arc<Mutex<Vec<u8>>>,
     early: Arc<Mutex<Vec<Reply>>>,
     expecting: Arc<Mutex<Expecting>>,
     arrived: watch::Receiver<usize>,
@@ -101,6 +102,7 @@ type Script = dyn Fn(&str) -> Reply + Send + Sync;
 struct Stage {
     script: Box<Script>,
     seen: Arc<Mutex<Vec<String>>>,
+    heard: Arc<Mutex<Vec<u8>>>,
     early: Arc<Mutex<Vec<Reply>>>,
     expecting: Arc<Mutex<Expecting>>,
     arrived: watch::Sender<usize>,
@@ -122,12 +124,14 @@ impl Puppet {
     ) -> Puppet {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<String>>>::default();
+        let heard = Arc::<Mutex<Vec<u8>>>::default();
         let early = Arc::<Mutex<Vec<Reply>>>::default();
         let expecting = Arc::<Mutex<Expecting>>::default();
         let (handing_over, handed_over) = mpsc::unbounded_channel();
         let stage = Arc::new(Stage {
             script: Box::new(script),
             seen: Arc::clone(&seen),
+            heard: Arc::clone(&heard),
             early: Arc::clone(&early),
             expecting: Arc::clone(&expecting),
             arrived: watch::Sender::new(0),
@@ -148,6 +152,7 @@ impl Puppet {
         Puppet {
             address,
             seen,
+            heard,
             early,
             expecting,
             arrived,
@@ -185,6 +190,11 @@ impl Puppet {
     /// Every whole request so far.
     pub fn requests(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Every byte so far, of whole requests and of others.
+    pub fn heard(&self) -> String {
+        String::from_utf8_lossy(&self.heard.lock().unwrap()).into_owned()
     }
 
     /// The requests that are neither login nor logout.
@@ -322,6 +332,7 @@ impl Stage {
             }
             let length = stream.read(&mut buffer).await.ok().filter(|length| *length > 0)?;
             waiting.extend_from_slice(&buffer[..length]);
+            self.heard.lock().unwrap().extend_from_slice(&buffer[..length]);
         }
     }
 }

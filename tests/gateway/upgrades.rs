@@ -129,7 +129,9 @@ async fn bytes_pass_both_ways_one_by_one_and_none_before_the_answer() {
         setup.listener_tls = listener_tls;
         let scene = setup.start().await;
         let mut client = Raw::connect(scene.door(), scene.record()).await;
-        client.write(format!("{ASK}early")).await;
+        let scheme = if listener_tls { "https" } else { "http" };
+        let ask = ASK.replace("origin: http", &format!("origin: {scheme}"));
+        client.write(format!("{ask}early")).await;
         let mut upstream = puppet.handed_over().await;
         assert!(puppet.calls()[0].ends_with("\r\n\r\n"));
         let mut byte = [0];
@@ -301,7 +303,7 @@ async fn an_upgrade_has_an_http_1_connection_of_its_own() {
     let scene = setup.start().await;
     assert_eq!(crate::vendors::read(&scene).send().await.status, 200);
     let mut client = Raw::connect(scene.door(), scene.record()).await;
-    client.write(ASK).await;
+    client.write(ASK.replace("origin: http", "origin: https")).await;
     client.read_to("\r\n\r\n").await;
     let requests = scene.control().requests();
     let [.., ordinary, upgrade] = &requests[..] else { panic!("{requests:?}") };

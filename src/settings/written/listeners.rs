@@ -21,6 +21,7 @@ pub(in crate::settings) struct Listener {
     pub(in crate::settings) tls: Option<ServerTls>,
     /// Says that something in front of this listener ends TLS. Without it, a listener that is
     /// neither loopback nor a Unix socket needs `tls`: client keys must not travel in the clear.
+    /// Pages of its own origin are then those that come by `https`.
     pub(in crate::settings) plaintext: Option<Plaintext>,
 }
 
