@@ -50,7 +50,7 @@ fn every_defect_and_every_invariant_has_a_test_that_says_when_it_fails() {
 }
 
 /// Whether `file::name` is a test with a line that says when it fails.
-fn judge(test: &str) -> Result<(), &'static str> {
+pub fn judge(test: &str) -> Result<(), &'static str> {
     let (file, name) = test.rsplit_once("::").ok_or("has no file")?;
     let path = match file.ends_with(".rs") {
         true => file.to_owned(),

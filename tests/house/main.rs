@@ -6,6 +6,7 @@
 
 mod defects;
 mod documents;
+mod hostile;
 mod rooms;
 mod sources;
 
