@@ -2,12 +2,14 @@
 //! what an answer says of the session and of the next request, and the body that can be sent a second time.
 
 pub mod coding;
+pub mod grpc;
 pub mod hop;
 pub mod inject;
 pub mod location;
 pub mod replay;
 pub mod target;
 pub mod throttle;
+pub mod trailers;
 pub mod upgrade;
 pub mod verdict;
 pub mod via;

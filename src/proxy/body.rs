@@ -5,18 +5,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::ending::{Ending, Why};
 use super::error::Problem;
 use super::record::{CLIENT_LEFT, Record, UNDECODABLE};
-use super::stream::Stream;
+use super::stream::{Filters, Stream};
 use super::tunnel::Tunnel;
 use super::upload::{Unwanted, Upload};
 use crate::forward::coding::Undecodable;
-use crate::forward::replay::Replay;
+use crate::forward::replay::{Replay, Sending};
 use crate::session::Hold;
-use crate::upstream::Broken;
+use crate::upstream::{AnswerBody, Broken};
 
 /// The body of an answer to a client.
 #[derive(Debug)]
@@ -41,6 +42,23 @@ pub(super) enum Content {
     Whole(Bytes),
     /// From the upstream.
     Streamed(Box<Stream>),
+}
+
+impl Content {
+    /// What has been read whole, with the fields that came behind it.
+    pub(super) fn whole(
+        seen: Bytes,
+        rest: AnswerBody<Sending<Upload>>,
+        filters: Filters,
+        trailers: Option<HeaderMap>,
+    ) -> Self {
+        match trailers {
+            None => Self::Whole(seen),
+            Some(trailers) => {
+                Self::Streamed(Box::new(Stream::new(seen, rest, filters).before(trailers)))
+            }
+        }
+    }
 }
 
 impl ReplyBody {
@@ -139,6 +157,13 @@ impl Body for ReplyBody {
                 chunk
             }
         };
+        if chunk.is_none() {
+            let trailers = match &mut this.content {
+                Content::Streamed(stream) => stream.take_trailers(),
+                Content::Whole(_) => None,
+            };
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
         if let (Some(Ok(chunk)), Some(record)) = (&chunk, &mut this.record) {
             record.body_bytes += chunk.len() as u64;
         }

@@ -10,6 +10,7 @@ use super::inspect::{Extent, Looked};
 use super::stream::Filters;
 use crate::clock::Moment;
 use crate::forward::coding::{self, Coding, Decoder, Undecodable};
+use crate::forward::grpc::Messages;
 use crate::recipe::pattern::Pointer;
 use crate::session::SearchBodies;
 use crate::shield::{self, MaskError, Redactor};
@@ -60,6 +61,8 @@ impl Concealment<'_> {
         // Under `decode` the upstream may have chosen a coding that the client does not take.
         let is_needless = self.redactor.secrets().is_empty() && self.search != SearchBodies::Decode;
         if self.search == SearchBodies::Off || is_needless {
+            // A checksum of what was masked would tell of it.
+            concealed.filters.behind = Some(self.redactor).filter(|_| self.pointers.is_none());
             return Ok(concealed);
         }
         if is_part(answer) {
@@ -76,6 +79,7 @@ impl Concealment<'_> {
             // Its head leaves before anybody knows what is in it: its tag stays, which is for what
             // the upstream has; so do its checksums, which then say that something is missing.
             concealed.filters.redactor = Some(self.redactor);
+            concealed.filters.messages = Messages::of(&answer.headers);
             return Ok(concealed);
         }
         if let Some((body, count)) = shield::redact(self.redactor.secrets(), &answer.seen) {
@@ -83,6 +87,7 @@ impl Concealment<'_> {
             is_changed(&mut answer.headers);
             concealed.redacted = count;
         }
+        concealed.filters.behind = Some(self.redactor).filter(|_| self.pointers.is_none());
         Ok(concealed)
     }
 

@@ -449,12 +449,12 @@ async fn finish(
     if record.reason == record::CLIENT_LEFT {
         record.reason = if record.replayed { record::REPLAYED } else { record::FORWARDED };
     }
-    let Looked { status, headers, seen, extent, rest, .. } = answer;
+    let Looked { status, headers, seen, extent, rest, trailers, .. } = answer;
     let (content, ending) = match extent {
         Extent::Whole if status == StatusCode::SWITCHING_PROTOCOLS => {
             (Content::Whole(seen), Ending::of_tunnel(to.upstream, &held.session, to.key.as_ref()))
         }
-        Extent::Whole => (Content::Whole(seen), None),
+        Extent::Whole => (Content::whole(seen, rest, concealed.filters, trailers), None),
         _ => {
             let (session, key) = (&held.session, to.key.as_ref());
             let ending = Ending::of_answer(to.upstream, session, key, &headers, &shared.clock);

@@ -29,6 +29,8 @@ pub(super) struct Looked {
     /// How the reading ended.
     pub(super) extent: Extent,
     pub(super) rest: AnswerBody<Sending<Upload>>,
+    /// The fields that came behind what was read whole.
+    pub(super) trailers: Option<HeaderMap>,
     /// What the upstream's side of the connection becomes, if it switches protocols.
     pub(super) upgrade: Option<OnUpgrade>,
 }
@@ -48,8 +50,8 @@ impl Looked {
     pub(super) fn not_yet(answer: upstream::Answer<Sending<Upload>>) -> Self {
         let upstream::Answer { status, version, headers, head_bytes, body, upgrade } = answer;
         let extent = if body.is_end_stream() { Extent::Whole } else { Extent::Part };
-        let seen = Bytes::new();
-        Self { status, version, headers, head_bytes, seen, extent, rest: body, upgrade }
+        let (seen, trailers) = (Bytes::new(), None);
+        Self { status, version, headers, head_bytes, seen, extent, rest: body, trailers, upgrade }
     }
 
     /// Judges the answer, with a look at up to `bytes_max` bytes of its body where the recipe asks
@@ -80,11 +82,10 @@ impl Looked {
         let reading = async {
             while seen.len() <= bytes_max {
                 match self.rest.frame().await {
-                    Some(Ok(frame)) => {
-                        if let Ok(chunk) = frame.into_data() {
-                            seen.extend_from_slice(&chunk);
-                        }
-                    }
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(chunk) => seen.extend_from_slice(&chunk),
+                        Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    },
                     Some(Err(_)) => return Extent::BrokenOff,
                     None => return Extent::Whole,
                 }

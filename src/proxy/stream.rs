@@ -5,13 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, SizeHint};
 
 use super::body::CutOff;
 use super::upload::Upload;
 use crate::forward::coding::{Decoded, Decoder};
+use crate::forward::grpc::Messages;
 use crate::forward::replay::Sending;
-use crate::shield::{Passed, Redactor};
+use crate::forward::trailers;
+use crate::shield::{self, Passed, Redactor};
 use crate::upstream::AnswerBody;
 
 /// A body on its way from the upstream to the client.
@@ -24,6 +27,8 @@ pub(super) struct Stream {
     /// What may be passed on next.
     ready: Bytes,
     has_ended: bool,
+    /// The fields that came behind the body.
+    trailers: Option<HeaderMap>,
 }
 
 /// What a body goes through, in this order.
@@ -33,11 +38,49 @@ pub(super) struct Filters {
     pub(super) decoder: Option<Box<Decoder>>,
     /// Nothing where bodies are not searched.
     pub(super) redactor: Option<Redactor>,
+    /// Where the search may begin anew, so that nobody waits for what is held back.
+    pub(super) messages: Option<Messages>,
+    /// What is searched for behind a body that is not searched. Without either, nothing behind the
+    /// body is passed on.
+    pub(super) behind: Option<Redactor>,
 }
+
+impl Filters {
+    fn search(&mut self, chunk: Bytes) -> Passed {
+        let Some(redactor) = &mut self.redactor else {
+            return Passed { before: Bytes::new(), now: chunk };
+        };
+        let is_whole = self.messages.as_mut().is_some_and(|messages| messages.end_with(&chunk));
+        let passed = redactor.push(chunk);
+        // The next message's length stands before what it says: nothing goes on there.
+        match is_whole && redactor.held_bytes() > 0 {
+            true => Passed { now: [passed.now, redactor.finish()].concat().into(), ..passed },
+            false => passed,
+        }
+    }
+}
+
+/// Stands in place of a field's value that holds a secret.
+const MASKED: &str = "*";
 
 impl Stream {
     pub(super) fn new(seen: Bytes, rest: AnswerBody<Sending<Upload>>, filters: Filters) -> Self {
-        Self { seen, rest, filters, ready: Bytes::new(), has_ended: false }
+        Self { seen, rest, filters, ready: Bytes::new(), has_ended: false, trailers: None }
+    }
+
+    /// The same, with fields that have come behind the body already.
+    pub(super) fn before(self, trailers: HeaderMap) -> Self {
+        Self { trailers: Some(trailers), ..self }
+    }
+
+    /// The fields that may be passed on behind the body, when it has ended; once.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        let mut trailers = self.trailers.take()?;
+        let Filters { redactor, behind, .. } = &self.filters;
+        let secrets = redactor.as_ref().or(behind.as_ref())?.secrets();
+        trailers::keep_harmless(&mut trailers);
+        shield::mask_headers(&mut trailers, secrets, MASKED);
+        Some(trailers).filter(|trailers| !trailers.is_empty())
     }
 
     /// How many stretches were replaced so far.
@@ -73,10 +116,7 @@ impl Stream {
                     continue;
                 }
             };
-            let Passed { before, now } = match &mut self.filters.redactor {
-                Some(redactor) => redactor.push(chunk),
-                None => Passed { before: Bytes::new(), now: chunk },
-            };
+            let Passed { before, now } = self.filters.search(chunk);
             self.ready = now;
             if !before.is_empty() {
                 return Poll::Ready(Some(Ok(before)));
@@ -107,10 +147,18 @@ impl Stream {
         if !self.seen.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.seen))));
         }
-        let frame = ready!(Pin::new(&mut self.rest).poll_frame(context));
-        // Trailers are fields that nothing was stripped from: they end here.
-        let chunk = frame.and_then(|frame| frame.map(|frame| frame.into_data().ok()).transpose());
-        Poll::Ready(chunk.map(|chunk| chunk.map_err(CutOff::Upstream)))
+        Poll::Ready(match ready!(Pin::new(&mut self.rest).poll_frame(context)) {
+            None => None,
+            Some(Err(error)) => Some(Err(CutOff::Upstream(error))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) => Some(Ok(chunk)),
+                // Nothing comes behind them.
+                Err(frame) => {
+                    self.trailers = frame.into_trailers().ok();
+                    None
+                }
+            },
+        })
     }
 
     /// How much has come in and has not been passed on.
@@ -122,7 +170,7 @@ impl Stream {
     pub(super) fn is_end(&self) -> bool {
         // Whether a coded body is whole, only its decoder knows.
         let is_end = || self.filters.decoder.is_none() && self.rest.is_end_stream();
-        self.waiting() == 0 && (self.has_ended || is_end())
+        self.waiting() == 0 && self.trailers.is_none() && (self.has_ended || is_end())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Response, header};
+use http::{HeaderValue, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
@@ -30,6 +30,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// request after the other, and answers none, until the system gives it up after a quarter of an
 /// hour.
 const SIGN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How much of one answer may wait for its client.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// The same of all answers on an HTTP/2 connection: clients that do not read hold no others up
+/// before there are so many of them. h2 ends a connection with more small frames waiting than one
+/// for each 512 bytes of this window.
+const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 
 /// One connection to an upstream.
 #[derive(Debug)]
@@ -103,7 +111,8 @@ where
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .adaptive_window(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(SILENCE_MAX)
             .keep_alive_timeout(SIGN_WAIT_MAX)
             .handshake(TokioIo::new(stream))
@@ -164,6 +173,8 @@ where
                 if let Some(expectation) = expectation {
                     expectation.is_met();
                 }
+                // gRPC asks for it; what comes behind the body is for the walk to judge.
+                request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
                 let answer = sender.try_send_request(request).await;
                 answer.map(Answered::Hyper).map_err(|mut error| Failure {
                     unsent: error.take_message().map(http::Request::into_body),

@@ -238,7 +238,8 @@ where
             Incoming::Http1(incoming) => {
                 let piece = ready!(incoming.poll_piece(context));
                 finish(incoming, idle);
-                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+                let frame = piece.map(|piece| piece.map(Frame::data));
+                Poll::Ready(frame.or_else(|| incoming.take_trailers().map(Frame::trailers).map(Ok)))
             }
             Incoming::Pumped(pumped) => {
                 let piece = ready!(pumped.poll_piece(context));

@@ -2,10 +2,13 @@
 //! elsewhere for somebody else is an error.
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Size lines and trailers of one answer may have so many bytes together beyond their digits;
-/// nobody reads what stands there.
+/// Size lines and trailers of one answer may have so many bytes together beyond their digits.
 const OVERHEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// More trailers than this are not passed on, nor any of them.
+const TRAILERS_MAX: usize = 64;
 
 /// 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
@@ -15,6 +18,8 @@ const SIZE_DIGITS_MAX: u8 = 16;
 pub(super) struct Chunked {
     state: State,
     overhead: usize,
+    /// The lines behind the last chunk.
+    trailers: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +76,28 @@ pub struct BadChunk;
 
 impl Chunked {
     pub(super) fn new() -> Self {
-        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0 }
+        let state = State::Size { size: 0, digits: 0 };
+        Self { state, overhead: 0, trailers: Vec::new() }
+    }
+
+    /// The fields behind the last chunk, when the body has ended. Nothing where there are none, or
+    /// one is no field.
+    pub(super) fn trailers(&self) -> Option<HeaderMap> {
+        if self.trailers.len() <= b"\r\n".len() {
+            return None;
+        }
+        let mut fields = [httparse::EMPTY_HEADER; TRAILERS_MAX];
+        let Ok(httparse::Status::Complete((_, fields))) =
+            httparse::parse_headers(&self.trailers, &mut fields)
+        else {
+            return None;
+        };
+        let mut trailers = HeaderMap::with_capacity(fields.len());
+        for field in fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            trailers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+        }
+        Some(trailers)
     }
 
     /// Takes the next piece out of what was read.
@@ -95,7 +121,11 @@ impl Chunked {
                 return Ok(Piece::End);
             }
             let Some(&byte) = read.first() else { return Ok(Piece::NotYet) };
+            let is_trailer = matches!(self.state, State::Trailer { .. } | State::TrailerEnd { .. });
             self.state = self.step(byte)?;
+            if is_trailer {
+                self.trailers.push(byte);
+            }
             read.advance(1);
         }
     }
@@ -179,6 +209,22 @@ mod tests {
         ] {
             let whole = decode(&[coded.as_bytes()]).unwrap().unwrap();
             assert_eq!(whole, (data.into(), left.into()), "{coded:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_fields_or_nothing() {
+        let trailers = |lines: &str| {
+            let (mut chunked, coded) = (Chunked::new(), format!("1\r\nx\r\n0\r\n{lines}\r\n"));
+            let mut read = BytesMut::from(coded.as_bytes());
+            while chunked.next(&mut read).unwrap() != Piece::End {}
+            chunked.trailers()
+        };
+        let some = trailers("a: 1\r\nB:2\r\na: 3\r\n").unwrap();
+        assert_eq!((some.len(), &some["b"]), (3, &HeaderValue::from_static("2")));
+        let many = "a: 1\r\n".repeat(TRAILERS_MAX + 1);
+        for lines in ["", "a\r\n", " a: 1\r\n", "a : 1\r\n", ": 1\r\n", &many] {
+            assert_eq!(trailers(lines), None, "{lines:?}");
         }
     }
 

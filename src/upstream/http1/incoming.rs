@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, SizeHint};
 
 use super::chunked::{Chunked, Piece};
@@ -26,6 +27,8 @@ pub(in crate::upstream) struct Incoming<B> {
     /// Why it failed, until that is told.
     error: Option<Broken>,
     left: Left,
+    /// The fields that came behind it.
+    trailers: Option<Box<HeaderMap>>,
     keeps_alive: bool,
     /// How much room the next reading gets; it grows with what comes.
     room: usize,
@@ -69,7 +72,8 @@ where
         let keeps_alive = keeps_alive && end != End::Close && !outgoing.has_stopped();
         let is_left = !outgoing.is_over() && !outgoing.has_stopped();
         let outgoing = is_left.then(|| Box::new(outgoing));
-        Self { wire: Some(wire), outgoing, error: None, left, keeps_alive, room: READ_BYTES }
+        let (wire, error, trailers) = (Some(wire), None, None);
+        Self { wire, outgoing, error, left, trailers, keeps_alive, room: READ_BYTES }
     }
 
     /// The next bytes; never empty. Nothing at the end. After an error the connection is closed;
@@ -102,6 +106,9 @@ where
             match self.left.take(&mut wire.read)? {
                 Piece::Data(bytes) => return Poll::Ready(Some(Ok(bytes))),
                 Piece::End => {
+                    if let Left::Chunked(chunked) = &self.left {
+                        self.trailers = chunked.trailers().map(Box::new);
+                    }
                     self.left = Left::Length(0);
                     return Poll::Ready(None);
                 }
@@ -120,6 +127,11 @@ where
                 self.room = (self.room * 2).min(READ_BYTES_MAX);
             }
         }
+    }
+
+    /// The fields that came behind the answer's body, once it has ended.
+    pub(in crate::upstream) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
     }
 
     /// Whether the request's body still goes out.
@@ -169,7 +181,7 @@ where
     }
 
     pub(in crate::upstream) fn is_end(&self) -> bool {
-        is_over(&self.left)
+        is_over(&self.left) && self.trailers.is_none()
     }
 
     pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
