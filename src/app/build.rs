@@ -283,6 +283,21 @@ fn tenant(written: &settings::Upstream) -> Tenant {
     Tenant(Fingerprint::of(&texts.collect::<Vec<_>>()))
 }
 
+/// Which peers send the PROXY protocol.
+pub(super) fn senders(written: &settings::Proxies) -> server::Senders {
+    match written {
+        settings::Proxies::In(networks) => server::Senders::In(networks.clone()),
+        settings::Proxies::Everybody => server::Senders::Everybody,
+    }
+}
+
+pub(super) fn half_closed(written: settings::HalfClosed) -> server::HalfClosed {
+    match written {
+        settings::HalfClosed::Left => server::HalfClosed::Left,
+        settings::HalfClosed::Answered => server::HalfClosed::Answered,
+    }
+}
+
 /// TLS towards clients, by the time of `clock`.
 pub(super) fn listener_tls(written: &settings::ServerTls, clock: &Clock) -> server::Tls {
     let clients = written.clients.as_ref().map(|clients| server::ClientCertificates {

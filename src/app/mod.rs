@@ -344,7 +344,9 @@ fn listen(
         // Only something in front makes pages of what comes by a Unix socket.
         (server::Address::Unix(_), false) => None,
     };
-    Ok((bound, server::Listener { tls, access, ways, pages }))
+    let proxies = listener.proxies.as_ref().map(|proxies| Arc::new(build::senders(proxies)));
+    let half_closed = build::half_closed(listener.half_closed);
+    Ok((bound, server::Listener { tls, access, ways, pages, proxies, half_closed }))
 }
 
 /// Judges and reads the settings, with the recipes that they name.

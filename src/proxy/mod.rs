@@ -131,6 +131,18 @@ impl Peer {
         Self { pages, ..self }
     }
 
+    /// The same, of the client at `address`, whose connection a proxy in front passes on.
+    #[must_use]
+    pub fn behind_proxy(self, address: Option<IpAddr>) -> Self {
+        let origin = Origin::new(address, self.scheme);
+        Self { address, origin, ..self }
+    }
+
+    /// Whether the process at the other end may be the caller's own.
+    pub fn may_be_known_by_process(&self) -> bool {
+        self.ways.unix
+    }
+
     /// The same, with what its connection shows.
     ///
     /// # Errors

@@ -79,7 +79,7 @@ impl Stream {
         let Filters { redactor, behind, .. } = &self.filters;
         let secrets = redactor.as_ref().or(behind.as_ref())?.secrets();
         trailers::keep_harmless(&mut trailers);
-        shield::mask_headers(&mut trailers, secrets, MASKED);
+        shield::mask_headers(&mut trailers, None, secrets, MASKED);
         Some(trailers).filter(|trailers| !trailers.is_empty())
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -23,28 +23,35 @@ use super::heads::{Heads, Seen};
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
 use super::socket::Stream;
-use super::{Limits, Stop};
+use super::{HalfClosed, Limits, Stop};
 use crate::access::identity::{Credentials, UnixPeer};
 use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
 use crate::proxy::{Core, Peer};
+
+/// What a connection is served with.
+pub(super) struct Conversation {
+    pub(super) core: Arc<Core>,
+    pub(super) peer: Peer,
+    pub(super) limits: Limits,
+    pub(super) half_closed: HalfClosed,
+}
 
 /// Serves one connection. It ends when the client leaves, errs or idles too long, or after its
 /// running requests when the server stops accepting.
 pub(super) async fn serve(
     stream: Stream,
     tls: Option<TlsAcceptor>,
-    core: Arc<Core>,
-    peer: Peer,
-    limits: Limits,
+    conversation: Conversation,
     stop: &Stop,
 ) {
-    let unix = unix_peer(&stream);
+    let Conversation { core, peer, limits, half_closed } = conversation;
+    let unix = peer.may_be_known_by_process().then(|| unix_peer(&stream)).flatten();
     let client = |certificate: Option<&[u8]>| {
         let peer = peer.connected(&Credentials { certificate, unix });
         // TLS has taken a certificate that cannot be read here: whose it is cannot be known.
         let peer = peer.inspect_err(|error| tracing::debug!(%error, "a connection is refused"));
-        peer.ok().map(|peer| Client { core, peer: Arc::new(peer), limits })
+        peer.ok().map(|peer| Client { core, peer: Arc::new(peer), limits, half_closed })
     };
     match tls {
         None => {
@@ -81,6 +88,7 @@ struct Client {
     core: Arc<Core>,
     peer: Arc<Peer>,
     limits: Limits,
+    half_closed: HalfClosed,
 }
 
 impl Client {
@@ -88,7 +96,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { core, peer, limits } = self;
+        let Self { core, peer, limits, half_closed } = self;
         let traffic = Arc::new(Traffic::default());
         let pace = Pace { head: limits.head_timeout, idle: limits.idle_timeout };
         let stream = Paced::new(stream, Arc::clone(&traffic), pace, http2);
@@ -98,18 +106,23 @@ impl Client {
         let asked = Arc::clone(&patience);
         let service = service_fn(move |request: Request<Incoming>| {
             let (underway, written) = (seen.begin(), heads.take());
+            let is_http10 = request.version() == Version::HTTP_10;
             let unanswered = asked.begin();
             let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
             async move {
                 let mut answer = exchange(core, peer, request, written).await;
                 unanswered.answered(answer.status());
+                if is_http10 && answer.body().size_hint().exact().is_none() {
+                    // Its end is the connection's. hyper would say that this is kept.
+                    *answer.version_mut() = Version::HTTP_10;
+                }
                 if let Some(tunnel) = answer.body_mut().take_tunnel() {
                     underway.lead_to(tunnel);
                 }
                 Ok::<_, Infallible>(answer.map(|body| Counted { body, _underway: underway }))
             }
         });
-        let builder = builder(limits);
+        let builder = builder(limits, half_closed);
         // hyper's connection is gone when this ends: a tunnel whose answer was never written learns
         // by it that there is no client.
         let mut conversation = pin!(async {
@@ -191,12 +204,20 @@ const RESET_BY_US_MAX: usize = 100;
 /// What is kept of an answer whose client does not take it, for each stream.
 const UNSENT_BYTES_MAX: usize = 128 * 1024;
 
-fn builder(limits: Limits) -> Builder<TokioExecutor> {
+/// How much a client may send of one body before it is taken: a megabyte for each round trip.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// The same of all streams of a connection. h2 ends a connection with more small frames waiting than
+/// one for each 512 bytes of this window: many WebSockets and gRPC streams may send at a time.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+fn builder(limits: Limits, half_closed: HalfClosed) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         // The pace of heads is watched by `Paced`; this timer would be set anew for each of them.
         .header_read_timeout(None)
+        .half_close(half_closed == HalfClosed::Answered)
         .max_buf_size(limits.request_head_bytes_max)
         .max_headers(limits.header_fields_max);
     builder
@@ -208,6 +229,7 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
         .max_send_buf_size(UNSENT_BYTES_MAX)
         .max_header_list_size(u32::try_from(limits.request_head_bytes_max).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.idle_timeout)
-        .adaptive_window(true);
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     builder
 }

@@ -4,13 +4,16 @@ mod connection;
 mod heads;
 mod pace;
 mod patience;
+mod proxy_protocol;
 mod socket;
 mod tls;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +21,9 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::access::identity::Ways;
 use crate::proxy::{Core, Peer};
+use connection::Conversation;
+use proxy_protocol::HeaderError;
+pub use proxy_protocol::Senders;
 pub use socket::{Address, Bound, Socket, Unregistered, bind};
 pub use tls::{ClientCertificates, Presence, Tls, TlsError, server as tls_server};
 
@@ -54,6 +60,19 @@ pub struct Listener {
     pub ways: Ways,
     /// How the origin of its own pages begins, `http` or `https`; nothing where nobody here knows.
     pub pages: Option<&'static str>,
+    /// Which peers send the PROXY protocol; mostly nobody is asked to.
+    pub proxies: Option<Arc<Senders>>,
+    /// What it means when a client ends its side.
+    pub half_closed: HalfClosed,
+}
+
+/// What it means when a client ends its side of an HTTP/1 connection while its request is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfClosed {
+    /// It has left; its request is given up.
+    Left,
+    /// It still gets its answer. Whether it has left shows when the answer is written.
+    Answered,
 }
 
 /// When to stop: first no new connections, then no connections at all.
@@ -85,10 +104,22 @@ pub async fn serve(
         let Some((stream, address, permit)) = accepted else { continue };
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
         let peer = Peer::new(address, scheme, listener.access.clone(), listener.ways);
-        let peer = peer.of_pages(listener.pages);
+        let mut peer = peer.of_pages(listener.pages);
         let (core, stop, tls) = (Arc::clone(&core), stop.clone(), listener.tls.clone());
+        let half_closed = listener.half_closed;
+        let proxies = listener.proxies.clone().filter(|proxies| proxies.contain(address));
         connections.spawn(async move {
-            let served = connection::serve(stream, tls, core, peer, limits, &stop);
+            let served = async {
+                let mut stream = stream;
+                if proxies.is_some() {
+                    // Boxed: few connections need the room.
+                    let client = Box::pin(presented(&mut stream, address, limits.head_timeout));
+                    let Some(client) = client.await else { return };
+                    peer = peer.behind_proxy(client);
+                }
+                let conversation = Conversation { core, peer, limits, half_closed };
+                connection::serve(stream, tls, conversation, &stop).await;
+            };
             tokio::select! {
                 () = served => {}
                 () = stop.everything.cancelled() => {}
@@ -102,10 +133,31 @@ pub async fn serve(
     connections.wait().await;
 }
 
+/// The client's address as a proxy in front presents it; nothing where the connection is refused.
+async fn presented(
+    stream: &mut socket::Stream,
+    peer: Option<IpAddr>,
+    time: Duration,
+) -> Option<Option<IpAddr>> {
+    let peer_shown = || peer.map_or("unix".to_owned(), |peer| peer.to_string());
+    match timeout(time, proxy_protocol::client(stream, peer)).await {
+        Ok(Ok(client)) => return Some(client),
+        // Whoever watches whether somebody listens does so all the time.
+        Ok(Err(HeaderError::Closed)) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(peer = peer_shown(), %error, "a connection of a listed proxy is refused");
+        }
+        Err(_) => {
+            tracing::warn!(peer = peer_shown(), "a listed proxy has sent no PROXY protocol header");
+        }
+    }
+    None
+}
+
 async fn accept(
     socket: &Socket,
     room: &Arc<Semaphore>,
-) -> Option<(socket::Stream, Option<std::net::IpAddr>, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(socket::Stream, Option<IpAddr>, tokio::sync::OwnedSemaphorePermit)> {
     // The semaphore is never closed.
     let permit = Arc::clone(room).acquire_owned().await.ok()?;
     match socket.accept().await {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use http::Uri;
+use ipnet::IpNet;
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +53,20 @@ impl Address {
             }
             _ => false,
         }
+    }
+}
+
+/// Reads `10.0.0.0/8` or `10.0.0.7`; the error says what to do.
+pub(super) fn network(text: &str) -> Result<IpNet, &'static str> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address.to_canonical()));
+    }
+    let help = "write an address such as 10.0.0.7, or a network such as 10.0.0.0/8";
+    let network: IpNet = text.parse().map_err(|_| help)?;
+    // Somebody who writes 10.1.2.3/8 means either of two things.
+    match network.trunc() == network {
+        true => Ok(network),
+        false => Err("bits behind the network's length are set: write 10.0.0.0/8, or 10.1.2.3"),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::addresses::Address;
+use super::addresses::{Address, network};
 use super::meaning::{Meaning, under};
-use super::written::{self, Access};
-use super::{Client, ClientTls, Listener, ServerTls};
+use super::written::{self, Access, ProxyProtocol};
+use super::{Client, ClientTls, Listener, Proxies, ServerTls};
 use crate::access::identity::Ways;
 
 impl Meaning<'_> {
@@ -72,7 +72,10 @@ impl Meaning<'_> {
             if !client.unix.is_empty() && !seen(|ways| ways.unix) {
                 let message = "no listener that asks for clients is a Unix socket";
                 let fault = self.layers.fault(&under(&at, "unix"), message);
-                self.faults.push(fault.help("only there can be told whose process calls"));
+                let fault = fault.help("only there can be told whose process calls");
+                let proxied = asking.iter().any(|one| one.proxies == Some(Proxies::Everybody));
+                let whose = "at one with `proxy_protocol` it is the proxy's process";
+                self.faults.push(if proxied { fault.help(whose) } else { fault });
             }
         }
         let asks = |one: &&&Listener| one.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
@@ -126,7 +129,37 @@ impl Meaning<'_> {
             }
         }
         let behind_tls = written.plaintext.is_some();
-        Some(Listener { name, address, access: written.access, tls, behind_tls })
+        let proxies = written.proxy_protocol.map(|written| {
+            self.proxies(&under(&under(at, "proxy_protocol"), "from"), &address, written)
+        });
+        let (access, half_closed) = (written.access, written.half_closed);
+        Some(Listener { name, address, access, tls, behind_tls, proxies, half_closed })
+    }
+
+    fn proxies(&mut self, at: &str, address: &Address, written: ProxyProtocol) -> Proxies {
+        let mut networks = Vec::new();
+        for (index, text) in written.from.unwrap_or_default().iter().enumerate() {
+            let at = under(at, &index.to_string());
+            match (address, text.as_str()) {
+                (Address::Unix(_), "unix") => {}
+                (Address::Unix(_), _) => {
+                    let message = "peers at a Unix socket have no address";
+                    let fault = self.layers.fault(&at, message);
+                    self.faults.push(fault.help("write `from = [\"unix\"]`"));
+                }
+                (Address::Tcp(_), text) => match network(text) {
+                    Ok(network) => networks.push(network),
+                    Err(help) => {
+                        let message = "this is neither an IP address nor a network";
+                        self.faults.push(self.layers.fault(&at, message).help(help));
+                    }
+                },
+            }
+        }
+        match address {
+            Address::Tcp(_) => Proxies::In(networks),
+            Address::Unix(_) => Proxies::Everybody,
+        }
     }
 
     /// Judges a listener that others than this machine reach.
@@ -207,7 +240,10 @@ impl Listener {
             keys: !client.keys.is_empty(),
             tokens: !client.tokens.is_empty(),
             certificates: asks_for_certificates && !client.certificates.is_empty(),
-            unix: matches!(self.address, Address::Unix(_)) && !client.unix.is_empty(),
+            // The process of a proxy is nobody's who calls through it.
+            unix: matches!(self.address, Address::Unix(_))
+                && self.proxies.is_none()
+                && !client.unix.is_empty(),
         }
     }
 }

@@ -47,9 +47,11 @@ pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
 pub use ways::{Authorities, Identity, Proxy, Sni, UpstreamTls, Way};
 pub use written::{
-    Access, ClientCertificates, Http2, LogFormat, LogLevel, SearchBodies, SessionScope, Streams,
-    TlsVersion,
+    Access, ClientCertificates, HalfClosed, Http2, LogFormat, LogLevel, SearchBodies, SessionScope,
+    Streams, TlsVersion,
 };
+
+use ipnet::IpNet;
 
 use crate::access::identity::{SubjectAltName, UnixOwner};
 use crate::access::jwt::Rule;
@@ -102,6 +104,19 @@ pub struct Listener {
     pub tls: Option<ServerTls>,
     /// Whether something in front of it ends TLS.
     pub behind_tls: bool,
+    /// Which peers send the PROXY protocol; nothing where nobody is asked to.
+    pub proxies: Option<Proxies>,
+    /// What it means when a client ends its side.
+    pub half_closed: HalfClosed,
+}
+
+/// Which peers send the PROXY protocol ahead of their connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// Those in these networks.
+    In(Vec<IpNet>),
+    /// Whoever connects, at a Unix socket.
+    Everybody,
 }
 
 /// A certificate and its key.

@@ -294,6 +294,12 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Raw {
+    /// A connection ahead of which these bytes are sent, before TLS.
+    pub async fn connect_after(before: &[u8], door: &Door, record: &Record) -> io::Result<Raw> {
+        let stream = door.connect_after(before, record.clone(), Protocol::Http1).await?;
+        Ok(Raw { stream: Box::new(stream), seen: Vec::new() })
+    }
+
     pub async fn connect(door: &Door, record: &Record) -> Raw {
         let stream = door.connect(record.clone(), Protocol::Http1).await.unwrap();
         Raw { stream: Box::new(stream), seen: Vec::new() }
@@ -364,10 +370,21 @@ impl Raw {
 
 impl Door {
     async fn connect(&self, record: Record, protocol: Protocol) -> io::Result<Tap> {
-        let stream: Box<dyn Stream> = match &self.address {
+        self.connect_after(b"", record, protocol).await
+    }
+
+    /// A connection ahead of which these bytes are sent, before TLS.
+    pub async fn connect_after(
+        &self,
+        before: &[u8],
+        record: Record,
+        protocol: Protocol,
+    ) -> io::Result<Tap> {
+        let mut stream: Box<dyn Stream> = match &self.address {
             Address::Tcp(address) => Box::new(TcpStream::connect(address).await?),
             Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
         };
+        stream.write_all(before).await?;
         let Some(pem) = &self.authority_pem else { return Ok(Tap { stream, record }) };
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::new(trusting(pem, protocol)));
@@ -393,7 +410,7 @@ fn trusting(authority_pem: &str, protocol: Protocol) -> ClientConfig {
 }
 
 /// Notes what is read.
-struct Tap {
+pub struct Tap {
     stream: Box<dyn Stream>,
     record: Record,
 }

@@ -292,3 +292,41 @@ fn plain_http_goes_where_the_connection_goes() {
     assert_eq!(at("http://api.example.com", "\"127.0.0.1:80\", \"[::1]:80\""), [""; 0]);
     assert_eq!(at("https://api.example.com", "\"192.0.2.1:443\""), [""; 0]);
 }
+
+/// Fails when a proxy can be listed by what no peer can be, or a typing error lists more than it says.
+#[test]
+fn proxies_are_listed_by_networks_or_at_a_unix_socket_as_such() {
+    let text = |address: &str, from: &str| {
+        format!(
+            "[listeners.main]\naddress = {address:?}\naccess = \"open\"\n\
+             proxy_protocol = {{ from = {from} }}\n\
+             [upstreams.cms]\nurl = \"https://api.example.com\"\nrecipe = \"contentstack\"\n\
+             [upstreams.cms.accounts.editor]\nusername = \"me\"\npassword = {{ env = \"X\" }}\n\
+             [[routes]]\nupstream = \"cms\"\n"
+        )
+    };
+    let (tcp, unix) = ("127.0.0.1:8080", "unix:door.sock");
+    for (address, from) in
+        [(tcp, r#"["10.0.0.0/8", "::1", "192.0.2.7", "2001:db8::/32"]"#), (unix, r#"["unix"]"#)]
+    {
+        assert_eq!(faults_of(&text(address, from)), Vec::<String>::new(), "{from}");
+    }
+    let neither = "this is neither an IP address nor a network";
+    let expected = [
+        format!("doorward.toml:4:28 {neither}"),
+        format!("doorward.toml:4:42 {neither}"),
+        format!("doorward.toml:4:50 {neither}"),
+        format!("doorward.toml:4:65 {neither}"),
+    ];
+    let from = r#"["10.1.2.3/8", "unix", "10.0.0.0/33", "lb.internal"]"#;
+    let found = faults_of(&text(tcp, from));
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+    assert!(found[0].contains("bits behind the network's length are set"), "{}", found[0]);
+    let at_socket = faults_of(&text(unix, r#"["10.0.0.0/8"]"#));
+    assert!(at_socket[0].contains("peers at a Unix socket have no address"), "{at_socket:#?}");
+    let nobody = faults_of(&text(tcp, "[]"));
+    assert!(nobody[0].contains("at least 1 element"), "{nobody:#?}");
+}

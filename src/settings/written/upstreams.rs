@@ -55,8 +55,9 @@ pub(in crate::settings) struct Upstream {
     #[serde(default)]
     pub(in crate::settings) search_bodies: SearchBodies,
     /// The protocols that a client may have its connection upgraded to, such as `websocket`; for
-    /// any other the request is sent on as an ordinary one. Needs HTTP/1.1 on both sides; a tunnel
-    /// has a connection of its own. What passes through it is neither judged nor masked.
+    /// any other the request is sent on as an ordinary one. A client asks over HTTP/1.1, or for a
+    /// `websocket` over HTTP/2 (extended CONNECT); the upstream is asked over HTTP/1.1, on a
+    /// connection of its own. What passes through a tunnel is neither judged nor masked.
     #[serde(default = "defaults::upgrades")]
     pub(in crate::settings) upgrades: Vec<String>,
     /// How long a connection to the upstream may take to be made, a proxy's tunnel and TLS included.
