@@ -8,8 +8,12 @@ pub fn requested<'a>(headers: &HeaderMap, allowed: &'a [HeaderValue]) -> Option<
     if !members(headers, &header::CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade")) {
         return None;
     }
-    members(headers, &header::UPGRADE)
-        .find_map(|wanted| allowed.iter().find(|protocol| is_named(protocol, wanted)))
+    members(headers, &header::UPGRADE).find_map(|wanted| self::allowed(wanted, allowed))
+}
+
+/// The protocol `wanted`, if it is in `allowed`, as it is written there.
+pub fn allowed<'a>(wanted: &str, allowed: &'a [HeaderValue]) -> Option<&'a HeaderValue> {
+    allowed.iter().find(|protocol| is_named(protocol, wanted))
 }
 
 /// Whether an answer switches to `protocol` and to nothing else.

@@ -33,6 +33,9 @@ pub enum Problem {
     /// A target that is longer than any upstream reads.
     #[error("the request target is too long")]
     TargetTooLong,
+    /// A protocol that no tunnel is made for here.
+    #[error("no tunnel of this protocol is made here")]
+    ProtocolNotSupported,
     /// The client's body broke off or is framed wrongly.
     #[error("the request body broke off or is framed wrongly")]
     BadBody,
@@ -222,6 +225,7 @@ impl Problem {
             | Self::UpstreamBroken
             | Self::AnswerWithheld
             | Self::Loop => StatusCode::BAD_GATEWAY,
+            Self::ProtocolNotSupported => StatusCode::NOT_IMPLEMENTED,
             Self::ReplayBroken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginHeldBack { .. }
@@ -246,6 +250,7 @@ impl Problem {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::MethodUnknown => "method_unknown",
             Self::TargetTooLong => "target_too_long",
+            Self::ProtocolNotSupported => "protocol_not_supported",
             Self::BadBody => "bad_body",
             Self::BodyTimeout => "body_timeout",
             Self::NoRoute => "no_route",
@@ -294,6 +299,7 @@ impl Problem {
             Self::MethodNotAllowed => "Method not allowed",
             Self::MethodUnknown => "Method unknown",
             Self::TargetTooLong => "The target is too long",
+            Self::ProtocolNotSupported => "Protocol not supported",
             Self::BadBody => "The request body is wrong",
             Self::BodyTimeout => "The request body did not come",
             Self::NoRoute => "No route",
@@ -344,6 +350,7 @@ impl Problem {
             | Self::MethodNotAllowed
             | Self::MethodUnknown
             | Self::TargetTooLong
+            | Self::ProtocolNotSupported
             | Self::BadBody
             | Self::BodyTimeout
             | Self::LoginTooLong => "http_request_error",

@@ -13,6 +13,7 @@ fn all() -> Vec<Problem> {
         Problem::MethodNotAllowed,
         Problem::MethodUnknown,
         Problem::TargetTooLong,
+        Problem::ProtocolNotSupported,
         Problem::BadBody,
         Problem::BodyTimeout,
         Problem::NoRoute,

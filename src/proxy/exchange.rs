@@ -24,13 +24,13 @@ use super::stream::Stream;
 use super::throttle;
 use super::tunnel::{self, Agreed, Offered, Tunnel};
 use super::upload::Upload;
-use super::{Core, Peer, Shared, authenticate, reply};
+use super::{Core, Peer, Shared, authenticate, extended_connect, reply};
 use crate::access::revoked::Revocation;
 use crate::access::{Asking, Caller, Issued};
 use crate::clock::Moment;
 use crate::forward::replay::{Progress, Refusal, Replay};
 use crate::forward::verdict::Verdict;
-use crate::forward::{hop, location, upgrade};
+use crate::forward::{hop, location};
 use crate::limit::{Kind, Place};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, ReplayPolicy};
@@ -57,6 +57,7 @@ pub async fn exchange(
     written: AsWritten,
 ) -> Response<ReplyBody> {
     let (mut head, body) = request.into_parts();
+    extended_connect::read_as_get(&mut head);
     let (body, offered) = (Upload::new(body, &head), tunnel::offered(&mut head));
     let issued = Issued::among(&head.headers);
     let shared = Arc::clone(&core.shared);
@@ -183,6 +184,8 @@ async fn walk(
         record.reason = record::ANSWERED_LOCALLY;
         return Ok(own_answer(reply::options(), record));
     }
+
+    extended_connect::judge(head, &upstream.origin, rule)?;
 
     let time = shared.limits.request_timeout;
     let place = place(route, caller.as_deref(), permit.account, &reading);
@@ -469,7 +472,7 @@ async fn finish(
 
 /// Tells the client that its connection is a tunnel from now on.
 fn switched(mut reply: Reply, upgrade: Agreed, record: &mut Record) -> Reply {
-    upgrade::set(reply.response.headers_mut(), &upgrade.protocol);
+    upgrade.tell(&mut reply.response);
     record.reason = record::UPGRADED;
     Reply { upgrade: Some(Box::new(upgrade)), ..reply }
 }

@@ -10,6 +10,7 @@ mod deliver;
 mod ending;
 pub mod error;
 pub mod exchange;
+mod extended_connect;
 mod inspect;
 mod local_login;
 pub mod parse;

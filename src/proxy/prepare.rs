@@ -45,7 +45,7 @@ pub(super) struct Prepared<'a> {
 }
 
 /// Fields that are said beside the client's, at most, without those of the session.
-const SAID: usize = 11;
+const SAID: usize = 12;
 
 static VIA: HeaderName = header::VIA;
 static ACCEPT_ENCODING: HeaderName = header::ACCEPT_ENCODING;
@@ -53,6 +53,7 @@ static MAX_FORWARDS: HeaderName = header::MAX_FORWARDS;
 static COOKIE: HeaderName = header::COOKIE;
 static CONNECTION: HeaderName = header::CONNECTION;
 static UPGRADE: HeaderName = header::UPGRADE;
+static SEC_WEBSOCKET_KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
 static TO_UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 
 pub(super) fn request<'a>(
@@ -81,6 +82,7 @@ pub(super) fn request<'a>(
     let (nominated, withheld) =
         (hop::nominated(headers), Withheld::of(issued, &shared.key_headers));
     let max_forwards = to.call.forwards_left.map(|left| HeaderValue::from(left.saturating_sub(1)));
+    let is_our_handshake = upgrade.as_ref().is_some_and(|wanted| wanted.key().is_some());
     let stays = |name: &HeaderName| {
         hop::stays(name, &nominated)
             || withheld.is_ours(name)
@@ -88,6 +90,7 @@ pub(super) fn request<'a>(
             // Said anew: wherever a body is held back, and with one forwarding less. Trailers end here.
             || *name == header::EXPECT
             || *name == header::TRAILER
+            || (is_our_handshake && *name == header::SEC_WEBSOCKET_KEY)
             || (max_forwards.is_some() && *name == header::MAX_FORWARDS)
             // A client that puts the parts of a value together would have it whole.
             || (is_searched && (*name == header::RANGE || *name == header::IF_RANGE))
@@ -178,6 +181,7 @@ impl Prepared<'_> {
         fields.extend(self.max_forwards.as_ref().map(|left| (&MAX_FORWARDS, left)));
         if let Some(wanted) = &self.upgrade {
             fields.extend([(&CONNECTION, &TO_UPGRADE), (&UPGRADE, &wanted.protocol)]);
+            fields.extend(wanted.key().map(|key| (&SEC_WEBSOCKET_KEY, key)));
         }
         for (name, value, overwrite) in carried.session.injector.headers(self.method) {
             let is_there = fields.iter().any(|(field, _)| *field == name);

@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use super::ending::{Ending, Why};
 use super::error::Problem;
+use super::extended_connect::{self, Handshake};
 use super::inspect::Looked;
 use super::record::Record;
 use crate::clock::Clock;
@@ -32,9 +33,12 @@ pub(super) struct Wanted {
     /// What the connection is to speak.
     pub(super) protocol: HeaderValue,
     client: OnUpgrade,
+    /// What is asked in the place of a client of HTTP/2.
+    handshake: Option<Handshake>,
 }
 
-/// The client's connection after an upgrade. hyper offers it only for HTTP/1.1.
+/// The client's connection after an upgrade. hyper offers it only for HTTP/1.1, and for
+/// CONNECT.
 pub(super) struct Offered(OnUpgrade);
 
 /// The connection that comes with a request's head, to be upgraded.
@@ -54,39 +58,70 @@ pub(super) fn wanted(
     if has_body || head.method != Method::GET {
         return None;
     }
-    let protocol = upgrade::requested(&head.headers, &origin.upgrades)?.clone();
-    Some(Wanted { protocol, client })
+    let handshake = extended_connect::handshake(head);
+    let protocol = match &handshake {
+        Some(handshake) => handshake.protocol(&origin.upgrades),
+        None => upgrade::requested(&head.headers, &origin.upgrades),
+    };
+    Some(Wanted { protocol: protocol?.clone(), client, handshake })
+}
+
+impl Wanted {
+    /// `Sec-WebSocket-Key`, where it is asked in the place of a client of HTTP/2.
+    pub(super) fn key(&self) -> Option<&HeaderValue> {
+        self.handshake.as_ref().map(Handshake::key)
+    }
 }
 
 /// Both sides of an upgrade, before the client has been told.
 #[derive(Debug)]
 pub(super) struct Agreed {
-    pub(super) protocol: HeaderValue,
+    protocol: HeaderValue,
     client: OnUpgrade,
     upstream: OnUpgrade,
+    is_connect: bool,
 }
 
 /// The upgrade that the upstream's answer makes.
 ///
 /// # Errors
-/// When it makes one that nobody asked for.
+/// When it makes one that nobody asked for, or none where anything but an error stands for one.
 pub(super) fn agreed(
     answer: &mut Looked,
     wanted: Option<Wanted>,
 ) -> Result<Option<Agreed>, Problem> {
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(None);
+        // It would say that there is a tunnel.
+        let is_connect = wanted.is_some_and(|wanted| wanted.handshake.is_some());
+        return match is_connect && answer.status.is_success() {
+            true => Err(Problem::UpstreamBroken),
+            false => Ok(None),
+        };
     }
+    let accepts = |handshake: &Handshake| handshake.is_accepted(&answer.headers);
     match (wanted, answer.upgrade.take()) {
-        (Some(Wanted { protocol, client }), Some(upstream))
-            if upgrade::agrees(&answer.headers, &protocol) =>
+        (Some(Wanted { protocol, client, handshake }), Some(upstream))
+            if upgrade::agrees(&answer.headers, &protocol)
+                && handshake.as_ref().is_none_or(accepts) =>
         {
             // RFC 9110 section 8.6: no length, whatever the upstream says.
             answer.headers.remove(header::CONTENT_LENGTH);
             answer.headers.remove(header::TRANSFER_ENCODING);
-            Ok(Some(Agreed { protocol, client, upstream }))
+            Ok(Some(Agreed { protocol, client, upstream, is_connect: handshake.is_some() }))
         }
         _ => Err(Problem::UpstreamBroken),
+    }
+}
+
+impl Agreed {
+    /// Tells the client that there is a tunnel from now on.
+    pub(super) fn tell<B>(&self, response: &mut Response<B>) {
+        if self.is_connect {
+            *response.status_mut() = StatusCode::OK;
+            extended_connect::tell(response.headers_mut());
+        } else {
+            upgrade::set(response.headers_mut(), &self.protocol);
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use super::heads::{Heads, Seen};
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
 use super::socket::Stream;
+use super::tunnels::Tunnels;
 use super::{HalfClosed, Limits, Stop};
 use crate::access::identity::{Credentials, UnixPeer};
 use crate::proxy::body::{CutOff, ReplyBody};
@@ -104,11 +105,15 @@ impl Client {
         let stream = Heads::new(stream, Arc::clone(&traffic), Arc::clone(&heads), http2);
         let (seen, patience) = (Arc::clone(&traffic), Arc::<Patience>::default());
         let asked = Arc::clone(&patience);
+        let tunnels = Arc::new(Tunnels::default());
+        let streams = Arc::clone(&tunnels);
         let service = service_fn(move |request: Request<Incoming>| {
             let (underway, written) = (seen.begin(), heads.take());
             let is_http10 = request.version() == Version::HTTP_10;
             let unanswered = asked.begin();
             let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
+            let streams = (request.version() == Version::HTTP_2)
+                .then(|| (Arc::clone(&seen), Arc::clone(&streams)));
             async move {
                 let mut answer = exchange(core, peer, request, written).await;
                 unanswered.answered(answer.status());
@@ -116,8 +121,10 @@ impl Client {
                     // Its end is the connection's. hyper would say that this is kept.
                     *answer.version_mut() = Version::HTTP_10;
                 }
-                if let Some(tunnel) = answer.body_mut().take_tunnel() {
-                    underway.lead_to(tunnel);
+                match (answer.body_mut().take_tunnel(), streams) {
+                    (None, _) => {}
+                    (Some(tunnel), None) => underway.lead_to(tunnel),
+                    (Some(tunnel), Some((seen, streams))) => streams.run(tunnel, seen.begin()),
                 }
                 Ok::<_, Infallible>(answer.map(|body| Counted { body, _underway: underway }))
             }
@@ -145,6 +152,7 @@ impl Client {
                 // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
                 tracing::debug!(%error, "a connection ended early");
             }
+            tunnels.end().await;
         });
         // Whoever waits for this connection waits for its tunnel, and cuts it off at the same time.
         tokio::select! {
@@ -223,6 +231,8 @@ fn builder(limits: Limits, half_closed: HalfClosed) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.streams_max)
         .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
         .max_local_error_reset_streams(RESET_BY_US_MAX)

@@ -7,6 +7,7 @@ mod patience;
 mod proxy_protocol;
 mod socket;
 mod tls;
+mod tunnels;
 
 use std::net::IpAddr;
 use std::sync::Arc;

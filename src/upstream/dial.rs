@@ -367,7 +367,7 @@ async fn connect(lease: Lease) -> (Lease, io::Result<TcpStream>) {
 pub(super) fn is_of_the_other_side(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
-        TimedOut,
+        NotFound, TimedOut,
     };
     matches!(
         error.kind(),
@@ -376,6 +376,7 @@ pub(super) fn is_of_the_other_side(error: &io::Error) -> bool {
             | ConnectionReset
             | HostUnreachable
             | NetworkUnreachable
+            | NotFound
             | TimedOut
     )
 }

@@ -269,7 +269,8 @@ impl SendError {
 /// The error type of RFC 9209 section 2.3 for a connection that was not made.
 fn refused(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection_refused",
+        // Nobody listens at an address; or there is no Unix socket.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => "connection_refused",
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
             "connection_terminated"
         }

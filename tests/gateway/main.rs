@@ -79,3 +79,4 @@ mod verdicts;
 mod ways;
 mod ways_proxy;
 mod ways_refused;
+mod websockets;

@@ -12,7 +12,7 @@ use crate::harness::{Ended, Scene, Setup, refused, until, within};
 use crate::puppet::{Puppet, Reply, TOKEN};
 
 /// What Contentstack says of a dead token.
-const DEAD: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\n\
+pub const DEAD: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\n\
                     content-length: 60\r\n\r\n\
                     {\"error_code\":105,\"errors\":{\"authtoken\":[\"is not valid.\"]}} ";
 
