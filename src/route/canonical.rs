@@ -50,7 +50,7 @@ impl Canonical {
         Self::read(path)
     }
 
-    fn read(path: &str) -> Self {
+    pub(super) fn read(path: &str) -> Self {
         let mut canonical =
             Self { path: String::with_capacity(path.len()), ambiguity: None, encoded_slash: false };
         for segment in path.split('/') {
@@ -94,9 +94,6 @@ impl Canonical {
                 segment.to_owned()
             }
         };
-        if matches!(decoded.as_str(), "." | "..") {
-            self.note(Ambiguity::DotSegment);
-        }
         if has_escaped_plain_character(&decoded) {
             self.note(Ambiguity::DoubleEscape);
         }
@@ -115,9 +112,9 @@ impl Canonical {
             if index > 0 {
                 self.encoded_slash = true;
                 self.path.push_str("%2F");
-                if matches!(part, "." | "..") {
-                    self.note(Ambiguity::DotSegment);
-                }
+            }
+            if matches!(part, "." | "..") {
+                self.note(Ambiguity::DotSegment);
             }
             self.path.push_str(part);
         }
@@ -186,6 +183,8 @@ mod tests {
             ("/a/%2e%2E/b", Ambiguity::DotSegment),
             ("/a/%2e/b", Ambiguity::DotSegment),
             ("/a/x%2F..", Ambiguity::DotSegment),
+            ("/a/..%2Fx", Ambiguity::DotSegment),
+            ("/a/..%3Bx/b", Ambiguity::DotSegment),
             ("/a%2fb", Ambiguity::EncodedSlash),
             ("/a\\b", Ambiguity::Backslash),
             ("/a%5cb", Ambiguity::Backslash),

@@ -111,6 +111,7 @@ async fn a_path_that_can_be_read_in_two_ways_is_refused() {
             ("GET", "/REST/%c0%ae%c0%ae/session"),
             ("GET", "/REST/%zz"),
             ("GET", "/REST/..;/session"),
+            ("GET", "/REST/x/..%3B/session"),
         ];
         for answer in none_arrives(&scene, &ambiguous).await {
             let told = (answer.status.as_u16(), answer.problem());
