@@ -149,10 +149,19 @@ pub fn append(
         outcomes.push(Outcome::Revoked);
         lines.push_str(&Tombstone { digest: *digest, client: client.clone(), at }.line());
     }
-    // In one write, so that a reader sees whole lines.
-    (&file).write_all(lines.as_bytes()).and_then(|()| file.sync_all()).map_err(refused)?;
+    append_whole(&file, lines.as_bytes()).map_err(refused)?;
     sync_folder(path).map_err(refused)?;
     Ok(outcomes)
+}
+
+/// Appends in one write, so that a reader sees whole lines. What a full disk has taken of them is
+/// taken back: half a line would keep every later revocation out. Nobody else writes meanwhile.
+fn append_whole(mut file: &File, lines: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(lines).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // Where that fails too, whoever reads the file tells of it.
+        _ = file.set_len(before).and_then(|()| file.sync_all());
+    })
 }
 
 /// Opens a file to be appended to, and takes it; it is given back when it is closed. A link is not

@@ -129,6 +129,53 @@ async fn keys_are_revoked_beside_a_running_gateway_and_stay_so() {
     assert_eq!(fs::read_to_string(&file).unwrap(), damaged);
 }
 
+/// Fails when a disk that fills up in the middle of a revocation leaves a part of a line, which would
+/// keep every later one out.
+#[test]
+fn a_revocation_that_a_full_disk_cuts_off_leaves_nothing_behind() {
+    let site = Site::bare();
+    let generate = |name: &str| ClientKey::generate(name.parse().unwrap()).unwrap().digest();
+    let many: Vec<String> = (0..20).map(|_| format!("\"{}\"", generate("many"))).collect();
+    site.write("password", "a password");
+    site.write(
+        "doorward.toml",
+        &format!(
+            "[listeners.main]\naddress = \"127.0.0.1:0\"\n\
+             [upstreams.any]\nurl = \"http://127.0.0.1:1\"\nrecipe = \"contentstack\"\n\
+             [upstreams.any.accounts.one]\nusername = \"one\"\n\
+             password = {{ file = \"password\" }}\n[[routes]]\nupstream = \"any\"\n\
+             [access]\nrevoked_path = \"revoked\"\n\
+             [clients.one]\nkeys = [\"{}\"]\ngrants = [{{}}]\n\
+             [clients.many]\nkeys = [{}]\ngrants = [{{}}]\n",
+            generate("one"),
+            many.join(", ")
+        ),
+    );
+    let file = site.path().join("revoked");
+    let revoke = |client: &str| run(&site, &["key", "revoke", "--client", client], "");
+    // No file may grow beyond one block of the shell's, 512 or 1024 bytes; 20 lines are more.
+    let within_a_block = || {
+        Command::new("sh")
+            .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
+            .arg(env!("CARGO_BIN_EXE_doorward"))
+            .args(["key", "revoke", "--client", "many", "-c", "doorward.toml"])
+            .current_dir(site.path())
+            .output()
+            .unwrap()
+    };
+    for _ in 0..2 {
+        let before = fs::read(&file).unwrap_or_default();
+        let output = within_a_block();
+        assert_ne!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(said(&output).contains("revoked"), "{}", said(&output));
+        assert_eq!(fs::read(&file).unwrap(), before, "{}", said(&output));
+        let output = revoke("one");
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    }
+    assert_eq!(revoke("many").status.code(), Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 22);
+}
+
 /// Fails when a wrong call revokes something, or prints the key that was put in the wrong place.
 #[test]
 fn what_names_no_key_is_told_and_a_key_on_the_command_line_is_not_printed() {
