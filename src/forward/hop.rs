@@ -86,16 +86,16 @@ fn is_forgeable(name: &HeaderName) -> bool {
 
 /// The fields that belong to this connection only because `Connection` says so.
 pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let is_option =
-        |name: &str| ["close", "keep-alive"].iter().any(|one| name.eq_ignore_ascii_case(one));
+    let is_option = |name: &[u8]| {
+        [b"close".as_slice(), b"keep-alive"].iter().any(|one| name.eq_ignore_ascii_case(one))
+    };
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|name| !is_option(name))
-        .filter_map(|name| HeaderName::try_from(name).ok())
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !NOT_NOMINABLE.contains(name))
         .collect()
 }
