@@ -80,11 +80,19 @@ impl Gzip {
             }
             let Some(byte) = rest.first() else { return Ok(Step { read, written: 0 }) };
             if let At::Between = self.at {
-                *self = Self::default();
+                self.begin();
             }
             self.at = self.take(*byte)?;
             read += 1;
         }
+    }
+
+    /// Begins another member. Its tables are those of the one before: a body may have a member for
+    /// every twenty bytes.
+    fn begin(&mut self) {
+        self.at = At::Fixed(0);
+        self.inflate.reset(false);
+        self.checksum.reset();
     }
 
     /// Takes one byte of the frame.
