@@ -11,6 +11,7 @@ mod codings;
 mod crash;
 mod dead_session;
 mod front;
+mod faulty;
 mod harness;
 #[path = "../clients/leaks.rs"]
 mod leaks;
@@ -24,6 +25,7 @@ mod audit_hostile;
 mod decoded_bodies;
 mod defects;
 mod doctor;
+mod faults;
 mod grants;
 mod grpc;
 mod hostile;
