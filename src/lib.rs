@@ -23,5 +23,7 @@ pub mod audit;
 pub mod telemetry;
 pub mod diagnosis;
 pub mod clock;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 #[cfg(feature = "emulator")]
 pub mod emulator;

@@ -171,7 +171,7 @@ fn base32(bytes: &[u8]) -> String {
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Self(bytes)

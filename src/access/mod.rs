@@ -9,6 +9,8 @@ pub mod jwt;
 pub mod key;
 mod open;
 mod presented;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod revoked;
 pub mod token;
 pub mod tombstones;

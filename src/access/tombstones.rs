@@ -212,7 +212,14 @@ fn read_open(path: &Path, file: &File) -> Result<Tombstones, TombstoneError> {
     Ok(understood(path, &bytes))
 }
 
-fn understood(path: &Path, bytes: &[u8]) -> Tombstones {
+/// A file with these tombstones.
+#[cfg(any(test, fuzzing))]
+pub(super) fn text(all: &[Tombstone]) -> String {
+    let lines = all.iter().map(Tombstone::line);
+    [format!("{HEADER}\n")].into_iter().chain(lines).collect()
+}
+
+pub(super) fn understood(path: &Path, bytes: &[u8]) -> Tombstones {
     let mut found = Tombstones::default();
     // A lossy copy of a damaged line has another checksum, as the line itself would.
     let text = String::from_utf8_lossy(bytes);

@@ -4,6 +4,8 @@
 
 mod chain;
 mod line;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod tail;
 mod trail;
 mod verify;

@@ -148,30 +148,18 @@ impl Fault {
 /// # Errors
 /// The first place where the chain does not hold.
 pub fn verify(files: &[PathBuf], seal: &Seal, known: Option<Hash>) -> Result<Verified, Break> {
-    let mut walk =
-        Walk { seal, known, is_known: false, chain: None, runs: false, left: None, verified: None };
+    let mut walk = Walk::new(seal, known);
     for path in files {
         let at = |line, fault| Break { place: Place { file: path.clone(), line }, fault };
         let unreadable = |error: io::Error| at(0, Fault::Unreadable(error.to_string()));
         let file = std::fs::File::open(path).map_err(unreadable)?;
         walk.file(path, io::BufReader::new(file))?;
     }
-    let end = |fault| {
-        let file = files.last().cloned().unwrap_or_default();
-        Break { place: Place { file, line: 0 }, fault }
-    };
-    if let Some(left) = walk.left.take() {
-        walk.note_cut(left.place);
-    }
-    let is_known = walk.is_known;
-    let verified = walk.verified.ok_or_else(|| end(Fault::Empty))?;
-    match known {
-        Some(known) if !is_known && known != verified.after => Err(end(Fault::NotKnown(known))),
-        _ => Ok(verified),
-    }
+    walk.end(files.last())
 }
 
-struct Walk<'s> {
+/// A walk through files, line by line.
+pub(super) struct Walk<'s> {
     seal: &'s Seal,
     known: Option<Hash>,
     is_known: bool,
@@ -191,8 +179,30 @@ struct Unclear {
     is_ended: bool,
 }
 
-impl Walk<'_> {
-    fn file(&mut self, path: &Path, mut lines: impl BufRead) -> Result<(), Break> {
+impl<'s> Walk<'s> {
+    pub(super) fn new(seal: &'s Seal, known: Option<Hash>) -> Self {
+        Self { seal, known, is_known: false, chain: None, runs: false, left: None, verified: None }
+    }
+
+    /// What all files come to, of which `last` is the last one.
+    pub(super) fn end(mut self, last: Option<&PathBuf>) -> Result<Verified, Break> {
+        let end = |fault| {
+            let file = last.cloned().unwrap_or_default();
+            Break { place: Place { file, line: 0 }, fault }
+        };
+        if let Some(left) = self.left.take() {
+            self.note_cut(left.place);
+        }
+        let verified = self.verified.ok_or_else(|| end(Fault::Empty))?;
+        match self.known {
+            Some(known) if !self.is_known && known != verified.after => {
+                Err(end(Fault::NotKnown(known)))
+            }
+            _ => Ok(verified),
+        }
+    }
+
+    pub(super) fn file(&mut self, path: &Path, mut lines: impl BufRead) -> Result<(), Break> {
         let mut number = 0;
         let mut is_first = true;
         let mut unclear: Option<Unclear> = None;

@@ -6,6 +6,8 @@ pub mod grpc;
 pub mod hop;
 pub mod inject;
 pub mod location;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod replay;
 pub mod target;
 pub mod throttle;

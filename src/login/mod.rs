@@ -7,6 +7,8 @@ mod code_tests;
 mod expiry;
 mod extract;
 mod jar;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod refresh_tests;
 pub mod render;

@@ -8,6 +8,8 @@ pub mod condition;
 pub mod explain;
 mod load;
 pub mod pattern;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 pub mod reads;
 pub mod template;
 pub mod written;

@@ -4,6 +4,8 @@
 mod canonical;
 mod reading;
 mod table;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 
 pub use canonical::{Ambiguity, Canonical};
 pub use reading::{Reading, Unreadable};

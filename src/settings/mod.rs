@@ -17,6 +17,8 @@ mod layers;
 mod limits;
 mod listeners;
 mod meaning;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod reach;
 mod recipes;
 mod reference;

@@ -3,6 +3,8 @@
 
 mod local;
 mod mask;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod redact;
 
 use http::HeaderMap;

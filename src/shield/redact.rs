@@ -180,6 +180,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::properties::whatever_the_chunks;
     use super::*;
     use crate::secret::{PIECE_BYTES_MAX, SecretText};
 
@@ -219,28 +220,6 @@ mod tests {
         chunks
     }
 
-    /// The simplest way: every occurrence of every form, one after the other.
-    fn covered(text: &[u8], forms: &[SecretText]) -> Vec<u8> {
-        let mut out = text.to_vec();
-        for form in forms.iter().map(|form| form.expose().as_bytes()) {
-            for at in 0..text.len() {
-                if text[at..].starts_with(form) {
-                    out[at..at + form.len()].fill(MARK);
-                }
-            }
-        }
-        out
-    }
-
-    /// How much of the end of `text` is how a form begins.
-    fn open(text: &[u8], forms: &[SecretText]) -> usize {
-        let could = |end: &&[u8]| {
-            let forms = forms.iter().map(|form| form.expose().as_bytes());
-            forms.clone().any(|form| form.len() > end.len() && form.starts_with(end))
-        };
-        (0..text.len()).map(|at| &text[at..]).find(could).map_or(0, <[u8]>::len)
-    }
-
     /// Secrets of few letters, so that they overlap and begin alike, and a text of their parts.
     fn case() -> impl Strategy<Value = (Vec<String>, Vec<u8>, Vec<usize>)> {
         let secrets = vec("[ab]{16,24}|(ab){8,10}|a{16,20}|[a-c/+é-]{16,40}", 1..5);
@@ -270,25 +249,7 @@ mod tests {
         /// beginning.
         #[test]
         fn whatever_the_chunks_exactly_the_secrets_are_replaced((texts, text, lengths) in case()) {
-            let secrets = secrets(&texts);
-            let forms: Vec<_> = secrets.iter().flat_map(SecretText::forms).collect();
-            let expected = covered(&text, &forms);
-            let mut redactor = redactor(&secrets);
-            let longest = redactor.secrets().longest();
-            let chunks = chunks(&text, &lengths);
-            let stages = passed(&mut redactor, &chunks);
-            prop_assert_eq!(stages.last().unwrap(), &expected);
-            let mut come = 0;
-            for (chunk, out) in chunks.iter().zip(&stages) {
-                come += chunk.len();
-                prop_assert!(expected.starts_with(out));
-                let held = come - out.len();
-                prop_assert!(held >= open(&text[..come], &forms) && held < longest);
-            }
-            prop_assert_eq!(redactor.redacted() > 0, expected != text);
-            prop_assert_eq!(redactor.held_bytes(), 0);
-            let whole = redact(redactor.secrets(), &Bytes::copy_from_slice(&text));
-            prop_assert_eq!(whole.map_or(text, |(body, _)| body.to_vec()), expected);
+            whatever_the_chunks(&secrets(&texts), &chunks(&text, &lengths));
         }
 
         /// Fails when the pieces of a long secret leave something of it.

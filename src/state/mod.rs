@@ -5,6 +5,8 @@
 //! All records are read once, when the store is opened.
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod seal;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,11 @@ mod idle;
 pub mod origin;
 pub mod pool;
 mod prohibited;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties {
+    //! What must hold for any answer.
+    pub use super::http1::properties::answers;
+}
 mod proxy;
 mod pump;
 mod request;

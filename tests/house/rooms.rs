@@ -8,7 +8,7 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("clock", &[]),
     ("diagnosis", &[]),
     ("secret", &[]),
@@ -100,6 +100,13 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "session",
             "settings",
             "telemetry",
+        ],
+    ),
+    (
+        "properties",
+        &[
+            "access", "audit", "forward", "login", "recipe", "route", "settings", "shield",
+            "state", "upstream",
         ],
     ),
 ];

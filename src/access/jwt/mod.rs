@@ -8,6 +8,8 @@
 mod algorithm;
 mod json;
 mod keys;
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties;
 mod published;
 mod rule;
 mod seen;

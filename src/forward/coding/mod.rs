@@ -3,6 +3,8 @@
 
 mod decoder;
 mod gzip;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod step;
 #[cfg(test)]
 mod tests;

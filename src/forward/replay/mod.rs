@@ -7,6 +7,8 @@
 //! body that was held back has not been sent, however long it is.
 
 pub mod keeping;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod refusal;
 mod store;
 

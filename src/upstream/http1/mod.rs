@@ -5,6 +5,8 @@ mod chunked;
 mod head;
 mod incoming;
 mod outgoing;
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties;
 
 use std::future::poll_fn;
 use std::io;

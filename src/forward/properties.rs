@@ -1,0 +1,205 @@
+//! What must hold for the fields of any message.
+
+// What does not hold ends the test.
+#![allow(clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+
+use super::inject::{Injector, passes_for_credential};
+use super::{coding, hop, target, upgrade, via};
+use crate::diagnosis::Document;
+use crate::login::{Jar, Material};
+use crate::properties::{Draws, head};
+use crate::recipe::Recipe;
+use crate::recipe::template::Values;
+use crate::secret::SecretText;
+
+/// Fields that no message carries further.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// A session in a field, a query parameter and cookies.
+const RECIPE: &str = r#"
+name = "all"
+title = "Everything that a session puts into requests"
+account.user = { kind = "login_name" }
+session.cookies = "login"
+strip = { headers = ["X-Api-Key"], query = ["key"] }
+inject = [
+    { header = "X-Token", value = "{{token}}" },
+    { header = "X-Version", value = "1", overwrite = "if_absent" },
+    { query = "sid", value = "{{token}}" },
+    { cookies = true },
+]
+verdict = [{ when = { status = [401] }, then = "expired" }]
+[[login.steps]]
+name = "log in"
+method = "POST"
+path = "/login"
+form = { user = "{{user}}" }
+take = { token = { json = "/token" } }
+"#;
+
+/// Of what a client sends, the fields of its own connection and all that could pass for a session
+/// stay behind; everything else goes on as it was, in its order.
+pub fn fields(data: &[u8]) {
+    let mut draws = Draws::new(data);
+    let token = draws.text();
+    let host = draws.text();
+    let query = draws.text();
+    let sent = head(&mut draws);
+    without_hop_by_hop(&sent);
+    without_other_origins(&sent, &host);
+    with_readable_codings(&sent);
+    with_the_session(&sent, &token, &query);
+    let allowed = [HeaderValue::from_static("websocket")];
+    if let Some(protocol) = upgrade::requested(&sent, &allowed) {
+        assert_eq!(protocol, "websocket");
+        let mut headers = sent.clone();
+        hop::remove_hop_by_hop(&mut headers);
+        upgrade::set(&mut headers, protocol);
+        assert_eq!(upgrade::requested(&headers, &allowed), Some(protocol));
+    }
+    let via = via::Via::new("doorward-3f");
+    let mut headers = sent;
+    via.add(&mut headers, Version::HTTP_11);
+    assert!(via.is_in(&headers), "a loop passes");
+}
+
+fn without_hop_by_hop(sent: &HeaderMap) {
+    let nominated: Vec<HeaderName> = sent
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    let framing = [header::HOST, header::CONTENT_LENGTH];
+    let mut headers = sent.clone();
+    hop::remove_hop_by_hop(&mut headers);
+    for name in sent.keys() {
+        let goes = HOP_BY_HOP.contains(name) || nominated.contains(name) && !framing.contains(name);
+        let expected = if goes { Vec::new() } else { values(sent, name) };
+        assert_eq!(values(&headers, name), expected, "{name}");
+    }
+    let once = headers.clone();
+    hop::remove_hop_by_hop(&mut headers);
+    assert_eq!(headers, once);
+}
+
+fn values(headers: &HeaderMap, name: &HeaderName) -> Vec<HeaderValue> {
+    headers.get_all(name).iter().cloned().collect()
+}
+
+fn without_other_origins(sent: &HeaderMap, host: &str) {
+    let origin = hop::Origin::new(Some([192, 0, 2, 7].into()), "https");
+    let told = origin.told(host);
+    let ours = [
+        ("x-forwarded-for", "192.0.2.7".to_owned()),
+        ("x-forwarded-proto", "https".to_owned()),
+        ("x-forwarded-host", host.to_owned()),
+        ("forwarded", format!("for=192.0.2.7;host=\"{host}\";proto=https")),
+    ];
+    for (name, value) in ours {
+        // A host that no field may hold is not told.
+        let expected = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""));
+        let name = HeaderName::from_static(name);
+        let found: Vec<_> = told.fields().filter(|(told, _)| **told == name).collect();
+        assert_eq!(found, [(&name, &expected)]);
+        assert!(hop::stays(&name, &[]), "{name}");
+    }
+    let nominated = hop::nominated(sent);
+    for name in sent.keys().filter(|name| nominated.contains(name)) {
+        assert!(hop::stays(name, &nominated), "{name}");
+    }
+    for name in ["x-real-ip", "x-original-url", "x-rewrite-url", "x-http-method-override"] {
+        assert!(hop::stays(&HeaderName::from_static(name), &[]), "{name}");
+    }
+}
+
+fn with_readable_codings(sent: &HeaderMap) {
+    let accepted = coding::accept_readable_only(sent);
+    assert_eq!(accepted.is_some(), sent.contains_key(header::ACCEPT_ENCODING), "{accepted:?}");
+    if let Some(value) = accepted {
+        for member in value.to_str().unwrap_or("none").split(',') {
+            let name = member.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            let readable = ["gzip", "x-gzip", "deflate", "br", "zstd", "identity"];
+            assert!(readable.contains(&name.as_str()), "{name}");
+        }
+    }
+}
+
+fn with_the_session(sent: &HeaderMap, token: &str, query: &str) {
+    static LOADED: LazyLock<Recipe> = LazyLock::new(|| {
+        let document = Document::parse("all.toml", RECIPE);
+        let recipe = document.and_then(|document| Recipe::load(&document, &BTreeMap::new()));
+        recipe.unwrap_or_else(|faults| panic!("{faults}"))
+    });
+    let mut values_of_login = Values::default();
+    values_of_login.set("token", SecretText::from(token.to_owned()));
+    let parts = ("sid".to_owned(), "a-cookie".to_owned(), "/".to_owned());
+    let cookies = Jar::kept("", [parts]);
+    let material = Material { values: values_of_login, cookies, expires: None, longest: None };
+    let kept = sent.iter().filter(|(name, _)| !passes_for_credential(&LOADED, name));
+    let mut headers = HeaderMap::new();
+    for (name, value) in kept {
+        headers.append(name, value.clone());
+    }
+    for name in headers.keys() {
+        assert!(!name.as_str().contains('_'), "{name} passes for another");
+        let is_credential = ["authorization", "cookie", "x-api-key", "x-token"];
+        assert!(!is_credential.contains(&name.as_str()), "{name} is the client's");
+        assert_eq!(values(&headers, name), values(sent, name));
+    }
+    let injector = match Injector::new(&LOADED, &material, SystemTime::UNIX_EPOCH) {
+        Ok(injector) => injector,
+        Err(unusable) => {
+            let is_odd = |one: char| one.is_control() || !one.is_ascii();
+            assert!(token.contains(is_odd), "{token:?}: {unusable}");
+            return;
+        }
+    };
+    let shown = format!("{injector:?}");
+    assert!(token.len() < 16 || !shown.contains(token), "{shown}");
+    injector.apply(&Method::GET, "/", &mut headers);
+    for (name, expected) in [("x-token", token), ("cookie", "sid=a-cookie")] {
+        let found = values(&headers, &HeaderName::from_static(name));
+        assert_eq!(found.len(), usize::from(!expected.is_empty()), "{name}: {found:?}");
+        for value in found {
+            assert_eq!(value.as_bytes(), expected.as_bytes());
+            assert!(value.is_sensitive(), "{name} is shown");
+        }
+    }
+    assert!(headers.contains_key("x-version"));
+    with_the_query(&LOADED, &injector, query);
+}
+
+fn with_the_query(recipe: &Recipe, injector: &Injector, query: &str) {
+    let dropped =
+        |pair: &str| recipe.strips_query(pair.split_once('=').map_or(pair, |(name, _)| name));
+    let added: Vec<&str> = injector.query(&Method::GET).collect();
+    let rewritten = target::rewrite("", "/x", Some(query), dropped, added.iter().copied());
+    let kept = query.split('&').filter(|pair| !dropped(pair)).chain(added.iter().copied());
+    let expected: Vec<&str> = kept.collect();
+    let joined = match expected.as_slice() {
+        [] => "/x".to_owned(),
+        pairs => format!("/x?{}", pairs.join("&")),
+    };
+    assert_eq!(rewritten, joined);
+    for pair in added {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"&#?+".contains(&byte);
+        assert!(pair.bytes().all(is_plain), "{pair:?} is more than a parameter");
+    }
+}
