@@ -87,6 +87,7 @@ pub(super) fn request<'a>(
         hop::stays(name, &nominated)
             || withheld.is_ours(name)
             || inject::passes_for_credential(recipe, name)
+            || *name == hop::REQUEST_ID
             // Said anew: wherever a body is held back, and with one forwarding less. Trailers end here.
             || *name == header::EXPECT
             || *name == header::TRAILER

@@ -95,7 +95,6 @@ fn connect(path: &str, protocol: &'static str) -> http::Request<Empty<Bytes>> {
         .extension(Connect::from_static(protocol))
         .header("sec-websocket-version", "13")
         .header("sec-websocket-protocol", "chat")
-        .header("origin", "http://localhost")
         .body(Empty::new())
         .unwrap()
 }
@@ -225,7 +224,12 @@ async fn an_extended_connect_is_an_upgrade_to_the_upstream() {
     .await;
     let scene = puppet.scene(Vendor::Contentstack).await;
     let mut sender = connection(scene.door()).await;
-    let answer = ask(&mut sender, || connect("/v3/live?room=1", "websocket")).await;
+    let from_a_page = || {
+        let mut request = connect("/v3/live?room=1", "websocket");
+        request.headers_mut().insert("origin", "http://localhost".parse().unwrap());
+        request
+    };
+    let answer = ask(&mut sender, from_a_page).await;
     let mut upstream = puppet.handed_over().await;
     let call = puppet.calls().pop().unwrap();
     assert!(call.starts_with("GET /v3/live?room=1 HTTP/1.1\r\n"), "{call}");
