@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
@@ -17,6 +17,8 @@ use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
 use crate::forward::replay::keeping::{Keeping, Quota};
 use crate::forward::via::Via;
+use crate::proxy::overload::Overload;
+use crate::proxy::patience::Slowness;
 use crate::proxy::{self, Shared, spill};
 use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
@@ -30,7 +32,7 @@ use crate::settings::{
     self, Credentials, FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference,
     RecipeShape, Secrecy, Settings,
 };
-use crate::telemetry::Reporter;
+use crate::telemetry::{Rejections, Reporter};
 use crate::upstream::{Origin, Pool, Resolver, tls};
 
 /// The largest recipe file, in bytes.
@@ -110,6 +112,8 @@ pub(super) fn rooms(
         admission,
         clock: clock.clone(),
         reporter: reporter.clone(),
+        rejections: Rejections::default(),
+        overload: Arc::new(Overload::new(super::strain::descriptors_max())),
         limits: proxy::Limits {
             verdict_body_bytes_max: settings.limits.verdict_body_bytes_max,
             mask_body_bytes_max: settings.limits.login_answer_bytes_max,
@@ -117,6 +121,8 @@ pub(super) fn rooms(
             tunnel_idle: settings.timeouts.tunnel_idle,
             client_login_bytes_max: settings.limits.client_login_bytes_max,
             client_login_timeout: settings.timeouts.head,
+            body: slowness(settings, settings.timeouts.body),
+            answer: slowness(settings, settings.timeouts.write),
             client_token_life: settings.timeouts.client_token,
         },
         keeping: Arc::new(keeping(settings)),
@@ -126,6 +132,11 @@ pub(super) fn rooms(
         via: via(),
     };
     Ok(Rooms { shared, origins })
+}
+
+/// How slow a client may be that may pause for `pause_max`.
+fn slowness(settings: &Settings, pause_max: Duration) -> Slowness {
+    Slowness { pause_max, bytes_per_second_min: settings.limits.bytes_per_second_min }
 }
 
 fn keeping(settings: &Settings) -> Keeping {
@@ -385,6 +396,7 @@ pub(super) fn server_limits(settings: &Settings, cores: usize) -> server::Limits
         connections_max: settings.limits.connections_max.div_ceil(cores),
         head_timeout: settings.timeouts.head,
         idle_timeout: settings.timeouts.idle,
+        write: slowness(settings, settings.timeouts.write),
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) fn start(
             let serving = server::serve(socket, listener, Arc::clone(&core), limits, stop.clone());
             served.spawn_on(serving, runtime.handle());
         }
+        // It ends with the runtime.
+        runtime.spawn(Arc::clone(&core.watch).look());
     }
     served.close();
     std::thread::Builder::new().name(format!("core-{number}")).spawn(move || {

@@ -16,13 +16,14 @@ mod reach;
 mod revoked;
 mod secrets;
 mod state;
+mod strain;
 mod trial;
 mod way;
 mod words;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -36,10 +37,11 @@ use crate::access::tombstones::TombstoneError;
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
 use crate::limit::Limits;
+use crate::proxy::Shared;
 use crate::server::{self, Address, Stop};
 use crate::session::{LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
-use crate::telemetry::{Event, Reader, reports};
+use crate::telemetry::{Event, Reader, Rejected, reports};
 use crate::upstream;
 pub use crate::upstream::Resolver;
 pub use advice::Advice;
@@ -48,6 +50,7 @@ pub use clear::{ClearError, clear};
 pub use clients::TOKENS_END;
 pub use explain::{ExplainError, Explained, Held, Outcome, Question, explain};
 pub use state::NOT_KEPT;
+pub use strain::{descriptor_advice, raise_descriptors};
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 
 /// A running Doorward. Dropped without [`App::stop`], it cuts every connection off and leaves
@@ -68,6 +71,8 @@ pub struct App {
     audit: Option<crate::audit::Ended>,
     timeouts: settings::Timeouts,
     clock: Clock,
+    shared: Weak<Shared>,
+    _gauge: strain::Gauge,
 }
 
 /// A listener that is there.
@@ -222,6 +227,7 @@ impl App {
         let mut shared = built.shared;
         shared.cut_off = stop.everything.clone();
         let shared = Arc::new(shared);
+        let budget = strain::Budget::new(settings.limits.memory_bytes_max);
         let limits = build::server_limits(settings, cores);
         let mut threads = Vec::new();
         for (number, sockets) in sockets.into_iter().enumerate() {
@@ -252,6 +258,12 @@ impl App {
             audit,
             timeouts: settings.timeouts.clone(),
             clock,
+            shared: Arc::downgrade(&shared),
+            _gauge: strain::Gauge::start(
+                budget,
+                Arc::clone(&shared.overload),
+                reporter.downgrade(),
+            ),
         })
     }
 
@@ -263,6 +275,19 @@ impl App {
     /// How many requests wait for their turn at a limit.
     pub fn waiting(&self) -> usize {
         self.limits.waiting()
+    }
+
+    /// The last messages that were rejected for what they are, the oldest first.
+    pub fn rejected(&self) -> Vec<Rejected> {
+        self.shared.upgrade().map(|shared| shared.rejections.all()).unwrap_or_default()
+    }
+
+    /// Reports each of them.
+    pub fn report_rejected(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        for rejected in shared.rejections.all() {
+            shared.reporter.report(Event::Rejected(Box::new(rejected)));
+        }
     }
 
     /// Writes what is waiting to be written and lets the state go; nothing is recorded afterwards.
@@ -346,7 +371,8 @@ fn listen(
     };
     let proxies = listener.proxies.as_ref().map(|proxies| Arc::new(build::senders(proxies)));
     let half_closed = build::half_closed(listener.half_closed);
-    Ok((bound, server::Listener { tls, access, ways, pages, proxies, half_closed }))
+    let name = Arc::from(listener.name.as_str());
+    Ok((bound, server::Listener { name, tls, access, ways, pages, proxies, half_closed }))
 }
 
 /// Judges and reads the settings, with the recipes that they name.

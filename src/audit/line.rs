@@ -200,6 +200,8 @@ impl Line {
             | Event::Revocation(_)
             | Event::StateNotice(_)
             | Event::Reach(_)
+            | Event::Strain(_)
+            | Event::Rejected(_)
             | Event::Audit(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::key::list::{Standing, standing};
 use super::{ConfigFiles, Exit};
-use crate::app::{NOT_KEPT, TOKENS_END};
+use crate::app::{NOT_KEPT, TOKENS_END, descriptor_advice};
 use crate::diagnosis::{Fault, Faults, Paint};
 use crate::secret::Environment;
 use crate::settings::{Recipes, Settings};
@@ -102,7 +102,9 @@ impl Check {
         let tokens_end = (has_clients && tokens_end).then_some(TOKENS_END);
         let notes = not_kept.into_iter().chain(tokens_end).collect();
         let revoked = revoked_keys(&loaded.settings)?;
-        Ok(Judged { summary, warnings: [loaded.warnings, exposed, revoked].concat(), notes })
+        let descriptors = descriptor_advice(&loaded.settings).into_iter().collect();
+        let warnings = [loaded.warnings, exposed, revoked, descriptors].concat();
+        Ok(Judged { summary, warnings, notes })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use tokio::runtime::Builder;
 
-use super::signals::StopSignals;
+use super::signals::{RejectedSignal, StopSignals};
 use super::{ConfigFiles, Exit, print_chain};
 use crate::app::{self, App, Resolver, StartError, Surroundings};
 use crate::clock::Clock;
@@ -38,7 +38,9 @@ impl Run {
         if loaded.settings.state.is_none() {
             writeln!(errors, "note: {}", app::NOT_KEPT)?;
         }
-        for warning in &loaded.warnings {
+        app::raise_descriptors();
+        let descriptors = app::descriptor_advice(&loaded.settings);
+        for warning in loaded.warnings.iter().chain(&descriptors) {
             writeln!(errors, "warning: {warning}")?;
         }
         Log::install(format(&loaded.settings), loaded.settings.log.level.as_str());
@@ -76,7 +78,13 @@ async fn serve(
         }
     };
     announce(loaded, &app, out)?;
-    signals.next().await;
+    let mut asked = RejectedSignal::catch()?;
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = asked.next() => app.report_rejected(),
+        }
+    }
     writeln!(out, "stopping: running requests end, then sessions are logged out")?;
     out.flush()?;
     let report = tokio::select! {

@@ -1,4 +1,4 @@
-//! The signals that ask a command to stop.
+//! The signals that ask a command to stop, and the one that asks it what it has rejected.
 
 use std::io;
 
@@ -29,5 +29,24 @@ impl StopSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// SIGUSR1, caught from here on: an operator asks for the last rejected messages.
+#[derive(Debug)]
+pub(super) struct RejectedSignal(Signal);
+
+impl RejectedSignal {
+    /// Catches it. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the system does not let it be caught.
+    pub(super) fn catch() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::user_defined1())?))
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        _ = self.0.recv().await;
     }
 }

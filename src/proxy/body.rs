@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::ending::{Ending, Why};
 use super::error::Problem;
-use super::record::{CLIENT_LEFT, Record, UNDECODABLE};
+use super::record::{CLIENT_LEFT, NOT_TAKEN, Record, UNDECODABLE};
 use super::stream::{Filters, Stream};
 use super::tunnel::Tunnel;
 use super::upload::{Unwanted, Upload};
@@ -114,6 +114,15 @@ impl ReplyBody {
         match why {
             Why::SessionReplaced => CutOff::SessionReplaced,
             Why::KeyRevoked => CutOff::KeyRevoked,
+        }
+    }
+}
+
+impl ReplyBody {
+    /// The client has not taken it in time.
+    pub fn was_not_taken(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.broke_off(NOT_TAKEN);
         }
     }
 }

@@ -114,7 +114,7 @@ impl Delivery<'_> {
 
     fn failed(&self, error: SendError) -> Problem {
         if self.replay.client_failed() {
-            Problem::BadBody
+            Problem::of_body(self.replay)
         } else if self.replay.storage_failed() {
             Problem::ReplayBroken
         } else {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::upload::Upload;
 use crate::access::Denied;
 use crate::access::jwt::Flaw;
+use crate::forward::replay::Replay;
 use crate::limit::{Kind, Rate, Refused, Whose, Why};
 use crate::route::{Ambiguity, Unreadable};
 use crate::session::{HoldCause, Unavailable};
@@ -182,12 +184,28 @@ pub enum Problem {
     /// What happens to the request could not be written down, and nothing happens without.
     #[error("no request is forwarded while the gateway's audit trail cannot be written")]
     AuditUnwritable,
+    /// Memory or descriptors are nearly used up.
+    #[error("the gateway has nearly used its memory or its descriptors up")]
+    GatewayOverloaded,
     /// Doorward is stopping.
     #[error("the gateway is stopping")]
     Stopping,
 }
 
 impl Problem {
+    /// Whether the message was refused for what it is, and not for who sends it or what it wants.
+    pub(super) fn is_rejection(&self) -> bool {
+        self.proxy_status() == ErrorType::named("http_request_error") || matches!(self, Self::Loop)
+    }
+
+    /// What is wrong with a body whose client has failed.
+    pub(super) fn of_body(replay: &Replay<Upload>) -> Self {
+        match replay.source(Upload::is_too_slow) {
+            Some(true) => Self::BodyTimeout,
+            Some(false) | None => Self::BadBody,
+        }
+    }
+
     /// The status code.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -234,6 +252,7 @@ impl Problem {
             | Self::IssuerUnavailable
             | Self::Overloaded(_)
             | Self::AuditUnwritable
+            | Self::GatewayOverloaded
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::LoginTimeout
             | Self::UpstreamConnectTimeout(_)
@@ -287,6 +306,7 @@ impl Problem {
             Self::ReplayBroken => "replay_broken",
             Self::Loop => "loop_detected",
             Self::AuditUnwritable => "audit_unwritable",
+            Self::GatewayOverloaded => "gateway_overloaded",
             Self::Stopping => "stopping",
         }
     }
@@ -337,6 +357,7 @@ impl Problem {
             Self::ReplayBroken => "The request could not be sent again",
             Self::Loop => "Loop detected",
             Self::AuditUnwritable => "The audit trail cannot be written",
+            Self::GatewayOverloaded => "The gateway is overloaded",
             Self::Stopping => "Stopping",
         }
     }
@@ -391,6 +412,7 @@ impl Problem {
             Self::ReplayBroken
             | Self::AuditUnwritable
             | Self::IssuerUnavailable
+            | Self::GatewayOverloaded
             | Self::Stopping => "proxy_internal_error",
         })
     }
@@ -405,11 +427,15 @@ impl Problem {
             Self::Overloaded(_) => Some(Duration::from_secs(1)),
             Self::UpstreamUnavailable => Some(UNAVAILABLE_RETRY_AFTER),
             Self::AuditUnwritable => Some(AUDIT_RETRY_AFTER),
+            Self::GatewayOverloaded => Some(OVERLOAD_RETRY_AFTER),
             Self::IssuerUnavailable => Some(ISSUER_RETRY_AFTER),
             _ => None,
         }
     }
 }
+
+/// Idle connections leave within some ten seconds.
+const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Maintenance lasts minutes; asking twice a minute is polite.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(30);

@@ -59,6 +59,7 @@ fn all() -> Vec<Problem> {
         Problem::ReplayBroken,
         Problem::Loop,
         Problem::AuditUnwritable,
+        Problem::GatewayOverloaded,
         Problem::Stopping,
     ]
 }

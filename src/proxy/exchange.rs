@@ -58,7 +58,7 @@ pub async fn exchange(
 ) -> Response<ReplyBody> {
     let (mut head, body) = request.into_parts();
     extended_connect::read_as_get(&mut head);
-    let (body, offered) = (Upload::new(body, &head), tunnel::offered(&mut head));
+    let (body, offered) = (Upload::new(body, &head, &core.watch), tunnel::offered(&mut head));
     let issued = Issued::among(&head.headers);
     let shared = Arc::clone(&core.shared);
     let mut record = Record::new(core.request_id(), &head, &issued, &peer, shared);
@@ -67,6 +67,9 @@ pub async fn exchange(
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
+            if problem.is_rejection() {
+                record.rejected(&problem);
+            }
             Reply::own(reply::problem(&problem, peer.ways, record.id.as_str()), &record)
         }
     };
@@ -123,11 +126,15 @@ async fn walk(
     record: &mut Record,
 ) -> Result<Reply, Problem> {
     let (shared, Client { peer, head, .. }) = (&core.shared, &client);
+    if shared.overload.is_shedding() {
+        return Err(Problem::GatewayOverloaded);
+    }
     // RFC 6750 section 2: a token is sent in one way.
     if record.repeats_token {
         return Err(Problem::BadRequest("the request target repeats the bearer token"));
     }
-    let call = parse::call(shared, &peer.origin, head, client.written)?;
+    let call = parse::call(shared, &peer.origin, head, client.written)
+        .inspect_err(|_| record.note_fields(&head.headers))?;
 
     let route = shared.routes.find(call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.upstream);
@@ -276,7 +283,7 @@ async fn send(
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
     let delivery = Delivery { pool, clock, prepared, replay, upstream: to.upstream };
-    let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::BadBody)?;
+    let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::of_body(replay))?;
     loop {
         let Whose(account, scope) = to.session;
         let key = broker.key(to.route.upstream, account, scope);
@@ -341,7 +348,7 @@ async fn send(
         broker.expire(&session.session, evidence);
         // What broke off is never whole: no login and no second sending for it.
         if replay.client_failed() {
-            return Err(Problem::BadBody);
+            return Err(Problem::of_body(replay));
         }
         // The first sending ends here: it takes nothing more from the client while the login is
         // awaited.

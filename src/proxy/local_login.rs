@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::authorize::Read;
 use super::error::Problem;
 use super::record::{self, Record};
-use super::upload::Upload;
+use super::upload::{Upload, UploadError};
 use super::{Peer, Shared, authenticate};
 use crate::access::{Access, Asking, Clients, Denied, IssuedToken, LoggedIn};
 use crate::forward::coding;
@@ -133,7 +133,10 @@ async fn read_whole(
     let mut seen = Zeroizing::new(Vec::with_capacity(bytes_max));
     let reading = async {
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Problem::BadBody)?;
+            let frame = frame.map_err(|error| match error {
+                UploadError::TooSlow => Problem::BodyTimeout,
+                UploadError::Broken(_) => Problem::BadBody,
+            })?;
             let Some(data) = frame.data_ref() else { continue };
             if seen.len() + data.len() > bytes_max {
                 return Err(Problem::LoginTooLong);

@@ -13,7 +13,9 @@ pub mod exchange;
 mod extended_connect;
 mod inspect;
 mod local_login;
+pub mod overload;
 pub mod parse;
+pub mod patience;
 mod prepare;
 mod record;
 pub mod reply;
@@ -33,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 use crate::access::identity::{Connected, Credentials, Ways};
 use crate::access::{Access, CertificateError};
 use deadlines::Deadlines;
+use overload::Overload;
+use patience::{Slowness, Watch};
 use upload::Upload;
 
 use crate::clock::Clock;
@@ -43,7 +47,7 @@ use crate::forward::via::Via;
 use crate::limit;
 use crate::route::Table;
 use crate::session::Broker;
-use crate::telemetry::Reporter;
+use crate::telemetry::{Rejected, Rejections, Reporter};
 use crate::upstream::Pool;
 
 /// Bounds of one request.
@@ -61,6 +65,10 @@ pub struct Limits {
     pub client_login_bytes_max: usize,
     /// How long such a body may take.
     pub client_login_timeout: std::time::Duration,
+    /// How slowly a request's body may come.
+    pub body: Slowness,
+    /// How slowly an answer may be taken.
+    pub answer: Slowness,
     /// How long what a login in open mode gives is said to be good.
     pub client_token_life: std::time::Duration,
 }
@@ -78,6 +86,10 @@ pub struct Shared {
     pub clock: Clock,
     /// Where events are reported.
     pub reporter: Reporter,
+    /// The last messages that were rejected.
+    pub rejections: Rejections,
+    /// What the process can still take on.
+    pub overload: Arc<Overload>,
     /// Bounds.
     pub limits: Limits,
     /// Where request bodies are kept so that they can be sent a second time.
@@ -90,6 +102,19 @@ pub struct Shared {
     pub via: Via,
 }
 
+impl Shared {
+    /// Keeps what this peer has sent and what never became a request.
+    pub fn reject_unread(&self, peer: &Peer, reason: &'static str) {
+        self.rejections.keep(Rejected {
+            at: self.clock.wall(),
+            listener: Arc::clone(&peer.listener),
+            peer: peer.address,
+            reason,
+            head: None,
+        });
+    }
+}
+
 /// What one core has for its requests.
 #[derive(Debug)]
 pub struct Core {
@@ -99,6 +124,8 @@ pub struct Core {
     pub pools: Vec<Pool<Sending<Upload>>>,
     /// When its requests are overdue.
     deadlines: Deadlines,
+    /// Who is waited for.
+    pub watch: Arc<Watch>,
     /// The first half of request ids, with a dash, different for each core and process.
     id_prefix: String,
     ids: AtomicU64,
@@ -107,6 +134,8 @@ pub struct Core {
 /// Where a connection came in.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// The listener's name.
+    listener: Arc<str>,
     address: Option<IpAddr>,
     origin: Origin,
     access: Access,
@@ -119,11 +148,17 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The peer's address, nothing on a Unix socket; `http` or `https`; who may call at this
-    /// listener, and by what callers can show who they are.
-    pub fn new(address: Option<IpAddr>, scheme: &'static str, access: Access, ways: Ways) -> Self {
+    /// The listener's name, and the peer's address, nothing on a Unix socket; `http` or `https`; who
+    /// may call at this listener, and by what callers can show who they are.
+    pub fn new(
+        listener: Arc<str>,
+        address: Option<IpAddr>,
+        scheme: &'static str,
+        access: Access,
+        ways: Ways,
+    ) -> Self {
         let (origin, connected) = (Origin::new(address, scheme), Connected::default());
-        Self { address, origin, access, scheme, pages: Some(scheme), ways, connected }
+        Self { listener, address, origin, access, scheme, pages: Some(scheme), ways, connected }
     }
 
     /// The same where the origin of pages begins otherwise than with its own scheme, or where that is
@@ -157,10 +192,12 @@ impl Peer {
 impl Core {
     /// A core with its own connections.
     pub fn new(shared: Arc<Shared>, pools: Vec<Pool<Sending<Upload>>>) -> Self {
+        let Limits { body, answer, .. } = shared.limits;
+        let watch = Arc::new(Watch::new(body, answer));
         let mut id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
         id_prefix.push('-');
         let deadlines = Deadlines::new(shared.clock.clone());
-        Self { shared, pools, deadlines, id_prefix, ids: AtomicU64::new(0) }
+        Self { shared, pools, deadlines, watch, id_prefix, ids: AtomicU64::new(0) }
     }
 
     /// What looks after the deadlines of this core's requests; they come only while it runs.

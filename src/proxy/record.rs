@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::error::Problem;
 use super::{Peer, RequestId, Shared};
 use crate::access::{self, Issued};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
+use crate::route::Canonical;
 use crate::session::{AccountId, Generation, UpstreamId};
-use crate::telemetry::{Decision, Decoded, Event, Request, Who};
+use crate::telemetry::{Decision, Decoded, Event, Head, Rejected, Request, Who};
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
 #[derive(Debug)]
@@ -48,6 +49,9 @@ pub(super) struct Record {
     pub(super) session_at: Option<Moment>,
     /// When the head of the last answer was there.
     pub(super) head_at: Option<Moment>,
+    /// What is shown of its head if it is rejected.
+    rejected: Option<Head>,
+    listener: Arc<str>,
     shared: Arc<Shared>,
 }
 
@@ -71,6 +75,9 @@ pub(super) const UPGRADED: &str = "upgraded";
 
 /// The reason of an answer that was cut because it could not be decoded to its end.
 pub(super) const UNDECODABLE: &str = "undecodable";
+
+/// The reason of an answer that was cut because its client took nothing of it for too long.
+pub(super) const NOT_TAKEN: &str = "not_taken";
 
 impl Record {
     pub(super) fn new(
@@ -102,6 +109,8 @@ impl Record {
             permits: None,
             session_at: None,
             head_at: None,
+            rejected: None,
+            listener: Arc::clone(&peer.listener),
             shared,
         }
     }
@@ -120,6 +129,37 @@ impl Record {
         match self.repeats_token || access::holds_credential(path.as_bytes()) {
             true => "/[client credential]".to_owned(),
             false => path.to_owned(),
+        }
+    }
+
+    /// What is wrong may be in these fields: their names are kept with the message, if it is
+    /// rejected.
+    pub(super) fn note_fields(&mut self, fields: &HeaderMap) {
+        let names = fields.keys().map(|name| match access::holds_credential(name.as_ref()) {
+            true => "[client credential]",
+            false => name.as_str(),
+        });
+        self.rejected = Some(self.head(names));
+    }
+
+    /// The message is rejected, and kept for the operator.
+    pub(super) fn rejected(&mut self, problem: &Problem) {
+        let head = self.rejected.take().unwrap_or_else(|| self.head(std::iter::empty()));
+        self.shared.rejections.keep(Rejected {
+            at: self.shared.clock.wall(),
+            listener: Arc::clone(&self.listener),
+            peer: self.peer,
+            reason: problem.code(),
+            head: Some(head),
+        });
+    }
+
+    fn head<'n>(&self, names: impl Iterator<Item = &'n str>) -> Head {
+        let path = Canonical::of(&self.shown_path()).path;
+        // Encoded it may have passed for something else.
+        match access::holds_credential(path.as_bytes()) {
+            true => Head::new(self.method.as_str(), "/[client credential]", names),
+            false => Head::new(self.method.as_str(), &path, names),
         }
     }
 

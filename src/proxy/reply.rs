@@ -81,12 +81,13 @@ pub fn problem(problem: &Problem, ways: Ways, request_id: &str) -> Response<Byte
         headers.insert(header::ALLOW, METHODS);
     }
     // The client's body is wrong or unread, or bytes of a tunnel follow: they could be taken for a
-    // request.
+    // request. Or its connection is of use to others.
     if matches!(
         problem,
         Problem::BadBody
             | Problem::BodyTimeout
             | Problem::BadRequest(_)
+            | Problem::GatewayOverloaded
             | Problem::MethodNotAllowed
             | Problem::MethodUnknown
             | Problem::TargetTooLong

@@ -5,6 +5,7 @@
 //! the client has not read yet (RFC 9112 section 9.6). HTTP/2 ends streams one by one.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+use super::patience::{Ward, Watch};
 use crate::forward::replay::Replay;
 
 /// How long the rest of a body is read after its answer.
@@ -40,33 +42,74 @@ pub struct Upload {
     /// Whether the client sends without being told to, on a connection of its own.
     is_coming: bool,
     is_http1: bool,
+    watch: Option<Arc<Watch>>,
+    /// Once it had to be waited for.
+    ward: Option<Ward>,
+    is_too_slow: bool,
+}
+
+/// Why a request's body does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// It broke off, or is framed wrongly.
+    #[error("the body broke off or is framed wrongly")]
+    Broken(#[source] hyper::Error),
+    /// It comes too slowly, or not at all.
+    #[error("the body comes too slowly")]
+    TooSlow,
 }
 
 impl Upload {
     /// The body that belongs to `head`.
-    pub(super) fn new(incoming: Incoming, head: &Parts) -> Self {
+    pub(super) fn new(incoming: Incoming, head: &Parts, watch: &Arc<Watch>) -> Self {
         let is_http1 = head.version <= Version::HTTP_11;
         let waits_for_leave = head.headers.contains_key(header::EXPECT);
-        Self { incoming: Some(incoming), is_coming: is_http1 && !waits_for_leave, is_http1 }
+        let watch = (!incoming.is_end_stream()).then(|| Arc::clone(watch));
+        let is_coming = is_http1 && !waits_for_leave;
+        let incoming = Some(incoming);
+        Self { incoming, is_coming, is_http1, watch, ward: None, is_too_slow: false }
+    }
+
+    /// Whether it was given up because it came too slowly.
+    pub(super) fn is_too_slow(&self) -> bool {
+        self.is_too_slow
+    }
+
+    /// The client has to go on.
+    fn poll_wait(&mut self, context: &Context<'_>) -> Poll<()> {
+        match (&self.ward, &self.watch) {
+            (Some(ward), _) => ward.poll_wait(context),
+            (None, Some(watch)) => self.ward.insert(watch.body()).poll_wait(context),
+            (None, None) => Poll::Pending,
+        }
     }
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         // The first poll gives a client leave that waits for it.
         self.is_coming = self.is_http1;
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = std::task::ready!(Pin::new(incoming).poll_frame(context));
-        if !matches!(frame, Some(Ok(_))) {
-            self.incoming = None;
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            std::task::ready!(self.poll_wait(context));
+            // Nothing more is read of it: an HTTP/1.1 connection ends with the answer.
+            (self.incoming, self.ward, self.is_too_slow) = (None, None, true);
+            return Poll::Ready(Some(Err(UploadError::TooSlow)));
+        };
+        match (&frame, &self.ward) {
+            (Some(Ok(frame)), Some(ward)) => {
+                ward.went_on(frame.data_ref().map_or(0, |data| data.len() as u64));
+            }
+            (Some(Ok(_)), None) => {}
+            (None | Some(Err(_)), _) => (self.incoming, self.ward) = (None, None),
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Broken)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,17 +2,19 @@
 //! that it becomes.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -20,14 +22,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 
 use super::heads::{Heads, Seen};
+use super::metered::Metered;
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
-use super::socket::Stream;
+use super::socket::{Stream, reset_on_close};
 use super::tunnels::Tunnels;
 use super::{HalfClosed, Limits, Stop};
 use crate::access::identity::{Credentials, UnixPeer};
 use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
+use crate::proxy::patience::Ward;
 use crate::proxy::{Core, Peer};
 
 /// What a connection is served with.
@@ -48,11 +52,14 @@ pub(super) async fn serve(
 ) {
     let Conversation { core, peer, limits, half_closed } = conversation;
     let unix = peer.may_be_known_by_process().then(|| unix_peer(&stream)).flatten();
+    let traffic = Arc::new(Traffic::new(&core.shared.overload));
+    let stream = Metered::new(stream, Arc::clone(&traffic), reset_on_close);
     let client = |certificate: Option<&[u8]>| {
         let peer = peer.connected(&Credentials { certificate, unix });
         // TLS has taken a certificate that cannot be read here: whose it is cannot be known.
         let peer = peer.inspect_err(|error| tracing::debug!(%error, "a connection is refused"));
-        peer.ok().map(|peer| Client { core, peer: Arc::new(peer), limits, half_closed })
+        let traffic = Arc::clone(&traffic);
+        peer.ok().map(|peer| Client { core, peer: Arc::new(peer), limits, half_closed, traffic })
     };
     match tls {
         None => {
@@ -90,6 +97,7 @@ struct Client {
     peer: Arc<Peer>,
     limits: Limits,
     half_closed: HalfClosed,
+    traffic: Arc<Traffic>,
 }
 
 impl Client {
@@ -97,23 +105,26 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { core, peer, limits, half_closed } = self;
-        let traffic = Arc::new(Traffic::default());
-        let pace = Pace { head: limits.head_timeout, idle: limits.idle_timeout };
+        let Self { core, peer, limits, half_closed, traffic } = self;
+        let Limits { head_timeout: head, idle_timeout: idle, write, .. } = limits;
+        let pace = Pace { head, idle, write };
         let stream = Paced::new(stream, Arc::clone(&traffic), pace, http2);
         let heads = Arc::<Seen>::default();
         let stream = Heads::new(stream, Arc::clone(&traffic), Arc::clone(&heads), http2);
+        let told = (Arc::clone(&core.shared), Arc::clone(&peer));
         let (seen, patience) = (Arc::clone(&traffic), Arc::<Patience>::default());
         let asked = Arc::clone(&patience);
-        let tunnels = Arc::new(Tunnels::default());
-        let streams = Arc::clone(&tunnels);
+        let (tunnels, streams) = (Arc::new(Tunnels::default()), Streams::default());
+        let (led, begun) = (Arc::clone(&tunnels), streams.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (underway, written) = (seen.begin(), heads.take());
             let is_http10 = request.version() == Version::HTTP_10;
             let unanswered = asked.begin();
+            // HTTP/2 asks for an answer only as far as the client has room for it.
+            let is_http2 = request.version() == Version::HTTP_2;
+            let ward = is_http2.then(|| begun.begin(core.watch.answer()));
             let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
-            let streams = (request.version() == Version::HTTP_2)
-                .then(|| (Arc::clone(&seen), Arc::clone(&streams)));
+            let streams = is_http2.then(|| (Arc::clone(&seen), Arc::clone(&led)));
             async move {
                 let mut answer = exchange(core, peer, request, written).await;
                 unanswered.answered(answer.status());
@@ -126,22 +137,28 @@ impl Client {
                     (Some(tunnel), None) => underway.lead_to(tunnel),
                     (Some(tunnel), Some((seen, streams))) => streams.run(tunnel, seen.begin()),
                 }
-                Ok::<_, Infallible>(answer.map(|body| Counted { body, _underway: underway }))
+                Ok::<_, Infallible>(answer.map(|body| Counted::new(body, underway, ward)))
             }
         });
-        let builder = builder(limits, half_closed);
+        let builder = builder(limits, half_closed, streams);
         // hyper's connection is gone when this ends: a tunnel whose answer was never written learns
         // by it that there is no client.
         let mut conversation = pin!(async {
             let mut connection =
                 pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
             let ended = tokio::select! {
+                biased;
                 ended = connection.as_mut() => ended,
                 // Requests that have begun are still answered.
                 () = async {
                     tokio::select! {
                         () = stop.accepting.cancelled() => {}
                         () = patience.exhausted() => {}
+                        // Only the connection's own look at its pace finds out.
+                        () = poll_fn(|_| match traffic.is_to_leave() {
+                            true => Poll::Ready(()),
+                            false => Poll::Pending,
+                        }) => {}
                     }
                 } => {
                     connection.as_mut().graceful_shutdown();
@@ -151,6 +168,9 @@ impl Client {
             if let Err(error) = ended {
                 // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
                 tracing::debug!(%error, "a connection ended early");
+                if let Some(reason) = rejection(&*error) {
+                    told.0.reject_unread(&told.1, reason);
+                }
             }
             tunnels.end().await;
         });
@@ -175,10 +195,51 @@ impl Client {
     }
 }
 
+/// Why hyper has rejected what never became a request; nothing where it has not. It tells by the type
+/// of an error that has lost its type.
+fn rejection(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    let is_parted = error.is_closed()
+        || error.is_canceled()
+        || error.is_incomplete_message()
+        || error.is_body_write_aborted()
+        || error.is_shutdown()
+        || error.is_timeout()
+        || error.is_user()
+        || error.source().is_some_and(|source| source.is::<std::io::Error>());
+    match error {
+        error if error.is_parse_too_large() => Some("head_too_long"),
+        error if error.is_parse() => Some("bad_head"),
+        _ if is_parted => None,
+        _ => Some("bad_frames"),
+    }
+}
+
 /// An answer's body; its request is under way until it has been sent.
 struct Counted {
     body: ReplyBody,
-    _underway: Underway,
+    underway: Underway,
+    /// Over HTTP/2 the client has to make room for what comes next.
+    ward: Option<Arc<Ward>>,
+    /// How much it was given last.
+    given: u64,
+}
+
+impl Counted {
+    fn new(body: ReplyBody, underway: Underway, ward: Option<Arc<Ward>>) -> Self {
+        if let Some(ward) = &ward {
+            ward.wait();
+        }
+        Self { body, underway, ward, given: 0 }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.underway.is_cut() || self.ward.as_ref().is_some_and(|ward| ward.is_over()) {
+            self.body.was_not_taken();
+        }
+    }
 }
 
 impl Body for Counted {
@@ -189,7 +250,16 @@ impl Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let given = std::mem::take(&mut self.given);
+        if let Some(ward) = &self.ward {
+            ward.went_on(given);
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let (Poll::Ready(Some(Ok(frame))), Some(ward)) = (&polled, &self.ward) {
+            ward.wait();
+            self.given = frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -219,8 +289,31 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// one for each 512 bytes of this window: many WebSockets and gRPC streams may send at a time.
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
-fn builder(limits: Limits, half_closed: HalfClosed) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// The tasks of one HTTP/2 connection's streams. One whose client takes nothing of its answer is
+/// ended, which resets its stream.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<Option<Arc<Ward>>>>);
+
+impl Streams {
+    /// A request begins, and its task is next to be started.
+    fn begin(&self, ward: Ward) -> Arc<Ward> {
+        let ward = Arc::new(ward);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ward));
+        ward
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let task = tokio::spawn(stream);
+        if let Some(ward) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            ward.end_task(task.abort_handle());
+        }
+    }
+}
+
+fn builder(limits: Limits, half_closed: HalfClosed, streams: Streams) -> Builder<Streams> {
+    let mut builder = Builder::new(streams);
     builder
         .http1()
         // The pace of heads is watched by `Paced`; this timer would be set anew for each of them.

@@ -2,6 +2,7 @@
 
 mod connection;
 mod heads;
+mod metered;
 mod pace;
 mod patience;
 mod proxy_protocol;
@@ -9,6 +10,7 @@ mod socket;
 mod tls;
 mod tunnels;
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::access::identity::Ways;
+use crate::proxy::overload::{Load, Overload};
+use crate::proxy::patience::Slowness;
 use crate::proxy::{Core, Peer};
 use connection::Conversation;
 use proxy_protocol::HeaderError;
@@ -28,8 +32,8 @@ pub use proxy_protocol::Senders;
 pub use socket::{Address, Bound, Socket, Unregistered, bind};
 pub use tls::{ClientCertificates, Presence, Tls, TlsError, server as tls_server};
 
-/// After an accept that failed for want of descriptors, this long until the next: trying at once
-/// would only burn CPU.
+/// After an accept that failed for want of descriptors or memory, this long until the next: trying
+/// at once would only burn CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of connections.
@@ -48,11 +52,15 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long a connection waits for its next request.
     pub idle_timeout: Duration,
+    /// How slowly a client may take what is written.
+    pub write: Slowness,
 }
 
 /// A listener as one core serves it.
 #[derive(Clone)]
 pub struct Listener {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
     /// `https` where there is one.
     pub tls: Option<TlsAcceptor>,
     /// Who may call.
@@ -96,16 +104,20 @@ pub async fn serve(
 ) {
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limits.connections_max));
+    let overload = Arc::clone(&core.shared.overload);
+    let mut accepting = Accepting::Well;
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.accepting.cancelled() => break,
-            accepted = accept(&socket, &room) => accepted,
+            accepted = accept(&socket, &room, &overload, &mut accepting) => accepted,
         };
         let Some((stream, address, permit)) = accepted else { continue };
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        let peer = Peer::new(address, scheme, listener.access.clone(), listener.ways);
+        let name = Arc::clone(&listener.name);
+        let peer = Peer::new(name, address, scheme, listener.access.clone(), listener.ways);
         let mut peer = peer.of_pages(listener.pages);
+        let connected = overload.connected();
         let (core, stop, tls) = (Arc::clone(&core), stop.clone(), listener.tls.clone());
         let half_closed = listener.half_closed;
         let proxies = listener.proxies.clone().filter(|proxies| proxies.contain(address));
@@ -125,7 +137,7 @@ pub async fn serve(
                 () = served => {}
                 () = stop.everything.cancelled() => {}
             }
-            drop(permit);
+            drop((permit, connected));
         });
     }
     // The socket is closed first: nobody waits in its queue for an answer that will not come.
@@ -155,18 +167,57 @@ async fn presented(
     None
 }
 
+/// How the last accept went: a want that lasts is told once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    Well,
+    InWant,
+}
+
 async fn accept(
     socket: &Socket,
     room: &Arc<Semaphore>,
+    overload: &Overload,
+    accepting: &mut Accepting,
 ) -> Option<(socket::Stream, Option<IpAddr>, tokio::sync::OwnedSemaphorePermit)> {
     // The semaphore is never closed.
     let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    overload.accepting().await;
     match socket.accept().await {
-        Ok((stream, address)) => Some((stream, address, permit)),
+        Ok((stream, address)) => {
+            *accepting = Accepting::Well;
+            Some((stream, address, permit))
+        }
+        Err(error) if is_of_one_connection(&error) => {
+            tracing::debug!(%error, "a connection was gone before it was accepted");
+            None
+        }
         Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
+            if *accepting == Accepting::Well {
+                tracing::warn!(%error, "connections cannot be accepted");
+            }
+            *accepting = Accepting::InWant;
+            overload.raise(Load::Full);
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
     }
+}
+
+/// Whether the next connection can be accepted at once (accept(2), "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, PermissionDenied,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | PermissionDenied
+    )
 }

@@ -1,11 +1,11 @@
-//! The pace that a client must keep: a head must be complete in time, and a connection without a
-//! request may not stay for ever. hyper's own timer would be set anew for each request and covers
-//! only one of the two; this one is set when it has run out, and then looks at what has happened
-//! since.
+//! The pace that a client must keep on its connection: a head must be complete in time, what is
+//! written must be taken, and a connection without a request may not stay for ever. hyper's own
+//! timer would be set anew for each request and covers only one of the three; this one is set when
+//! it has run out, and then looks at what has happened since.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,13 +13,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::proxy::overload::Overload;
+use crate::proxy::patience::{Patience, Slowness};
 use crate::proxy::tunnel::Tunnel;
 
-/// The requests of one connection, told by whoever answers them.
+/// What happens on one connection: its requests, told by whoever answers them, and its bytes.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Bytes that the system has taken for the client.
+    written: AtomicU64,
+    /// The client was cut off because it took nothing.
+    is_cut: AtomicBool,
+    /// An HTTP/2 client has made no request for long, and is to be told to leave.
+    is_to_leave: AtomicBool,
+    /// It is a tunnel, which has a bound of its own.
+    is_tunnel: AtomicBool,
+    /// What the process can still take on.
+    overload: Arc<Overload>,
     /// What the connection becomes after the request under way.
     tunnel: Mutex<Option<Box<Tunnel>>>,
 }
@@ -28,6 +40,11 @@ pub(super) struct Traffic {
 pub(super) struct Underway(Arc<Traffic>);
 
 impl Traffic {
+    /// Of a process that can take on so much.
+    pub(super) fn new(overload: &Arc<Overload>) -> Self {
+        Self { overload: Arc::clone(overload), ..Self::default() }
+    }
+
     /// A head is complete: a request begins, and ends when the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Underway {
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -37,6 +54,21 @@ impl Traffic {
     /// Whether no request is under way.
     pub(super) fn is_quiet(&self) -> bool {
         self.begun.load(Ordering::Relaxed) == self.ended.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes were taken by the system for the client.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the client was cut off because it took nothing.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client is to be told to leave.
+    pub(super) fn is_to_leave(&self) -> bool {
+        self.is_to_leave.load(Ordering::Relaxed)
     }
 
     /// The tunnel that a request has led to, once.
@@ -49,7 +81,15 @@ impl Underway {
     /// This request leads to a tunnel, which is under way for as long as the connection lives.
     pub(super) fn lead_to(&self, tunnel: Box<Tunnel>) {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.is_tunnel.store(true, Ordering::Relaxed);
         *self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+}
+
+impl Underway {
+    /// Whether the client was cut off because it took nothing.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.is_cut()
     }
 }
 
@@ -66,14 +106,16 @@ pub(super) struct Pace {
     pub(super) head: Duration,
     /// From one request to the first byte of the next.
     pub(super) idle: Duration,
+    /// How slowly it may take what is written.
+    pub(super) write: Slowness,
 }
 
-/// A stream whose reads fail with [`io::ErrorKind::TimedOut`] when its client is too slow.
+/// A stream whose reads and writes fail with [`io::ErrorKind::TimedOut`] when its client is too slow.
 pub(super) struct Paced<S> {
     stream: S,
     traffic: Arc<Traffic>,
     pace: Pace,
-    /// HTTP/2 sends frames of its own between requests: only silence counts.
+    /// HTTP/2 sends frames of its own between requests: they are no head, and no request.
     http2: bool,
     /// Requests that had begun when the present wait began.
     begun: u64,
@@ -81,6 +123,10 @@ pub(super) struct Paced<S> {
     quiet_since: Instant,
     /// Since when there is a part of a head.
     head_since: Option<Instant>,
+    /// How long it may still take nothing.
+    patience: Patience,
+    /// Since when it takes nothing, and what had been written by then.
+    stuck: Option<(Instant, u64)>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -95,6 +141,8 @@ impl<S> Paced<S> {
             begun: 0,
             quiet_since: now,
             head_since: None,
+            patience: Patience::new(pace.write),
+            stuck: None,
             timer: Box::pin(sleep_until(now + pace.head.min(pace.idle))),
         }
     }
@@ -118,27 +166,87 @@ impl<S> Paced<S> {
         if self.begun == 0 && self.head_since.is_none() && bytes.starts_with(b"PRI ") {
             self.http2 = true;
         }
-        match self.http2 {
-            true => self.quiet_since = Instant::now(),
-            false => _ = self.head_since.get_or_insert_with(Instant::now),
+        if !self.http2 {
+            self.head_since.get_or_insert_with(Instant::now);
         }
     }
 
-    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Takes note that something was written, or that all was.
+    fn note_taken(&mut self) {
+        if self.stuck.is_some() {
+            self.reckon();
+            self.stuck = None;
+        }
+    }
+
+    /// The client takes nothing: fails when it has not for too long.
+    fn poll_stuck(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let written = self.traffic.written.load(Ordering::Relaxed);
+        self.stuck.get_or_insert_with(|| (Instant::now(), written));
+        self.poll_deadline(context)
+    }
+
+    /// What the wait has cost up to now, and what was taken in it.
+    fn reckon(&mut self) {
+        let Some((since, before)) = &mut self.stuck else { return };
+        let (now, written) = (Instant::now(), self.traffic.written.load(Ordering::Relaxed));
+        self.patience.waited(now.saturating_duration_since(*since));
+        self.patience.moved(written.saturating_sub(*before));
+        (*since, *before) = (now, written);
+    }
+
+    /// Whether the client has been cut off for taking nothing.
+    fn is_cut(&mut self) -> bool {
+        self.reckon();
+        let is_tunnel = self.traffic.is_tunnel.load(Ordering::Relaxed);
+        if self.stuck.is_none() || is_tunnel || !self.patience.is_over() {
+            return false;
+        }
+        self.traffic.is_cut.store(true, Ordering::Relaxed);
+        true
+    }
+
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         while self.timer.as_mut().poll(context).is_ready() {
             let underway = self.is_underway();
+            let is_leaving = self.traffic.is_to_leave();
             let deadline = match self.head_since {
                 Some(since) => since + self.pace.head,
+                None if is_leaving => self.quiet_since + self.pace.idle + self.pace.head,
                 None => self.quiet_since + self.pace.idle,
             };
             let now = Instant::now();
-            if !underway && now >= deadline {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            // Whoever waits for nothing makes room for others.
+            let is_idle = self.head_since.is_none() && self.traffic.overload.is_shedding();
+            let is_late = !underway && (now >= deadline || is_idle && !is_leaving);
+            if self.is_cut() || (is_late && (!self.http2 || is_leaving)) {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            // A head may begin at any time: look again no later than one could be overdue.
-            self.timer.as_mut().reset(deadline.min(now + self.pace.head).max(now + TICK));
+            if is_late {
+                // Whoever serves the connection is polled after this.
+                self.traffic.is_to_leave.store(true, Ordering::Relaxed);
+            }
+            // A head may begin at any time, and so may a wait for the client to take something:
+            // look again no later than one could be overdue.
+            let soon = self.pace.head.min(self.pace.write.pause_max);
+            self.timer.as_mut().reset(deadline.min(now + soon).max(now + TICK));
         }
         Poll::Pending
+    }
+
+    /// What a write, a flush or an end has come to.
+    fn poll_taken<T>(
+        &mut self,
+        taken: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match taken {
+            Poll::Pending => self.poll_stuck(context).map(Err),
+            taken => {
+                self.note_taken();
+                taken
+            }
+        }
     }
 }
 
@@ -158,7 +266,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
                 this.note_bytes(buffer.filled().get(before..).unwrap_or_default());
                 Poll::Ready(Ok(()))
             }
-            Poll::Pending => this.poll_deadline(context),
+            Poll::Pending => this.poll_deadline(context).map(Err),
             failed => failed,
         }
     }
@@ -170,7 +278,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.poll_taken(written, context)
     }
 
     fn poll_write_vectored(
@@ -178,7 +288,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.poll_taken(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -186,11 +298,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        this.poll_taken(flushed, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        let ended = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.poll_taken(ended, context)
     }
 }
 
@@ -201,7 +317,11 @@ mod tests {
 
     use super::*;
 
-    const PACE: Pace = Pace { head: Duration::from_secs(10), idle: Duration::from_secs(60) };
+    const PACE: Pace = Pace {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        write: Slowness { pause_max: Duration::from_secs(30), bytes_per_second_min: 240 },
+    };
 
     fn paced() -> (DuplexStream, Paced<DuplexStream>, Arc<Traffic>) {
         let (client, server) = duplex(1024);
@@ -251,12 +371,85 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn frames_of_http2_between_requests_are_no_head() {
-        let (mut client, mut paced, _) = paced();
+    async fn frames_of_http2_are_no_head_and_no_request() {
+        let (mut client, mut paced, traffic) = paced();
         client.write_all(b"PRI * HTTP/2.0").await.unwrap();
         let mut preface = [0; 14];
         paced.read_exact(&mut preface).await.unwrap();
+        for _ in 0..5 {
+            advance(Duration::from_secs(9)).await;
+            client.write_all(b"p").await.unwrap();
+            paced.read_u8().await.unwrap();
+        }
+        assert!(!traffic.is_to_leave());
+        // 45 seconds of the 60 are over; then it is told to leave, and cut if it does not.
         let waited = times_out(&mut paced).await;
-        assert!(waited >= PACE.idle, "{waited:?}");
+        assert!(traffic.is_to_leave());
+        let (least, most) = (Duration::from_secs(25), Duration::from_secs(40));
+        assert!(waited >= least && waited <= most, "{waited:?}");
+    }
+
+    /// Writes until the client is cut off, which has room for 1024 bytes.
+    async fn cut(paced: &mut Paced<DuplexStream>) -> Duration {
+        let before = Instant::now();
+        let error = paced.write_all(&[0; 64 * 1024]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_the_write_time() {
+        let (_client, mut paced, traffic) = paced();
+        let _underway = traffic.begin();
+        let waited = cut(&mut paced).await;
+        assert!(waited >= PACE.write.pause_max, "{waited:?}");
+        assert!(waited <= PACE.write.pause_max + PACE.head, "{waited:?}");
+        assert!(traffic.is_cut());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_few_bytes_now_and_then_is_cut_in_the_end() {
+        let (mut client, mut paced, traffic) = paced();
+        let _underway = traffic.begin();
+        let seen = Arc::clone(&traffic);
+        let sipping = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                client.read_exact(&mut [0; 1200]).await.unwrap();
+                seen.wrote(1200);
+            }
+        });
+        let waited = cut(&mut paced).await;
+        sipping.abort();
+        // 1200 bytes buy five seconds and take ten.
+        let (least, most) = (Duration::from_secs(50), Duration::from_secs(70));
+        assert!(waited >= least && waited <= most, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_enough_is_never_cut() {
+        let (mut client, mut paced, traffic) = paced();
+        let _underway = traffic.begin();
+        let seen = Arc::clone(&traffic);
+        let sipping = tokio::spawn(async move {
+            for _ in 0..64 {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                client.read_exact(&mut [0; 1024]).await.unwrap();
+                seen.wrote(1024);
+            }
+        });
+        paced.write_all(&[0; 64 * 1024]).await.unwrap();
+        sipping.await.unwrap();
+        assert!(!traffic.is_cut());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_has_a_bound_of_its_own() {
+        let (_client, mut paced, traffic) = paced();
+        traffic.is_tunnel.store(true, Ordering::Relaxed);
+        let _underway = traffic.begin();
+        let writing = paced.write_all(&[0; 64 * 1024]);
+        assert!(tokio::time::timeout(Duration::from_secs(3600), writing).await.is_err());
+        assert!(!traffic.is_cut());
     }
 }

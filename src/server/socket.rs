@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -165,6 +166,14 @@ impl Socket {
                 Ok((Either::Right(stream), None))
             }
         }
+    }
+}
+
+/// Has the system throw away what a client has not taken when its stream is closed.
+pub(super) fn reset_on_close(stream: &Stream) {
+    if let Either::Left(stream) = stream {
+        // Without it what is left is offered for a while longer.
+        _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 }
 

@@ -27,6 +27,16 @@ const CLIENT_LOGIN_BYTES_MAX: usize = 16 * 1024;
 /// What RFC 9113, section 6.5.2 advises as the least.
 const STREAMS_MAX: u32 = 100;
 
+/// The rate below which IIS (`MinBytesPerSecond`) and Kestrel (`MinRequestBodyDataRate`,
+/// `MinResponseDataRate`) cut connections in both directions; Apache's `mod_reqtimeout` asks for 500.
+const BYTES_PER_SECOND_MIN: u64 = 240;
+
+/// Apache's `mod_reqtimeout` allows 20 s and then more for each byte, nginx 60 s between two reads; a
+/// telephone that changes its network is away for some 10 s.
+const BODY: &str = "30s";
+/// What nginx (`send_timeout`) and Apache (`Timeout`) allow. The system takes large pieces: one may
+/// take a slow client half of that.
+const WRITE: &str = "60s";
 /// A head is one packet or a few; who takes longer holds a connection on purpose.
 const HEAD: &str = "10s";
 /// Clients commonly give up after 60 s.
@@ -144,6 +154,8 @@ impl Default for Limits {
             verdict_body_bytes_max: VERDICT_BODY_BYTES_MAX,
             login_answer_bytes_max: LOGIN_ANSWER_BYTES_MAX,
             connections_max: CONNECTIONS_MAX,
+            memory_bytes_max: None,
+            bytes_per_second_min: BYTES_PER_SECOND_MIN,
             streams_max: STREAMS_MAX,
             sessions_max: SESSIONS_MAX,
             client_login_bytes_max: CLIENT_LOGIN_BYTES_MAX,
@@ -160,6 +172,8 @@ impl Default for Timeouts {
             login_distance: duration(LOGIN_DISTANCE),
             drain: duration(DRAIN),
             logout: duration(LOGOUT),
+            body: duration(BODY),
+            write: duration(WRITE),
             idle: duration(IDLE),
             session_idle: duration(SESSION_IDLE),
             tunnel_idle: duration(TUNNEL_IDLE),

@@ -369,6 +369,11 @@ pub struct Limits {
     pub login_answer_bytes_max: usize,
     /// The most client connections at a time.
     pub connections_max: usize,
+    /// How much memory the process may use; what its control group or the machine has where nothing
+    /// is said.
+    pub memory_bytes_max: Option<u64>,
+    /// What a client must bring of a body, and take of an answer, in a second; 0 for any number.
+    pub bytes_per_second_min: u64,
     /// The most requests at a time on one HTTP/2 connection.
     pub streams_max: u32,
     /// Sessions at a time.
@@ -394,6 +399,10 @@ pub struct Timeouts {
     pub logout: Duration,
     /// For the next request on a connection.
     pub idle: Duration,
+    /// How long a client may pause in its body.
+    pub body: Duration,
+    /// How long a client may take nothing of what is written for it.
+    pub write: Duration,
     /// For the next request that uses a session.
     pub session_idle: Duration,
     /// For the next byte in a tunnel.

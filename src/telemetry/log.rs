@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     About, AuditTrouble, Event, IssuerKeys, KeysOutcome, Learned, Login, OnFailure, ReachChange,
-    Reachability, Reader, Request, Revocation, Rotation, SecretTrouble, Stage,
+    Reachability, Reader, Rejected, Request, Revocation, Rotation, SecretTrouble, Stage, Strain,
 };
 
 /// How log lines look.
@@ -113,6 +113,8 @@ impl Reader for Log {
             Event::Audit(AuditTrouble::Lost { lost }) => {
                 error!(lost, "lines of the audit trail were lost; it is written again");
             }
+            Event::Strain(strain) => log_strain(strain),
+            Event::Rejected(rejected) => log_rejected(rejected),
             Event::Request(request) => log_request(request),
         }
     }
@@ -228,6 +230,38 @@ fn log_reach(Reachability { upstream, change }: &Reachability) {
         ReachChange::NameUnresolved { why, kept_for: None } => error!(%upstream, why, "{phrase}"),
         ReachChange::NameResolved => info!(%upstream, "{phrase}"),
     }
+}
+
+fn log_strain(strain: &Strain) {
+    let Strain { load, descriptors_percent, memory_percent, connections } = strain;
+    match *load {
+        "normal" => {
+            info!(descriptors_percent, memory_percent, connections, "requests are taken again");
+        }
+        load => warn!(
+            load,
+            descriptors_percent,
+            memory_percent,
+            connections,
+            "memory or descriptors are nearly used up: new requests are refused"
+        ),
+    }
+}
+
+/// Texts of clients are written with escapes: they may hold anything.
+fn log_rejected(rejected: &Rejected) {
+    let head = rejected.head.as_ref();
+    let at = jiff::Timestamp::try_from(rejected.at).unwrap_or_default();
+    info!(
+        %at,
+        listener = %rejected.listener,
+        peer = rejected.peer.map(tracing::field::display),
+        reason = rejected.reason,
+        method = head.map(|head| tracing::field::debug(&head.method)),
+        path = head.map(|head| tracing::field::debug(&head.path)),
+        fields = head.map(|head| tracing::field::debug(&head.fields)),
+        "rejected message",
+    );
 }
 
 fn log_request(request: &Request) {

@@ -5,9 +5,11 @@ mod audit;
 mod issuer;
 mod log;
 mod reach;
+mod rejected;
 mod request;
 mod revocation;
 mod rotation;
+mod strain;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,9 +21,11 @@ pub use audit::{AuditTrouble, OnFailure};
 pub use issuer::{IssuerKeys, KeysOutcome};
 pub use log::{Format, Log};
 pub use reach::{ReachChange, Reachability};
+pub use rejected::{Head, Rejected, Rejections};
 pub use request::{Decision, Decoded, Request, Who};
 pub use revocation::{Learned, Revocation};
 pub use rotation::{Rotation, SecretTrouble, Stage};
+pub use strain::Strain;
 
 /// Events that wait for the reader; at the bound new ones are dropped and counted.
 const WAITING_MAX: usize = 16 * 1024;
@@ -141,6 +145,10 @@ pub enum Event {
     Reach(Reachability),
     /// The audit trail has gaps.
     Audit(AuditTrouble),
+    /// The process takes on more or less than before.
+    Strain(Strain),
+    /// An operator has asked for the last rejected messages: one of them.
+    Rejected(Box<Rejected>),
     /// A request ended, its body included.
     Request(Box<Request>),
 }

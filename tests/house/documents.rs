@@ -169,7 +169,8 @@ fn anchors(document: &str) -> Vec<String> {
 #[test]
 fn every_code_of_an_own_answer_has_a_test_through_the_boundary() {
     let document = text("docs/ERRORS.md");
-    let tests: String = files("tests/gateway", ".rs").into_iter().map(|(_, text)| text).collect();
+    let tests = ["tests/gateway", "tests/process"].into_iter().flat_map(|at| files(at, ".rs"));
+    let tests: String = tests.map(|(_, text)| text).collect();
     let codes: Vec<&str> = anchors_set(&document).collect();
     assert!(codes.len() > 20, "{codes:?}");
     for code in codes {

@@ -99,8 +99,20 @@ pub struct Doorward {
 
 impl Doorward {
     pub async fn start(folder: &Path, log: &Path) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_doorward")), folder, log).await
+    }
+
+    /// One that may have so many descriptors.
+    pub async fn start_with_descriptors(site: &Site, run: u64, descriptors_max: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {descriptors_max} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_doorward")]);
+        Self::start_by(shell, site.path(), &site.log(run)).await
+    }
+
+    async fn start_by(mut doorward: Command, folder: &Path, log: &Path) -> Self {
         let errors = fs::File::create(log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_doorward"))
+        let mut child = doorward
             .args(["run", "-c"])
             .arg(folder.join("doorward.toml"))
             .env_clear()
@@ -163,8 +175,12 @@ impl Doorward {
     }
 
     pub async fn signal(&self) {
+        self.signal_by("-TERM").await;
+    }
+
+    pub async fn signal_by(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
     }
 
     pub async fn stop(&mut self) {

@@ -149,6 +149,10 @@ impl Live {
                 (None, format!("keys of the issuer {}: {outcome}", about.issuer))
             }
             Event::Reach(about) => (Some(&about.upstream), about.change.phrase().to_owned()),
+            Event::Strain(strain) => {
+                (None, self.ink(Colour::Yellow, &format!("it takes on: {}", strain.load)))
+            }
+            Event::Rejected(rejected) => (None, format!("rejected: {}", rejected.reason)),
             Event::Audit(_) => (None, self.ink(Colour::Red, "the audit trail has gaps")),
             Event::Request(request) => (request.upstream.as_ref(), self.request(at, request)),
         };

@@ -245,6 +245,11 @@ where
         self.0.as_ref().is_some_and(|shared| lock(shared).client_failed)
     }
 
+    /// Looks at where the body comes from; nothing for an empty body.
+    pub fn source<T>(&self, look: impl FnOnce(&B) -> T) -> Option<T> {
+        self.0.as_ref().map(|shared| look(&lock(shared).source))
+    }
+
     /// Whether what was kept could not be read when it was needed.
     pub fn storage_failed(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| lock(shared).storage_failed)

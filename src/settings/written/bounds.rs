@@ -44,6 +44,18 @@ pub(in crate::settings) struct Limits {
     /// further ones wait in the system's queue.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::settings) connections_max: usize,
+    /// How much resident memory the process may use, in bytes. From 90 % of it on new requests get
+    /// 503 `gateway_overloaded`, from 95 % on no connection is accepted, until less than 80 % is
+    /// used. Without it, the limit of its control group, else the memory of the machine. The same
+    /// percentages hold for descriptors, of which there are as many as the system allows
+    /// (`ulimit -Hn`).
+    #[schemars(range(min = 16_777_216), extend("examples" = [536_870_912]))]
+    pub(in crate::settings) memory_bytes_max: Option<u64>,
+    /// How many bytes of a request's body a client must bring, and of an answer take, in a second on
+    /// average; slower ones may pause for `timeouts.body` and `timeouts.write` all in all. 0 for
+    /// any number: then only pauses count.
+    #[schemars(range(max = 1_000_000_000))]
+    pub(in crate::settings) bytes_per_second_min: u64,
     /// The most requests at a time on one HTTP/2 connection.
     #[schemars(range(min = 1, max = 10_000))]
     pub(in crate::settings) streams_max: u32,
@@ -63,6 +75,13 @@ pub(in crate::settings) struct Timeouts {
     /// How long a client may take to send the head of a request, from its first byte to its last,
     /// for a TLS handshake (then the connection is closed), and for a login's body (then 408).
     pub(in crate::settings) head: DurationText,
+    /// How long a client may pause in the body of a request that is waited for, or bring less than
+    /// `limits.bytes_per_second_min`; then 408, or the end of the upload where the answer has
+    /// begun.
+    pub(in crate::settings) body: DurationText,
+    /// How long a client may take nothing of what is written for it, or less than
+    /// `limits.bytes_per_second_min`; then its connection is closed, or its HTTP/2 stream reset.
+    pub(in crate::settings) write: DurationText,
     /// How long a request may wait in all, for a session and for the head of the upstream's
     /// answer; then 504. The time that bodies take does not count, nor do waits for its turn at
     /// limits, which may take as long once more, all together.
@@ -78,7 +97,8 @@ pub(in crate::settings) struct Timeouts {
     pub(in crate::settings) login_distance: DurationText,
     /// How long all logouts together may take when Doorward stops.
     pub(in crate::settings) logout: DurationText,
-    /// How long a client's connection is kept without a request.
+    /// How long a client's connection is kept without a request. One of HTTP/2 is asked to leave
+    /// then (GOAWAY), whatever frames it sends besides.
     pub(in crate::settings) idle: DurationText,
     /// How long a session is kept without a client's request; then it is logged out.
     pub(in crate::settings) session_idle: DurationText,

@@ -1,0 +1,114 @@
+//! The last messages that were rejected for what they are, for an operator who wants to see what a
+//! client, or somebody who passes for one, sends. They hold no value: neither of a field nor of a
+//! query, and no body.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// How many are kept; the oldest makes room.
+const KEPT_MAX: usize = 64;
+
+/// How much is kept of a method.
+const METHOD_BYTES_MAX: usize = 32;
+
+/// How much is kept of a path.
+const PATH_BYTES_MAX: usize = 256;
+
+/// How much is kept of a field's name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Of how many fields the names are kept.
+const NAMES_MAX: usize = 32;
+
+/// A message that was rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// When.
+    pub at: SystemTime,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The address that its connection came from; nothing on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Why, from the list of reasons in logs.
+    pub reason: &'static str,
+    /// What it said of itself, where that could be read.
+    pub head: Option<Head>,
+}
+
+/// What is shown of a head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The method.
+    pub method: Box<str>,
+    /// The path without its query, in its canonical form.
+    pub path: Box<str>,
+    /// The names of its fields, each once; no values. Nothing where the fields were all right.
+    pub fields: Vec<Box<str>>,
+}
+
+impl Head {
+    /// As much of these as is kept.
+    pub fn new<'n>(method: &str, path: &str, names: impl Iterator<Item = &'n str>) -> Self {
+        Self {
+            method: cut(method, METHOD_BYTES_MAX),
+            path: cut(path, PATH_BYTES_MAX),
+            fields: names.take(NAMES_MAX).map(|name| cut(name, NAME_BYTES_MAX)).collect(),
+        }
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> Box<str> {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default().into()
+}
+
+/// The last rejected messages of this process.
+#[derive(Debug, Default)]
+pub struct Rejections(Mutex<VecDeque<Rejected>>);
+
+impl Rejections {
+    /// Keeps one.
+    pub fn keep(&self, rejected: Rejected) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(rejected);
+    }
+
+    /// All that are kept, the oldest first.
+    pub fn all(&self) -> Vec<Rejected> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_kept_and_little_of_each() {
+        let rejections = Rejections::default();
+        for number in 0..KEPT_MAX + 10 {
+            let names = vec!["é".repeat(NAME_BYTES_MAX); 1000];
+            let path = format!("/{number:03}{}", "é".repeat(PATH_BYTES_MAX));
+            let method = "M".repeat(20_000);
+            rejections.keep(Rejected {
+                at: SystemTime::UNIX_EPOCH,
+                listener: Arc::from("main"),
+                peer: None,
+                reason: "bad_request",
+                head: Some(Head::new(&method, &path, names.iter().map(String::as_str))),
+            });
+        }
+        let all = rejections.all();
+        assert_eq!(all.len(), KEPT_MAX);
+        let first = all.first().unwrap().head.as_ref().unwrap();
+        assert!(first.path.starts_with("/010"), "{}", first.path);
+        assert!(first.path.len() <= PATH_BYTES_MAX && first.path.len() > PATH_BYTES_MAX - 2);
+        assert_eq!((first.method.len(), first.fields.len()), (METHOD_BYTES_MAX, NAMES_MAX));
+        assert_eq!(first.fields.first().unwrap().len(), NAME_BYTES_MAX);
+    }
+}
