@@ -15,6 +15,11 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// Of what may be waited, so many looks at least: a wait ends at most a quarter late.
 const LOOKS: u32 = 4;
 
+/// So many waits end at once, and the next ones so long after: a thousand clients that are too slow
+/// together are answered, and nobody else waits for that.
+const ENDS_MAX: usize = 64;
+const ENDS_PAUSE: Duration = Duration::from_millis(10);
+
 /// How slow a client may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Slowness {
@@ -156,7 +161,9 @@ impl Watch {
             if !self.is_empty() {
                 drop(begun);
                 sleep(pause).await;
-                self.end_waits(Instant::now());
+                while self.end_waits(Instant::now()) == ENDS_MAX {
+                    sleep(ENDS_PAUSE).await;
+                }
             } else {
                 begun.await;
             }
@@ -168,9 +175,13 @@ impl Watch {
         wards.free.len() == wards.places.len()
     }
 
-    fn end_waits(&self, now: Instant) {
+    /// Ends waits that are over, and says how many.
+    fn end_waits(&self, now: Instant) -> usize {
         let mut ends = Vec::new();
         for wait in lock(&self.wards).places.iter().flatten() {
+            if ends.len() == ENDS_MAX {
+                break;
+            }
             let mut wait = lock(wait);
             let waited = wait.since.map(|since| now.saturating_duration_since(since));
             if !wait.is_over && waited.is_some_and(|waited| waited >= wait.patience.left()) {
@@ -178,12 +189,14 @@ impl Watch {
                 ends.extend(wait.on_end.take());
             }
         }
+        let ended = ends.len();
         for end in ends {
             match end {
                 OnEnd::Wake(waker) => waker.wake(),
                 OnEnd::Abort(task) => task.abort(),
             }
         }
+        ended
     }
 }
 
@@ -334,6 +347,22 @@ mod tests {
         other.end_task(running.abort_handle());
         assert!(task.await.unwrap_err().is_cancelled());
         assert!(slow.is_over() && !other.is_over() && !running.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_waits_end_a_few_at_a_time_and_all_of_them() {
+        let watch = watch();
+        let wards: Vec<_> = (0..10 * ENDS_MAX).map(|_| watch.body()).collect();
+        poll_fn(|context| {
+            wards.iter().for_each(|ward| assert!(ward.poll_wait(context).is_pending()));
+            Poll::Ready(())
+        })
+        .await;
+        over(wards.first().unwrap()).await;
+        let ended = || wards.iter().filter(|ward| ward.is_over()).count();
+        assert_eq!(ended(), ENDS_MAX);
+        sleep(ENDS_PAUSE * 12).await;
+        assert_eq!(ended(), wards.len());
     }
 
     #[tokio::test(start_paused = true)]
