@@ -6,13 +6,12 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::upload::Upload;
-use crate::access::Denied;
 use crate::access::jwt::Flaw;
 use crate::forward::replay::Replay;
-use crate::limit::{Kind, Rate, Refused, Whose, Why};
+use crate::limit::{Kind, Rate, Whose};
 use crate::route::{Ambiguity, Unreadable};
-use crate::session::{HoldCause, Unavailable};
-use crate::upstream::{Broken, ErrorType, SendError, Unreached};
+use crate::session::HoldCause;
+use crate::upstream::ErrorType;
 
 /// Why Doorward answers itself. `Display` is the detail for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -446,18 +445,6 @@ const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// An issuer's keys are tried again after seconds at first, after a minute in the end.
 const ISSUER_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        let whose = refused.whose;
-        match refused.why {
-            Why::Rate { wait, rate, kind } => {
-                Self::RateLimited { whose, retry_after: wait, rate, kind }
-            }
-            Why::Crowded => Self::Overloaded(whose),
-        }
-    }
-}
-
 fn rate_limited(whose: Whose) -> &'static str {
     match whose {
         Whose::Client => "this client has used its own rate up",
@@ -471,65 +458,6 @@ fn overloaded(whose: Whose) -> &'static str {
         Whose::Client => "too many requests of this client are under way",
         Whose::Route => "too many requests are under way by this route",
         Whose::Account => "too many requests are under way at this account",
-    }
-}
-
-impl From<Denied> for Problem {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Missing => Self::ClientKeyMissing,
-            Denied::Invalid => Self::ClientKeyInvalid,
-            Denied::Expired => Self::ClientKeyExpired,
-            Denied::TokenInvalid => Self::ClientTokenInvalid,
-            Denied::TokenExpired => Self::ClientTokenExpired,
-            Denied::IssuerTokenInvalid(flaw) => Self::IssuerTokenInvalid(flaw),
-            Denied::IssuerTokenExpired => Self::IssuerTokenExpired,
-            Denied::TokenUnknown => Self::ClientUnknown,
-            Denied::TokenAmbiguous => Self::ClientAmbiguous,
-            // Whoever waits for them has waited long enough.
-            Denied::KeysWanted(_) | Denied::IssuerUnavailable => Self::IssuerUnavailable,
-            Denied::Revoked => Self::ClientKeyRevoked,
-            Denied::CertificateExpired => Self::ClientCertificateExpired,
-            Denied::Conflicting => Self::ClientConflicting,
-            Denied::ForeignHost => Self::MisdirectedHost,
-            Denied::CrossOrigin => Self::CrossOrigin,
-        }
-    }
-}
-
-impl From<Unavailable> for Problem {
-    fn from(unavailable: Unavailable) -> Self {
-        match unavailable {
-            Unavailable::Refused(_) => Self::LoginRefused,
-            Unavailable::HeldBack { retry_after, cause } => {
-                Self::LoginHeldBack { retry_after, cause }
-            }
-            Unavailable::Timeout => Self::LoginTimeout,
-            Unavailable::Unreachable(unreached) => Self::from(unreached),
-            Unavailable::Stopping => Self::Stopping,
-        }
-    }
-}
-
-impl From<SendError> for Problem {
-    fn from(error: SendError) -> Self {
-        match (error.unreached(), &error) {
-            (Some(unreached), _) => Self::from(unreached),
-            (None, SendError::Timeout) => Self::UpstreamTimeout,
-            (None, SendError::Broken(Broken::Stalled)) => Self::UpstreamStalled,
-            (None, _) => Self::UpstreamBroken,
-        }
-    }
-}
-
-impl From<Unreached> for Problem {
-    fn from(unreached: Unreached) -> Self {
-        match unreached {
-            Unreached::Failed(error) => Self::UpstreamUnreachable(error),
-            Unreached::TimedOut(error) => Self::UpstreamConnectTimeout(error),
-            Unreached::Prohibited => Self::UpstreamProhibited,
-            Unreached::CircuitOpen { retry_after } => Self::UpstreamCircuitOpen { retry_after },
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod authenticate;
 pub mod authorize;
 pub mod body;
+mod causes;
 mod conceal;
 mod deadlines;
 mod deliver;
