@@ -10,7 +10,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::proxy::overload::{Load, NORMAL_BELOW, Overload, SHEDDING_FROM, judge, percent};
+use crate::proxy::overload::{
+    Load, NORMAL_BELOW, Overload, RESERVED_DESCRIPTORS, SHEDDING_FROM, judge, percent,
+};
 use crate::settings::Settings;
 use crate::telemetry::{Event, Strain, WeakReporter};
 
@@ -41,7 +43,8 @@ pub fn descriptor_advice(settings: &Settings) -> Option<String> {
 
 fn advice(connections_max: u64, listeners: u64, descriptors_max: u64) -> Option<String> {
     let wanted = connections_max.saturating_mul(listeners);
-    let fit = descriptors_max.saturating_mul(SHEDDING_FROM) / 100;
+    let counted = descriptors_max.saturating_sub(RESERVED_DESCRIPTORS);
+    let fit = counted.saturating_mul(SHEDDING_FROM) / 100;
     (wanted > fit).then(|| {
         format!(
             "limits.connections_max allows {wanted} connections of clients, and this process may \
@@ -218,10 +221,10 @@ mod tests {
 
     #[test]
     fn an_operator_is_told_when_connections_do_not_fit_into_the_descriptors() {
-        assert_eq!(advice(9_000, 1, 10_000), None);
-        let told = advice(9_001, 1, 10_000).unwrap();
-        assert!(told.contains("10000 descriptors") && told.contains("from 9000 on"), "{told}");
-        assert!(advice(5_000, 2, 10_000).is_some());
+        assert_eq!(advice(9_000, 1, 10_016), None);
+        let told = advice(9_001, 1, 10_016).unwrap();
+        assert!(told.contains("10016 descriptors") && told.contains("from 9000 on"), "{told}");
+        assert!(advice(5_000, 2, 10_016).is_some());
     }
 
     #[test]
@@ -240,7 +243,7 @@ mod tests {
     fn what_is_scarcest_decides() {
         let budget = Budget { memory_bytes: Some(1000) };
         let mut memory = Memory { budget, kept: 0, most: 0, connections: 0, looks: 0 };
-        let overload = Overload::new(100);
+        let overload = Overload::new(100 + RESERVED_DESCRIPTORS);
         let mut look = |memory_bytes, descriptors| {
             let seen = Use { memory_bytes: Some(memory_bytes), descriptors: Some(descriptors) };
             let (load, strain) = look(&mut memory, &overload, Load::Normal, seen);

@@ -37,6 +37,10 @@ pub const SHEDDING_FROM: u64 = 90;
 /// upstream connections of requests that are under way.
 pub const FULL_FROM: u64 = 95;
 
+/// So many descriptors are not counted as there at all: between two looks others than clients'
+/// connections take some, and of few descriptors five percent are next to none.
+pub const RESERVED_DESCRIPTORS: u64 = 16;
+
 /// It is over only below so many: else it would begin anew with the next requests.
 pub const NORMAL_BELOW: u64 = 80;
 
@@ -70,7 +74,7 @@ impl Overload {
             changed,
             connections: AtomicU64::new(0),
             others: AtomicU64::new(0),
-            descriptors_max,
+            descriptors_max: descriptors_max.saturating_sub(RESERVED_DESCRIPTORS).max(1),
         }
     }
 
@@ -131,7 +135,7 @@ impl Overload {
         self.others.store(used.saturating_sub(self.connections()), Ordering::Relaxed);
     }
 
-    /// How many descriptors there may be.
+    /// How many descriptors there may be, less those that are reserved.
     pub fn descriptors_max(&self) -> u64 {
         self.descriptors_max
     }
@@ -183,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_counted_between_two_looks() {
-        let overload = Arc::new(Overload::new(100));
+        let overload = Arc::new(Overload::new(100 + RESERVED_DESCRIPTORS));
         overload.note_descriptors(50);
         let mut connections: Vec<_> = (0..39).map(|_| overload.connected()).collect();
         assert_eq!(overload.load(), Load::Normal);
