@@ -179,12 +179,19 @@ async fn over_http2_a_connection_without_a_request_is_told_to_leave() {
     let scene = setup(&puppet, tables).start().await;
     let mut client = Http2::connect(&scene, &[]).await;
     let mut told = false;
-    loop {
-        client.frame(PING, 0, 0, b"and me? ").await;
-        // Pings that come after the farewell may meet a closed connection.
-        let Some(frame) = client.next().await else { break };
-        told |= frame.kind == GOAWAY;
-    }
+    let staying = async {
+        loop {
+            client.frame(PING, 0, 0, b"and me? ").await;
+            // Pings that come after the farewell may meet a closed connection.
+            let Some(frame) = client.next().await else { return };
+            told |= frame.kind == GOAWAY;
+            // Who does not answer is taken for gone, which is another matter.
+            if frame.kind == PING && frame.flags == 0 {
+                client.frame(PING, ACK, 0, &frame.payload).await;
+            }
+        }
+    };
+    within(staying).await;
     assert!(told, "it was closed without a word");
     scene.stop().await;
 }
@@ -194,6 +201,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const ACK: u8 = 1;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 
@@ -204,6 +212,7 @@ struct Http2 {
 
 struct Frame {
     kind: u8,
+    flags: u8,
     stream: u8,
     payload: Vec<u8>,
 }
@@ -248,7 +257,7 @@ impl Http2 {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         within(self.stream.read_exact(&mut payload)).await.ok()?;
-        Some(Frame { kind: head[3], stream: head[8], payload })
+        Some(Frame { kind: head[3], flags: head[4], stream: head[8], payload })
     }
 
     /// The next data of a stream.
