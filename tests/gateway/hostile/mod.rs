@@ -44,7 +44,7 @@
 //! | 38. A fragment in the target | `hostile/targets::a_fragment_in_the_target_is_refused` | In HTTP/2, and behind another request in one piece, it is dropped before anything is decided, and never sent |
 //! | 39. A query that looks like a path | `hostile/targets::the_query_is_no_part_of_the_path` | |
 //! | 40. Heads without end | `hostile/heads::heads_have_bounds` | |
-//! | 41. Slow heads, slow bodies, idle connections | `protocols::a_connection_without_a_request_is_closed_after_its_time`, `replay::a_client_that_stops_in_the_middle_of_its_body_gets_408` | |
+//! | 41. Slow heads, slow bodies, idle connections | `protocols::a_connection_without_a_request_is_closed_after_its_time`, `replay::a_client_that_stops_in_the_middle_of_its_body_gets_408`, `pace::a_body_that_does_not_go_on_gets_408_and_its_connection_ends`, `pace::over_http2_a_body_that_does_not_go_on_gets_408_and_others_go_on`, `pace::a_client_that_takes_nothing_of_its_answer_is_cut_and_gives_everything_back`, `pace::over_http2_a_stream_that_takes_nothing_is_reset_and_others_go_on` | |
 //! | 42. An early end | `hostile/bodies::what_breaks_off_is_never_whole` | |
 //! | 43. A bad request behind a good one | `hostile/heads::after_a_bad_request_nothing_more_is_answered`, `hostile/connections::pipelined_requests_are_answered_in_order_and_once` | |
 //! | 44. HTTP/2 messages that are none | `hostile/http2::fields_that_http_2_must_not_have_are_refused`, `hostile/http2::pseudo_fields_that_are_none_are_refused`, `hostile/http2::pseudo_fields_twice_late_unknown_or_missing_are_refused`, `hostile/http2::a_length_that_is_not_kept_is_never_a_whole_request`, `hostile/http2::trailers_of_http_2_end_here`, `hostile/http2::frames_that_are_none_end_the_connection` | Pseudo fields in trailers go the way of all trailers |
@@ -64,13 +64,13 @@
 //! | 58. A real 403 | `verdicts::a_forbidden_object_of_m_files_is_the_clients_answer`, `verdicts::a_page_with_403_costs_one_probe_and_no_login_while_the_session_lives` | |
 //! | 59. A session of another account or client | `hostile/sessions::two_accounts_at_one_upstream_never_share_a_session`, `scopes::each_client_has_a_session_of_its_own_where_the_route_says_so` | |
 //! | 60. A shared cache | `hostile/sessions::an_answer_of_a_session_is_private_where_the_upstream_says_nothing` | |
-//! | 61. An upstream's name that resolves to this machine | | Not here: addresses are not judged, as `docs/SECURITY.md` says; no client chooses the name (case 20) |
-//! | 62. TLS of an upstream | `protocols::a_login_is_never_sent_to_an_upstream_with_the_wrong_certificate`, `hostile/sessions::an_upstream_that_speaks_before_tls_gets_no_login` | |
+//! | 61. An upstream's name that resolves to this machine | `reach_names::a_name_that_leads_to_this_machine_is_refused_unless_that_is_allowed`, `reach_names::a_name_that_is_rebound_to_this_machine_gets_nothing` | |
+//! | 62. TLS of an upstream | `protocols::a_login_is_never_sent_to_an_upstream_with_the_wrong_certificate`, `ways_refused::no_byte_of_a_login_is_sent_where_the_handshake_is_refused`, `ways_refused::an_upstream_that_speaks_in_the_clear_before_the_handshake_gets_no_login` | |
 //! | 63. Text that would write a log | `hostile/logs::no_client_writes_lines_or_escapes_into_the_log`, `audit_hostile::no_text_in_a_line_does_anything_to_a_terminal` | |
 //! | 64. Secrets in what is told | `nothing_leaks::the_most_talkative_log_holds_no_secret_and_no_key`, `nothing_leaks::debug_of_a_running_gateway_shows_no_secret` | |
 //! | 65. The admin port by way of the data port | | Not here: there is no port but those of listeners, and nothing is administered over a network |
 //! | 66. Open redirects | `hostile/targets::no_answer_leads_elsewhere_because_the_target_says_so` | |
-//! | 67. PROXY protocol from anybody | `hostile/heads::a_proxy_protocol_header_from_anybody_is_no_http` | |
+//! | 67. PROXY protocol from anybody | `hostile/heads::a_proxy_protocol_header_from_anybody_is_no_http`, `proxied::a_header_of_a_peer_that_is_not_listed_is_refused` | |
 //! | 68. Whose rate it is | `hostile/sessions::a_rate_is_its_clients_whatever_fields_say` | |
 //! | 69. Files that others can write | `settings::a_secret_file_that_others_can_write_is_refused` | No secret is an argument of a command |
 //! | 70. Signals, full disks, moved clocks | `stop::running_requests_end_and_then_every_session_is_logged_out`, `audit_chain::a_full_disk_leaves_a_chain_that_holds`, `restart::without_a_record_no_login_is_sent_unless_the_operator_wants_it` | There is no reload yet, and no state outside the process but its files |
