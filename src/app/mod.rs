@@ -32,6 +32,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::access::Access;
 use crate::access::identity::Ways;
+use crate::access::key::NoRandomness;
 use crate::access::revoked::Revocations;
 use crate::access::tombstones::TombstoneError;
 use crate::clock::Clock;
@@ -173,6 +174,7 @@ impl App {
         listening: &mut Vec<Listening>,
     ) -> Result<Self, StartError> {
         upstream::tls::install_crypto_provider();
+        draw_first()?;
         let settings = &loaded.settings;
         let (credentials, _) = loaded.read_credentials().map_err(StartError::Faults)?;
         let (reporter, reports) = reports();
@@ -339,6 +341,12 @@ impl App {
 /// How long the last events may take to be read, and the last lines of the audit trail to be
 /// written.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
+
+/// The crypto library gathers its entropy at the first draw of a process. As some of its builds are
+/// made, that takes a core tens of milliseconds: no client's handshake is to wait for them.
+fn draw_first() -> Result<(), BuildError> {
+    aws_lc_rs::rand::fill(&mut [0]).map_err(|_| NoRandomness.into())
+}
 
 fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
