@@ -1,9 +1,10 @@
 /* The clients of the comparison: one thread, epoll, HTTP/1.1, with or without TLS. Every answer must be a 200 with a
  * body of the expected length; anything else is an error, and is counted. The result is one line of JSON.
  *
- *   load --port N --path P --answer-bytes N --connections N (--seconds S | --requests N | --hold)
+ *   load --port N --path P (--answer-bytes N | --any) --connections N (--seconds S | --requests N | --hold)
  *        [--header 'Name: value']... [--tls] [--fresh] [--rate N] [--post-bytes N]
  *
+ * --any     every answer that says its length is good, whatever its status: to train a build, not to measure one
  * --fresh   a new connection for every request, without resumption of TLS sessions
  * --rate    requests a second, evenly spread; a latency counts from when its request was due, so that a slow proxy
  *           cannot slow its own clients down
@@ -60,7 +61,7 @@ static struct {
     long requests;
     double seconds;
     size_t answer_bytes, post_bytes;
-    bool tls, fresh, hold;
+    bool any, tls, fresh, hold;
     const char *path;
     char fields[4096];
 } options = {.connections = 1, .path = "/"};
@@ -180,7 +181,7 @@ static void answered(struct connection *connection) {
 
 /* The length of the body that a head announces; -1 when it is not an answer to count. */
 static long body_length(const char *head, const char *end) {
-    if (strncmp(head, "HTTP/1.1 200", 12)) return -1;
+    if (!options.any && strncmp(head, "HTTP/1.1 200", 12)) return -1;
     for (const char *at = head; (at = memchr(at, '\n', (size_t)(end - at))) && at < end; ) {
         at++;
         if (!strncasecmp(at, "content-length:", 15)) return strtol(at + 15, NULL, 10);
@@ -202,7 +203,7 @@ static bool read_head(struct connection *connection) {
     }
     size_t body_here = connection->filled - (size_t)(end + 4 - connection->head);
     long length = body_length(connection->head, end);
-    if (length != (long)options.answer_bytes || body_here > (size_t)length) {
+    if (length < 0 || (!options.any && length != (long)options.answer_bytes) || body_here > (size_t)length) {
         failed(connection, "status, or length of the body", strtol(connection->head + 9, NULL, 10));
         return false;
     }
@@ -409,7 +410,8 @@ static void read_options(int count, char **arguments) {
     static const struct option known[] = {
         {"port", 1, 0, 'p'}, {"path", 1, 0, 'P'}, {"answer-bytes", 1, 0, 'a'}, {"connections", 1, 0, 'c'},
         {"seconds", 1, 0, 's'}, {"requests", 1, 0, 'n'}, {"header", 1, 0, 'h'}, {"rate", 1, 0, 'r'},
-        {"post-bytes", 1, 0, 'b'}, {"tls", 0, 0, 't'}, {"fresh", 0, 0, 'f'}, {"hold", 0, 0, 'H'}, {0}};
+        {"post-bytes", 1, 0, 'b'}, {"any", 0, 0, 'A'}, {"tls", 0, 0, 't'}, {"fresh", 0, 0, 'f'},
+        {"hold", 0, 0, 'H'}, {0}};
     for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1; ) {
         size_t used = strlen(options.fields);
         switch (option) {
@@ -422,6 +424,7 @@ static void read_options(int count, char **arguments) {
         case 'h': snprintf(options.fields + used, sizeof options.fields - used, "%s\r\n", optarg); break;
         case 'r': options.rate = atoi(optarg); break;
         case 'b': options.post_bytes = strtoul(optarg, NULL, 10); break;
+        case 'A': options.any = true; break;
         case 't': options.tls = true; break;
         case 'f': options.fresh = true; break;
         case 'H': options.hold = true; break;

@@ -56,8 +56,12 @@ def found(name: str) -> str | None:
 def install_packages(wanted: Iterable[str], may_install: bool) -> None:
     """Installs the Debian packages of those probes that find nothing."""
     packages = sorted({PACKAGES[probe] for probe in (*ALWAYS, *wanted) if not is_there(probe)})
-    if not packages:
-        return
+    if packages:
+        install(packages, may_install)
+
+
+def install(packages: list[str], may_install: bool) -> None:
+    """Installs Debian packages; none of their services starts."""
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     root = [] if os.geteuid() == 0 else ["sudo"]
     if not may_install or not shutil.which("apt-get") or (root and not shutil.which("sudo")):

@@ -1,0 +1,59 @@
+"""The two builds: one that counts, one that the counts have optimised."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import tools
+
+# Apart from other builds, so that neither makes the other anew.
+FOLDER = tools.REPOSITORY / "target" / "pgo"
+
+# On two busy cores; about a quarter of it when they are idle.
+BUILD_TIME_MAX = 60 * 60
+
+Say = Callable[[str], None]
+
+
+def counting(say: Say) -> Path:
+    """Doorward that writes what it counted into the file of `LLVM_PROFILE_FILE` when it ends."""
+    # Counters are put in before link-time optimisation, so those of a build without it, which is faster, fit a release.
+    quick = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_DEBUG": "false"}
+    built = build("counting", f"-Cprofile-generate={FOLDER / 'raw'}", quick, say)
+    # The next build takes its place.
+    return Path(shutil.copy(built, FOLDER / "doorward.counting"))
+
+
+def optimised(profile: Path, say: Say) -> Path:
+    """The release."""
+    return build("optimised", f"-Cprofile-use={profile}", {}, say)
+
+
+def build(what: str, flag: str, profile: dict[str, str], say: Say) -> Path:
+    """A release build with one more flag of the compiler."""
+    say(f"the {what} build, several minutes")
+    flags = " ".join(filter(None, [os.environ.get("RUSTFLAGS", ""), flag]))
+    environment = {**os.environ, **profile, "RUSTFLAGS": flags}
+    # `CARGO_ENCODED_RUSTFLAGS` would go before.
+    environment.pop("CARGO_ENCODED_RUSTFLAGS", None)
+    host = compiler("host")
+    # All anew: cargo does not see that a profile has changed. What runs during the build stays.
+    shutil.rmtree(FOLDER / host, ignore_errors=True)
+    # With a target named, the flags are not those of build scripts and macros, which run during the build.
+    command = ["build", "--release", "--locked", "--bin", "doorward", "--target", host, "--target-dir", str(FOLDER)]
+    cargo = os.environ.get("CARGO", "cargo")
+    subprocess.run([cargo, *command], cwd=tools.REPOSITORY, env=environment, check=True, timeout=BUILD_TIME_MAX)
+    return FOLDER / host / "release" / "doorward"
+
+
+def compiler(what: str) -> str:
+    """A line of `rustc -vV`."""
+    command = ["rustc", "-vV"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tools.REPOSITORY, timeout=60)
+    for line in told.stdout.splitlines():
+        name, _, value = line.partition(": ")
+        if name == what:
+            return value
+    raise tools.Missing(f"`rustc -vV` does not tell its {what}")
