@@ -19,6 +19,7 @@ pub mod session;
 pub mod recording;
 pub mod login;
 pub mod upstream;
+pub mod http1;
 pub mod audit;
 pub mod telemetry;
 pub mod diagnosis;

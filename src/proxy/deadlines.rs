@@ -10,7 +10,12 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::Core;
+use super::error::Problem;
+use super::upload::Upload;
 use crate::clock::{Clock, Moment};
+use crate::forward::replay::{Progress, Replay};
+use crate::upstream::Origin;
 
 /// How late a deadline may be noticed.
 const LATE_MAX: Duration = Duration::from_millis(250);
@@ -126,6 +131,35 @@ impl Drop for Sleep<'_> {
         if let Some(key) = self.key {
             self.shared.waiting().entries.try_remove(key);
         }
+    }
+}
+
+/// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it
+/// takes: then the head is due one `response_timeout` after its end, give or take another.
+pub(super) async fn overdue(
+    core: &Core,
+    replay: &Replay<Upload>,
+    deadline: Moment,
+    origin: &Origin,
+) -> Problem {
+    let clock = &core.shared.clock;
+    let window = origin.response_timeout;
+    let mut due = deadline.min(clock.now() + window);
+    let mut seen = replay.progress();
+    loop {
+        core.deadlines.sleep_until(due).await;
+        let now = replay.progress();
+        match (seen, now) {
+            (Progress::Ended, _) => return Problem::UpstreamTimeout,
+            (before, after) if before == after => {
+                return match replay.waits_for_client() {
+                    true => Problem::BodyTimeout,
+                    false => Problem::UpstreamStalled,
+                };
+            }
+            _ => seen = now,
+        }
+        due = clock.now() + window;
     }
 }
 

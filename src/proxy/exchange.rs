@@ -7,17 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 
 use super::authorize::{self, Asked, Read};
 use super::body::{Content, ReplyBody};
 use super::conceal::Concealment;
+use super::deadlines::overdue;
 use super::deliver::Delivery;
 use super::ending::Ending;
 use super::error::Problem;
+use super::incoming::Incoming;
 use super::inspect::{Extent, Looked};
 use super::local_login::{self, Login};
-use super::parse::{self, AsWritten, Call};
+use super::parse::{self, Call};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
 use super::stream::Stream;
@@ -28,7 +29,7 @@ use super::{Core, Peer, Shared, authenticate, extended_connect, reply};
 use crate::access::revoked::Revocation;
 use crate::access::{Asking, Caller, Issued};
 use crate::clock::Moment;
-use crate::forward::replay::{Progress, Refusal, Replay};
+use crate::forward::replay::{Refusal, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{hop, location};
 use crate::limit::{Kind, Place};
@@ -41,7 +42,6 @@ use crate::session::{
 };
 use crate::shield::{self, Redactor};
 use crate::telemetry::{Trigger, Who};
-use crate::upstream::Origin;
 
 /// A request is sent at most so often: once, and once more on a new session.
 const SENDINGS_MAX: u32 = 2;
@@ -54,7 +54,6 @@ pub async fn exchange(
     core: Arc<Core>,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-    written: AsWritten,
 ) -> Response<ReplyBody> {
     let (mut head, body) = request.into_parts();
     extended_connect::read_as_get(&mut head);
@@ -62,7 +61,7 @@ pub async fn exchange(
     let issued = Issued::among(&head.headers);
     let shared = Arc::clone(&core.shared);
     let mut record = Record::new(core.request_id(), &head, &issued, &peer, shared);
-    let client = Client { peer: &peer, head: &head, issued: &issued, offered, written };
+    let client = Client { peer: &peer, head: &head, issued: &issued, offered };
     let reply = match walk(&core, client, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
@@ -85,6 +84,20 @@ pub async fn exchange(
             response.map(|content| ReplyBody::new(content, record, hold, unwanted, ending))
         }
     }
+}
+
+/// Answers a request that says where its body ends in a way that is none, or in two.
+pub fn refuse(core: &Core, peer: &Peer, head: &Parts, why: &'static str) -> Response<ReplyBody> {
+    let issued = Issued::among(&head.headers);
+    let shared = Arc::clone(&core.shared);
+    let mut record = Record::new(core.request_id(), head, &issued, peer, shared);
+    record.note_fields(&head.headers);
+    let problem = Problem::BadRequest(why);
+    record.reason = problem.code();
+    let response = reply::problem(&problem, peer.ways, record.id.as_str());
+    let Reply { response, .. } = Reply::own(response, &record);
+    record.status = response.status();
+    response.map(|content| ReplyBody::new(content, record, None, None, None))
 }
 
 /// An answer for the client.
@@ -116,7 +129,6 @@ pub(super) struct Client<'a> {
     pub(super) head: &'a Parts,
     pub(super) issued: &'a Issued<'a>,
     pub(super) offered: Option<Offered>,
-    pub(super) written: AsWritten,
 }
 
 async fn walk(
@@ -133,7 +145,7 @@ async fn walk(
     if record.repeats_token {
         return Err(Problem::BadRequest("the request target repeats the bearer token"));
     }
-    let call = parse::call(shared, &peer.origin, head, client.written)
+    let call = parse::call(shared, &peer.origin, head)
         .inspect_err(|_| record.note_fields(&head.headers))?;
 
     let route = shared.routes.find(call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
@@ -368,35 +380,6 @@ async fn send(
         // There is no third sending to keep anything for.
         replay.keep_no_more();
         trigger = Trigger::Expired;
-    }
-}
-
-/// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it
-/// takes: then the head is due one `response_timeout` after its end, give or take another.
-async fn overdue(
-    core: &Core,
-    replay: &Replay<Upload>,
-    deadline: Moment,
-    origin: &Origin,
-) -> Problem {
-    let clock = &core.shared.clock;
-    let window = origin.response_timeout;
-    let mut due = deadline.min(clock.now() + window);
-    let mut seen = replay.progress();
-    loop {
-        core.deadlines.sleep_until(due).await;
-        let now = replay.progress();
-        match (seen, now) {
-            (Progress::Ended, _) => return Problem::UpstreamTimeout,
-            (before, after) if before == after => {
-                return match replay.waits_for_client() {
-                    true => Problem::BodyTimeout,
-                    false => Problem::UpstreamStalled,
-                };
-            }
-            _ => seen = now,
-        }
-        due = clock.now() + window;
     }
 }
 

@@ -20,15 +20,6 @@ const TARGET_BYTES_MAX: usize = 32 * 1024;
 /// No method that is registered has more than half of it (RFC 9110 section 16.1).
 const METHOD_BYTES_MAX: usize = 32;
 
-/// What the HTTP library takes out of a head before it hands it over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AsWritten {
-    /// The target had a fragment.
-    pub fragment: bool,
-    /// There was a `Content-Length`.
-    pub length: bool,
-}
-
 /// What a client asks for.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
@@ -46,7 +37,6 @@ pub(super) fn call<'a>(
     shared: &Shared,
     origin: &Origin,
     head: &'a Parts,
-    written: AsWritten,
 ) -> Result<Call<'a>, Problem> {
     // TRACK is what some servers call their TRACE.
     if matches!(head.method, Method::TRACE | Method::CONNECT) || head.method == *"TRACK" {
@@ -55,10 +45,7 @@ pub(super) fn call<'a>(
     if head.method.as_str().len() > METHOD_BYTES_MAX {
         return Err(Problem::MethodUnknown);
     }
-    framing(&head.headers, written)?;
-    if written.fragment {
-        return Err(Problem::BadRequest("the request target has a fragment"));
-    }
+    framing(&head.headers)?;
     underscores(&head.headers)?;
     let host = host(origin, head)?;
     if shared.via.is_in(&head.headers) {
@@ -104,7 +91,7 @@ fn forwards_left(head: &Parts) -> Result<Option<u64>, Problem> {
 }
 
 /// One way to tell where the body ends (RFC 9112 section 6).
-fn framing(headers: &HeaderMap, written: AsWritten) -> Result<(), Problem> {
+fn framing(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let chunked = match (codings.next(), codings.next()) {
         (None, _) => false,
@@ -113,7 +100,7 @@ fn framing(headers: &HeaderMap, written: AsWritten) -> Result<(), Problem> {
     };
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
-        _ if chunked && (written.length || headers.contains_key(header::CONTENT_LENGTH)) => {
+        (Some(_), _) if chunked => {
             Err(Problem::BadRequest("Content-Length and Transfer-Encoding exclude each other"))
         }
         (Some(_), Some(_)) => Err(Problem::BadRequest("Content-Length is there twice")),

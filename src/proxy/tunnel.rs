@@ -1,17 +1,20 @@
 //! A tunnel: after an upgrade the bytes of both sides are passed on unread, until they end,
 //! nothing moves for too long, or their session is replaced.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::sync::oneshot;
 
 use super::ending::{Ending, Why};
 use super::error::Problem;
@@ -27,23 +30,78 @@ use crate::upstream::Origin;
 /// no byte sets a timer.
 const LOOKS: u32 = 4;
 
+/// A connection whose bytes are nobody's but the tunnel's.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// Gives the client's connection to its tunnel; dropped, it says that the client is gone.
+pub type Giver = oneshot::Sender<Box<dyn Duplex>>;
+
+type Given = oneshot::Receiver<Box<dyn Duplex>>;
+
+/// The client's connection, once it has been told that it is a tunnel. Comes with a request that
+/// asks for an upgrade.
+#[derive(Clone)]
+pub struct HandOver(Arc<Mutex<Option<Given>>>);
+
+impl HandOver {
+    /// Both ends.
+    pub fn new() -> (Giver, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(Arc::new(Mutex::new(Some(receiver)))))
+    }
+
+    async fn connection(self) -> Option<Box<dyn Duplex>> {
+        let receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        receiver?.await.ok()
+    }
+}
+
+impl fmt::Debug for HandOver {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("HandOver").finish_non_exhaustive()
+    }
+}
+
+/// The client's side of an upgrade, by who serves its connection.
+#[derive(Debug)]
+enum Client {
+    Http1(HandOver),
+    Hyper(OnUpgrade),
+}
+
+impl Client {
+    /// The client's side of the request that `head` belongs to, if its protocol offers one.
+    fn of(head: &mut Parts) -> Option<Self> {
+        let handed = head.extensions.remove::<HandOver>().map(Self::Http1);
+        handed.or_else(|| head.extensions.remove::<OnUpgrade>().map(Self::Hyper))
+    }
+
+    async fn connection(self) -> Option<Box<dyn Duplex>> {
+        match self {
+            Self::Http1(handed) => handed.connection().await,
+            Self::Hyper(client) => Some(Box::new(TokioIo::new(client.await.ok()?))),
+        }
+    }
+}
+
 /// An upgrade that a client may have.
 #[derive(Debug)]
 pub(super) struct Wanted {
     /// What the connection is to speak.
     pub(super) protocol: HeaderValue,
-    client: OnUpgrade,
+    client: Client,
     /// What is asked in the place of a client of HTTP/2.
     handshake: Option<Handshake>,
 }
 
-/// The client's connection after an upgrade. hyper offers it only for HTTP/1.1, and for
-/// CONNECT.
-pub(super) struct Offered(OnUpgrade);
+/// The client's side of an upgrade. Only HTTP/1.1 and a CONNECT offer one.
+pub(super) struct Offered(Client);
 
 /// The connection that comes with a request's head, to be upgraded.
 pub(super) fn offered(head: &mut Parts) -> Option<Offered> {
-    head.extensions.remove().map(Offered)
+    Client::of(head).map(Offered)
 }
 
 /// The upgrade that a request asks for and may have; with any other the fields are dropped.
@@ -77,7 +135,7 @@ impl Wanted {
 #[derive(Debug)]
 pub(super) struct Agreed {
     protocol: HeaderValue,
-    client: OnUpgrade,
+    client: Client,
     upstream: OnUpgrade,
     is_connect: bool,
 }
@@ -128,7 +186,7 @@ impl Agreed {
 /// A tunnel that begins when the client has been told.
 #[derive(Debug)]
 pub struct Tunnel {
-    client: OnUpgrade,
+    client: Client,
     upstream: OnUpgrade,
     bytes: Bytes,
     clock: Clock,
@@ -167,9 +225,12 @@ impl Tunnel {
         let passing = async {
             // Either is gone if its side broke before the tunnel began. A client that does not let
             // itself be told is no other than one that sends nothing.
+            let client = async { client.connection().await.ok_or(()) };
+            let upstream = async { upstream.await.map_err(|_| ()) };
             let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
-            let mut client = Side { stream: TokioIo::new(client), bytes: &bytes.from_client };
-            let mut upstream = Side { stream: TokioIo::new(upstream), bytes: &bytes.from_upstream };
+            let mut client = Side { stream: client, bytes: &bytes.from_client };
+            let upstream: Box<dyn Duplex> = Box::new(TokioIo::new(upstream));
+            let mut upstream = Side { stream: upstream, bytes: &bytes.from_upstream };
             // How it ended is for the protocol inside to tell.
             _ = copy_bidirectional(&mut client, &mut upstream).await;
         };
@@ -216,7 +277,7 @@ impl Drop for Bytes {
 
 /// One side of a tunnel; counts what comes from it.
 struct Side<'b> {
-    stream: TokioIo<Upgraded>,
+    stream: Box<dyn Duplex>,
     bytes: &'b AtomicU64,
 }
 

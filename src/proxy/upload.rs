@@ -14,10 +14,10 @@ use http::request::Parts;
 use http::{Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+use super::incoming::{BrokenOff, Incoming};
 use super::patience::{Ward, Watch};
 use crate::forward::replay::Replay;
 
@@ -53,7 +53,7 @@ pub struct Upload {
 pub enum UploadError {
     /// It broke off, or is framed wrongly.
     #[error("the body broke off or is framed wrongly")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] BrokenOff),
     /// It comes too slowly, or not at all.
     #[error("the body comes too slowly")]
     TooSlow,

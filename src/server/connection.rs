@@ -1,36 +1,39 @@
 //! One connection of a client, from the first byte to the last answer, or to the end of the tunnel
-//! that it becomes.
+//! that it becomes: HTTP/1.1 by a server of our own, HTTP/2 by hyper.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Version};
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::rt::Executor;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::heads::{Heads, Seen};
+use super::http1::{self, End, Transport};
 use super::metered::Metered;
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
+use super::prefixed::Prefixed;
 use super::socket::{Stream, reset_on_close};
 use super::tunnels::Tunnels;
 use super::{HalfClosed, Limits, Stop};
 use crate::access::identity::{Credentials, UnixPeer};
 use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
+use crate::proxy::incoming::Incoming;
 use crate::proxy::patience::Ward;
 use crate::proxy::{Core, Peer};
 
@@ -67,7 +70,8 @@ pub(super) async fn serve(
                 client.converse(stream, false, stop).await;
             }
         }
-        Some(tls) => match timeout(limits.head_timeout, tls.accept(stream)).await {
+        // Boxed: the handshake is over soon, and what is left of it is large, too.
+        Some(tls) => match timeout(limits.head_timeout, Box::pin(handshake(tls, stream))).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let http2 = session.alpn_protocol() == Some(b"h2");
@@ -84,6 +88,13 @@ pub(super) async fn serve(
     }
 }
 
+async fn handshake(
+    tls: TlsAcceptor,
+    stream: Metered<Stream>,
+) -> io::Result<Box<TlsStream<Metered<Stream>>>> {
+    tls.accept(stream).await.map(Box::new)
+}
+
 /// Whose process is at the other end of a Unix socket. Where the system does not say, it is
 /// nobody's.
 fn unix_peer(stream: &Stream) -> Option<UnixPeer> {
@@ -92,113 +103,94 @@ fn unix_peer(stream: &Stream) -> Option<UnixPeer> {
     Some(UnixPeer { uid: peer.uid(), gid: peer.gid() })
 }
 
-struct Client {
-    core: Arc<Core>,
-    peer: Arc<Peer>,
-    limits: Limits,
-    half_closed: HalfClosed,
-    traffic: Arc<Traffic>,
+/// Whom a connection is with, and what it may do.
+pub(super) struct Client {
+    pub(super) core: Arc<Core>,
+    pub(super) peer: Arc<Peer>,
+    pub(super) limits: Limits,
+    pub(super) half_closed: HalfClosed,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl Client {
-    async fn converse<S>(self, stream: S, http2: bool, stop: &Stop)
+    async fn converse<S: Transport>(self, stream: S, http2: bool, stop: &Stop) {
+        let Limits { head_timeout: head, idle_timeout: idle, write, .. } = self.limits;
+        let pace = Pace { head, idle, write };
+        let stream = Paced::new(stream, Arc::clone(&self.traffic), pace, http2);
+        if http2 {
+            return Box::pin(self.converse_in_http2(stream, stop)).await;
+        }
+        // By ALPN it is HTTP/1.1; without TLS a client may know that we speak HTTP/2.
+        match http1::serve(stream, &self, &stop.accepting).await {
+            End::Closed => {}
+            End::Http2(stream, read) => {
+                let stream = Prefixed::new(read.freeze(), stream);
+                Box::pin(self.converse_in_http2(stream, stop)).await;
+            }
+        }
+    }
+
+    async fn converse_in_http2<S>(self, stream: S, stop: &Stop)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { core, peer, limits, half_closed, traffic } = self;
-        let Limits { head_timeout: head, idle_timeout: idle, write, .. } = limits;
-        let pace = Pace { head, idle, write };
-        let stream = Paced::new(stream, Arc::clone(&traffic), pace, http2);
-        let heads = Arc::<Seen>::default();
-        let stream = Heads::new(stream, Arc::clone(&traffic), Arc::clone(&heads), http2);
+        let Self { core, peer, limits, traffic, .. } = self;
         let told = (Arc::clone(&core.shared), Arc::clone(&peer));
         let (seen, patience) = (Arc::clone(&traffic), Arc::<Patience>::default());
         let asked = Arc::clone(&patience);
         let (tunnels, streams) = (Arc::new(Tunnels::default()), Streams::default());
         let (led, begun) = (Arc::clone(&tunnels), streams.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (underway, written) = (seen.begin(), heads.take());
-            let is_http10 = request.version() == Version::HTTP_10;
-            let unanswered = asked.begin();
-            // HTTP/2 asks for an answer only as far as the client has room for it.
-            let is_http2 = request.version() == Version::HTTP_2;
-            let ward = is_http2.then(|| begun.begin(core.watch.answer()));
+        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            let (underway, unanswered) = (seen.begin(), asked.begin());
+            // An answer is asked for only as far as the client has room for it.
+            let ward = begun.begin(core.watch.answer());
             let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
-            let streams = is_http2.then(|| (Arc::clone(&seen), Arc::clone(&led)));
-            async move {
-                let mut answer = exchange(core, peer, request, written).await;
+            let (seen, tunnels) = (Arc::clone(&seen), Arc::clone(&led));
+            // Boxed: it is moved several times before it runs.
+            Box::pin(async move {
+                let mut answer = exchange(core, peer, request.map(Incoming::Http2)).await;
                 unanswered.answered(answer.status());
-                if is_http10 && answer.body().size_hint().exact().is_none() {
-                    // Its end is the connection's. hyper would say that this is kept.
-                    *answer.version_mut() = Version::HTTP_10;
-                }
-                match (answer.body_mut().take_tunnel(), streams) {
-                    (None, _) => {}
-                    (Some(tunnel), None) => underway.lead_to(tunnel),
-                    (Some(tunnel), Some((seen, streams))) => streams.run(tunnel, seen.begin()),
+                if let Some(tunnel) = answer.body_mut().take_tunnel() {
+                    tunnels.run(tunnel, seen.begin());
                 }
                 Ok::<_, Infallible>(answer.map(|body| Counted::new(body, underway, ward)))
-            }
+            })
         });
-        let builder = builder(limits, half_closed, streams);
-        // hyper's connection is gone when this ends: a tunnel whose answer was never written learns
-        // by it that there is no client.
-        let mut conversation = pin!(async {
-            let mut connection =
-                pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-            let ended = tokio::select! {
-                biased;
-                ended = connection.as_mut() => ended,
-                // Requests that have begun are still answered.
-                () = async {
-                    tokio::select! {
-                        () = stop.accepting.cancelled() => {}
-                        () = patience.exhausted() => {}
-                        // Only the connection's own look at its pace finds out.
-                        () = poll_fn(|_| match traffic.is_to_leave() {
-                            true => Poll::Ready(()),
-                            false => Poll::Pending,
-                        }) => {}
-                    }
-                } => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                // Clients that leave, idle or send no HTTP: the answer, if any, was given by hyper.
-                tracing::debug!(%error, "a connection ended early");
-                if let Some(reason) = rejection(&*error) {
-                    told.0.reject_unread(&told.1, reason);
-                }
-            }
-            tunnels.end().await;
-        });
-        // Whoever waits for this connection waits for its tunnel, and cuts it off at the same time.
-        tokio::select! {
+        let builder = builder(limits, streams);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
             biased;
-            () = conversation.as_mut() => {
-                if let Some(tunnel) = traffic.take_tunnel() {
-                    Box::pin(tunnel.run()).await;
-                }
-            }
-            // Only the conversation leads to a tunnel: when it has got on, one may be there.
-            tunnel = poll_fn(|_| traffic.take_tunnel().map_or(Poll::Pending, Poll::Ready)) => {
-                let mut tunnel = Box::pin(tunnel.run());
+            ended = connection.as_mut() => ended,
+            // Requests that have begun are still answered.
+            () = async {
                 tokio::select! {
-                    () = conversation => tunnel.await,
-                    // It was given up before the client had been told.
-                    () = &mut tunnel => {}
+                    () = stop.accepting.cancelled() => {}
+                    () = patience.exhausted() => {}
+                    // Only the connection's own look at its pace finds out.
+                    () = poll_fn(|_| match traffic.is_to_leave() {
+                        true => Poll::Ready(()),
+                        false => Poll::Pending,
+                    }) => {}
                 }
+            } => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            // Clients that leave, idle or err: what there is to say, hyper has said.
+            tracing::debug!(%error, "a connection ended early");
+            if let Some(reason) = rejection(&error) {
+                told.0.reject_unread(&told.1, reason);
             }
         }
+        tunnels.end().await;
     }
 }
 
 /// Why hyper has rejected what never became a request; nothing where it has not. It tells by the type
 /// of an error that has lost its type.
-fn rejection(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let error = error.downcast_ref::<hyper::Error>()?;
+fn rejection(error: &hyper::Error) -> Option<&'static str> {
     let is_parted = error.is_closed()
         || error.is_canceled()
         || error.is_incomplete_message()
@@ -206,37 +198,30 @@ fn rejection(error: &(dyn Error + 'static)) -> Option<&'static str> {
         || error.is_shutdown()
         || error.is_timeout()
         || error.is_user()
-        || error.source().is_some_and(|source| source.is::<std::io::Error>());
-    match error {
-        error if error.is_parse_too_large() => Some("head_too_long"),
-        error if error.is_parse() => Some("bad_head"),
-        _ if is_parted => None,
-        _ => Some("bad_frames"),
-    }
+        || error.source().is_some_and(|source| source.is::<io::Error>());
+    (!is_parted).then_some("bad_frames")
 }
 
 /// An answer's body; its request is under way until it has been sent.
 struct Counted {
     body: ReplyBody,
     underway: Underway,
-    /// Over HTTP/2 the client has to make room for what comes next.
-    ward: Option<Arc<Ward>>,
+    /// The client has to make room for what comes next.
+    ward: Arc<Ward>,
     /// How much it was given last.
     given: u64,
 }
 
 impl Counted {
-    fn new(body: ReplyBody, underway: Underway, ward: Option<Arc<Ward>>) -> Self {
-        if let Some(ward) = &ward {
-            ward.wait();
-        }
+    fn new(body: ReplyBody, underway: Underway, ward: Arc<Ward>) -> Self {
+        ward.wait();
         Self { body, underway, ward, given: 0 }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.underway.is_cut() || self.ward.as_ref().is_some_and(|ward| ward.is_over()) {
+        if self.underway.is_cut() || self.ward.is_over() {
             self.body.was_not_taken();
         }
     }
@@ -251,12 +236,10 @@ impl Body for Counted {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         let given = std::mem::take(&mut self.given);
-        if let Some(ward) = &self.ward {
-            ward.went_on(given);
-        }
+        self.ward.went_on(given);
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let (Poll::Ready(Some(Ok(frame))), Some(ward)) = (&polled, &self.ward) {
-            ward.wait();
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.ward.wait();
             self.given = frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         polled
@@ -312,17 +295,9 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-fn builder(limits: Limits, half_closed: HalfClosed, streams: Streams) -> Builder<Streams> {
-    let mut builder = Builder::new(streams);
+fn builder(limits: Limits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     builder
-        .http1()
-        // The pace of heads is watched by `Paced`; this timer would be set anew for each of them.
-        .header_read_timeout(None)
-        .half_close(half_closed == HalfClosed::Answered)
-        .max_buf_size(limits.request_head_bytes_max)
-        .max_headers(limits.header_fields_max);
-    builder
-        .http2()
         .timer(TokioTimer::new())
         // WebSockets (RFC 8441).
         .enable_connect_protocol()
@@ -335,4 +310,16 @@ fn builder(limits: Limits, half_closed: HalfClosed, streams: Streams) -> Builder
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     builder
+}
+
+impl Transport for Metered<Stream> {
+    fn reset_at_end(&self) {
+        reset_on_close(self.stream());
+    }
+}
+
+impl<S: Transport> Transport for Box<TlsStream<S>> {
+    fn reset_at_end(&self) {
+        self.get_ref().0.reset_at_end();
+    }
 }

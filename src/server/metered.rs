@@ -23,6 +23,10 @@ impl<S> Metered<S> {
         Self { stream, traffic, discard }
     }
 
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
     fn note(&self, written: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = written {
             self.traffic.wrote(*bytes);

@@ -1,10 +1,11 @@
-//! The listening side: sockets for every core, TLS, hyper connections, and their drain.
+//! The listening side: sockets for every core, TLS, connections, and their drain.
 
 mod connection;
-mod heads;
+mod http1;
 mod metered;
 mod pace;
 mod patience;
+mod prefixed;
 mod proxy_protocol;
 mod socket;
 mod tls;

@@ -5,17 +5,17 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::http1::Transport;
 use crate::proxy::overload::Overload;
 use crate::proxy::patience::{Patience, Slowness};
-use crate::proxy::tunnel::Tunnel;
 
 /// What happens on one connection: its requests, told by whoever answers them, and its bytes.
 #[derive(Debug, Default)]
@@ -32,8 +32,6 @@ pub(super) struct Traffic {
     is_tunnel: AtomicBool,
     /// What the process can still take on.
     overload: Arc<Overload>,
-    /// What the connection becomes after the request under way.
-    tunnel: Mutex<Option<Box<Tunnel>>>,
 }
 
 /// One request under way.
@@ -51,11 +49,6 @@ impl Traffic {
         Underway(Arc::clone(self))
     }
 
-    /// Whether no request is under way.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) == self.ended.load(Ordering::Relaxed)
-    }
-
     /// So many bytes were taken by the system for the client.
     pub(super) fn wrote(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -70,19 +63,12 @@ impl Traffic {
     pub(super) fn is_to_leave(&self) -> bool {
         self.is_to_leave.load(Ordering::Relaxed)
     }
-
-    /// The tunnel that a request has led to, once.
-    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
-        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 impl Underway {
-    /// This request leads to a tunnel, which is under way for as long as the connection lives.
-    pub(super) fn lead_to(&self, tunnel: Box<Tunnel>) {
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
+    /// The connection is a tunnel from now on.
+    pub(super) fn leads_to_tunnel(&self) {
         self.0.is_tunnel.store(true, Ordering::Relaxed);
-        *self.0.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
     }
 }
 
@@ -252,6 +238,12 @@ impl<S> Paced<S> {
 
 /// The timer is never set to less: it need not be exact.
 const TICK: Duration = Duration::from_millis(10);
+
+impl<S: Transport> Transport for Paced<S> {
+    fn reset_at_end(&self) {
+        self.stream.reset_at_end();
+    }
+}
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(

@@ -29,6 +29,7 @@ mod faults;
 mod grants;
 mod grpc;
 mod hostile;
+mod http1;
 mod identities;
 mod identities_unix;
 mod leak_hunt;

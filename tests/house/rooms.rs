@@ -8,13 +8,14 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     ("clock", &[]),
     ("diagnosis", &[]),
     ("secret", &[]),
     ("telemetry", &[]),
     ("state", &["secret"]),
-    ("upstream", &["clock", "telemetry"]),
+    ("http1", &[]),
+    ("upstream", &["clock", "http1", "telemetry"]),
     ("recipe", &["diagnosis", "secret"]),
     ("login", &["recipe", "secret"]),
     // Of `upstream` only the description of where it is, to map `Location` back.
@@ -46,6 +47,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "access",
             "clock",
             "forward",
+            "http1",
             "limit",
             "recipe",
             "route",
@@ -57,7 +59,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ),
     // Of `route` only the canonical copy of a path.
     ("audit", &["route", "secret", "telemetry"]),
-    ("server", &["access", "proxy"]),
+    ("server", &["access", "http1", "proxy"]),
     ("settings", &["access", "diagnosis", "secret"]),
     ("emulator", &["clock"]),
     (

@@ -9,7 +9,7 @@ use super::DurationText;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::settings) struct Limits {
-    /// The longest request head, in bytes; a longer one gets 431.
+    /// The longest request head, in bytes; a longer one gets 431, or 414 if its first line is.
     #[schemars(range(min = 8192, max = 1_048_576))]
     pub(in crate::settings) request_head_bytes_max: usize,
     /// The most header fields of a request; more get 431.

@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, SizeHint};
 
-use super::chunked::{Chunked, Piece};
 use super::head::End;
 use super::outgoing::Outgoing;
 use super::{Http1, READ_BYTES, Wire};
+use crate::http1::chunked::{Chunked, Piece};
 use crate::upstream::error::Broken;
 
 /// Room for what is read at once of a body that comes fast.
@@ -66,7 +66,7 @@ where
     pub(super) fn new(wire: Box<Wire>, outgoing: Outgoing<B>, end: End, keeps_alive: bool) -> Self {
         let left = match end {
             End::Length(length) => Left::Length(length),
-            End::Chunked => Left::Chunked(Chunked::new()),
+            End::Chunked => Left::Chunked(Chunked::default()),
             End::Close => Left::Close,
         };
         let keeps_alive = keeps_alive && end != End::Close && !outgoing.has_stopped();

@@ -1,7 +1,6 @@
 //! An HTTP/1.1 connection to an upstream: one request at a time, written and read in the caller's
 //! own task (RFC 9112).
 
-mod chunked;
 mod head;
 mod incoming;
 mod outgoing;
@@ -27,7 +26,7 @@ use super::connection::{Expectation, Failure};
 use super::error::Broken;
 use super::stream::Stream;
 use super::{Origin, RequestHead};
-pub use chunked::BadChunk;
+pub use crate::http1::chunked::BadChunk;
 pub use head::BadHead;
 use head::Expect;
 pub(super) use head::{FIELDS_MAX, HEAD_BYTES_MAX, Head};

@@ -9,8 +9,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::chunked::{Chunked, Piece};
 use super::head::{self, BadHead, End, FIELDS_MAX, HEAD_BYTES_MAX};
+use crate::http1::chunked::{Chunked, Piece};
 use crate::properties::{Draws, pieces};
 use crate::upstream::error::Broken;
 
@@ -85,7 +85,7 @@ pub(super) fn read(method: &Method, pieces: &[&[u8]]) -> Result<Answer, Broken> 
         assert!(looked_at <= HEAD_BYTES_MAX);
     };
     let mut body = Vec::new();
-    let mut chunked = Chunked::new();
+    let mut chunked = Chunked::default();
     let end = head.end(method)?;
     loop {
         let is_over = match end {

@@ -4,7 +4,7 @@
 //!
 //! | Case | Tests | Besides |
 //! |---|---|---|
-//! | 1. A length beside a transfer coding | `hostile/framing::a_length_beside_a_transfer_coding_is_refused` | Behind another request in one piece the coding counts, and the connection ends |
+//! | 1. A length beside a transfer coding | `hostile/framing::a_length_beside_a_transfer_coding_is_refused` | |
 //! | 2. A transfer coding that is nearly `chunked` | `hostile/framing::a_transfer_coding_that_is_not_chunked_to_the_letter_is_refused` | |
 //! | 3. Two transfer codings | `hostile/framing::more_than_one_transfer_coding_is_refused` | |
 //! | 4. Two lengths, a list of lengths | `hostile/framing::two_lengths_are_refused` | The same length twice is one (RFC 9110 section 8.6) |
@@ -41,7 +41,7 @@
 //! | 35. An upgrade with a body | `hostile/upgrades::an_upgrade_with_a_body_is_an_ordinary_request` | |
 //! | 36. A 101 that nobody asked for | `hostile/upgrades::a_101_that_nobody_asked_for_is_a_502` | |
 //! | 37. A path with two readings | `grants::no_spelling_of_an_ungranted_path_arrives`, `local_answers::a_path_that_can_be_read_in_two_ways_is_refused`, `local_answers::closed_endpoints_of_m_files_are_closed_in_every_spelling` | |
-//! | 38. A fragment in the target | `hostile/targets::a_fragment_in_the_target_is_refused` | In HTTP/2, and behind another request in one piece, it is dropped before anything is decided, and never sent |
+//! | 38. A fragment in the target | `hostile/targets::a_fragment_in_the_target_is_refused` | In HTTP/2 it is dropped before anything is decided, and never sent |
 //! | 39. A query that looks like a path | `hostile/targets::the_query_is_no_part_of_the_path` | |
 //! | 40. Heads without end | `hostile/heads::heads_have_bounds` | |
 //! | 41. Slow heads, slow bodies, idle connections | `protocols::a_connection_without_a_request_is_closed_after_its_time`, `replay::a_client_that_stops_in_the_middle_of_its_body_gets_408`, `pace::a_body_that_does_not_go_on_gets_408_and_its_connection_ends`, `pace::over_http2_a_body_that_does_not_go_on_gets_408_and_others_go_on`, `pace::a_client_that_takes_nothing_of_its_answer_is_cut_and_gives_everything_back`, `pace::over_http2_a_stream_that_takes_nothing_is_reset_and_others_go_on` | |

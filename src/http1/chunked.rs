@@ -1,11 +1,14 @@
-//! The chunked coding of an answer's body (RFC 9112 section 7.1), read strictly: whatever could end
-//! elsewhere for somebody else is an error.
+//! The chunked coding of a body (RFC 9112 section 7.1), read strictly: whatever could end elsewhere
+//! for somebody else is an error.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Size lines and trailers of one answer may have so many bytes together beyond their digits.
+/// Size lines and trailers of one body may have so many bytes together beyond their digits.
 const OVERHEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// What a trailer counts for beside its bytes: some hundred end a body.
+const TRAILER_BYTES: usize = 128;
 
 /// More trailers than this are not passed on, nor any of them.
 const TRAILERS_MAX: usize = 64;
@@ -15,7 +18,7 @@ const SIZE_DIGITS_MAX: u8 = 16;
 
 /// Takes the coding off, piece by piece.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub struct Chunked {
     state: State,
     overhead: usize,
     /// The lines behind the last chunk.
@@ -60,7 +63,7 @@ enum State {
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub enum Piece {
     /// Data; never empty.
     Data(Bytes),
     /// Nothing before more has been read.
@@ -71,18 +74,21 @@ pub(super) enum Piece {
 
 /// A coding that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the chunks of the answer are broken")]
+#[error("the chunks are broken")]
 pub struct BadChunk;
 
-impl Chunked {
-    pub(super) fn new() -> Self {
+impl Default for Chunked {
+    /// A body that has not begun.
+    fn default() -> Self {
         let state = State::Size { size: 0, digits: 0 };
         Self { state, overhead: 0, trailers: Vec::new() }
     }
+}
 
+impl Chunked {
     /// The fields behind the last chunk, when the body has ended. Nothing where there are none, or
     /// one is no field.
-    pub(super) fn trailers(&self) -> Option<HeaderMap> {
+    pub fn trailers(&self) -> Option<HeaderMap> {
         if self.trailers.len() <= b"\r\n".len() {
             return None;
         }
@@ -104,7 +110,7 @@ impl Chunked {
     ///
     /// # Errors
     /// When it is no chunked coding; the connection is in doubt from then on.
-    pub(super) fn next(&mut self, read: &mut BytesMut) -> Result<Piece, BadChunk> {
+    pub fn next(&mut self, read: &mut BytesMut) -> Result<Piece, BadChunk> {
         loop {
             if let State::Data { left } = &mut self.state {
                 if read.is_empty() {
@@ -136,7 +142,9 @@ impl Chunked {
             State::Blank { .. } | State::Extension { .. } | State::Trailer { .. }
         );
         if counts {
-            self.overhead += 1;
+            // A line of trailers takes more to keep than its bytes.
+            let is_line = matches!((self.state, byte), (State::Trailer { is_empty: false }, b'\r'));
+            self.overhead += if is_line { TRAILER_BYTES } else { 1 };
             if self.overhead > OVERHEAD_BYTES_MAX {
                 return Err(BadChunk);
             }
@@ -185,7 +193,7 @@ mod tests {
 
     /// The whole, if it ended.
     fn decode(parts: &[&[u8]]) -> Result<Option<Whole>, BadChunk> {
-        let (mut chunked, mut read, mut data) = (Chunked::new(), BytesMut::new(), Vec::new());
+        let (mut chunked, mut read, mut data) = (Chunked::default(), BytesMut::new(), Vec::new());
         for part in parts {
             read.extend_from_slice(part);
             loop {
@@ -215,7 +223,7 @@ mod tests {
     #[test]
     fn trailers_are_fields_or_nothing() {
         let trailers = |lines: &str| {
-            let (mut chunked, coded) = (Chunked::new(), format!("1\r\nx\r\n0\r\n{lines}\r\n"));
+            let (mut chunked, coded) = (Chunked::default(), format!("1\r\nx\r\n0\r\n{lines}\r\n"));
             let mut read = BytesMut::from(coded.as_bytes());
             while chunked.next(&mut read).unwrap() != Piece::End {}
             chunked.trailers()

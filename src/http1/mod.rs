@@ -1,0 +1,3 @@
+//! What is the same in HTTP/1.1 towards clients and towards upstreams.
+
+pub mod chunked;

@@ -1,0 +1,186 @@
+//! The heads of answers, written (RFC 9112 sections 4 to 6, RFC 9110 section 8.6).
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http::{HeaderName, Method, StatusCode, Version, header};
+use http_body::Body;
+
+use super::head::{BadHead, lists};
+
+/// Room for the line and the fields of most answers.
+const USUAL_BYTES: usize = 1024;
+
+/// Bodies of up to this length are written with the head.
+pub(super) const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// How the end of an answer's body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// By the last chunk.
+    Chunked,
+    /// By that of the connection.
+    Close,
+}
+
+/// What an answer must know of its request.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    /// Whether the client takes trailers (RFC 9110 section 10.1.4).
+    pub(super) takes_trailers: bool,
+}
+
+impl Asked {
+    /// Of a request with this head.
+    pub(super) fn by(head: &http::request::Parts) -> Self {
+        let mut wanted = head.headers.get_all(header::TE).iter();
+        let takes_trailers = wanted.any(|value| lists(value, b"trailers"));
+        Self { method: head.method.clone(), version: head.version, takes_trailers }
+    }
+}
+
+/// What becomes of the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    KeepAlive,
+    Close,
+}
+
+/// An answer's head in bytes, how the end of its body is told, and what becomes of the connection
+/// then.
+pub(super) fn head<B: Body<Data = Bytes>>(
+    parts: &Parts,
+    body: &B,
+    asked: &Asked,
+    mut after: After,
+) -> (BytesMut, Framing, After) {
+    let exact = match body.is_end_stream() {
+        true => Some(0),
+        false => body.size_hint().exact(),
+    };
+    let copied = exact.and_then(|length| usize::try_from(length).ok());
+    let copied = copied.filter(|length| *length <= COPIED_BYTES_MAX).unwrap_or_default();
+    let mut head = BytesMut::with_capacity(USUAL_BYTES + copied);
+    let is_old = asked.version < Version::HTTP_11;
+    line(&mut head, is_old, parts.status);
+
+    let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let has_no_length = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT;
+    let has_no_body =
+        has_no_length || asked.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
+    let mut said = None;
+    let (mut has_date, mut says_close) = (false, false);
+    for (name, value) in &parts.headers {
+        match *name {
+            // Ours are written instead.
+            header::TRANSFER_ENCODING => continue,
+            header::CONTENT_LENGTH => {
+                if said.is_none() {
+                    let text = value.to_str().ok();
+                    said = text.and_then(|text| text.parse::<u64>().ok());
+                }
+                continue;
+            }
+            header::CONNECTION => says_close |= lists(value, b"close"),
+            header::DATE => has_date = true,
+            _ => {}
+        }
+        field(&mut head, name, value.as_bytes());
+    }
+
+    let length = said.or(exact);
+    let framing = match (length, is_old) {
+        _ if has_no_body => Framing::Length(0),
+        (Some(length), _) => Framing::Length(length),
+        (None, false) => Framing::Chunked,
+        (None, true) => Framing::Close,
+    };
+    match framing {
+        Framing::Chunked => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        // Of a body that is not there its length may be said, but is not known.
+        Framing::Length(_) if has_no_body => {
+            if let (Some(length), false) = (said, has_no_length) {
+                content_length(&mut head, length);
+            }
+        }
+        Framing::Length(length) => content_length(&mut head, length),
+        Framing::Close => {}
+    }
+    if says_close || framing == Framing::Close {
+        after = After::Close;
+    }
+    match after {
+        _ if says_close || switches => {}
+        After::Close if !is_old => head.extend_from_slice(b"connection: close\r\n"),
+        After::KeepAlive if is_old => head.extend_from_slice(b"connection: keep-alive\r\n"),
+        // It is what the version says.
+        After::Close | After::KeepAlive => {}
+    }
+    if !has_date {
+        date(&mut head);
+    }
+    head.extend_from_slice(b"\r\n");
+    (head, framing, after)
+}
+
+/// The answer to a head that is none.
+pub(super) fn refusal(bad: BadHead) -> BytesMut {
+    let mut head = BytesMut::new();
+    line(&mut head, false, bad.status());
+    head.extend_from_slice(b"connection: close\r\ncontent-length: 0\r\n");
+    date(&mut head);
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn line(head: &mut BytesMut, is_old: bool, status: StatusCode) {
+    if status == StatusCode::OK && !is_old {
+        head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    let version = if is_old { "HTTP/1.0 " } else { "HTTP/1.1 " };
+    let reason = status.canonical_reason().unwrap_or_default();
+    for part in [version, status.as_str(), " ", reason, "\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
+}
+
+pub(super) fn field(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
+    head.reserve(name.as_str().len() + value.len() + 4);
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
+
+fn content_length(head: &mut BytesMut, length: u64) {
+    // Writing to memory cannot fail.
+    _ = write!(head, "content-length: {length}\r\n");
+}
+
+thread_local! {
+    /// The present second and its line: it is the same for thousands of answers.
+    static DATE: RefCell<(Duration, String)> = const { RefCell::new((Duration::MAX, String::new())) };
+}
+
+/// The date of an answer (RFC 9110 section 6.6.1). It decides nothing: it is the system's.
+fn date(head: &mut BytesMut) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let second = Duration::from_secs(now.as_secs());
+    DATE.with_borrow_mut(|(last, line)| {
+        if *last != second {
+            *last = second;
+            line.clear();
+            let date = httpdate::HttpDate::from(UNIX_EPOCH + second);
+            _ = write!(line, "date: {date}\r\n");
+        }
+        head.extend_from_slice(line.as_bytes());
+    });
+}

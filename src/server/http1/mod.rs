@@ -1,0 +1,353 @@
+//! HTTP/1.1 and HTTP/1.0 towards clients (RFC 9112): one request after the other, each answered in
+//! the connection's own task. A connection that waits has no buffer.
+
+mod answer;
+mod body;
+mod head;
+mod outgoing;
+mod wire;
+
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Request, Response};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Client;
+use super::pace::Underway;
+use super::prefixed::Prefixed;
+use crate::proxy::body::ReplyBody;
+use crate::proxy::exchange::{exchange, refuse};
+use crate::proxy::tunnel::{Giver, HandOver, Tunnel};
+use answer::{After, Asked};
+use head::{BadHead, Bounds, Head, Length};
+use outgoing::Outgoing;
+pub(super) use wire::Transport;
+use wire::{Body, Wire};
+
+/// How long a client whose last bytes nobody wants may still send some: they are read, since a
+/// connection that is closed while some come is reset, and with it goes the answer (RFC 9112 section
+/// 9.6).
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// A client that sends nothing for so long has read its answer, or never will.
+const LINGER_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// How a connection ended.
+pub(super) enum End<S> {
+    /// It is closed.
+    Closed,
+    /// It is one of HTTP/2, of which so much was read.
+    Http2(S, BytesMut),
+}
+
+/// A connection on which HTTP/1.1 is spoken.
+struct Connection<'a, S> {
+    wire: Arc<Wire<S>>,
+    client: &'a Client,
+    stopping: &'a CancellationToken,
+}
+
+/// Whether a connection has had a request: only a new one can turn out to be one of HTTP/2.
+#[derive(Clone, Copy, Debug)]
+enum Age {
+    New,
+    Used,
+}
+
+/// What comes next on a connection.
+#[derive(Debug)]
+enum Next {
+    Request(Box<Head>),
+    Refused(BadHead),
+    Http2,
+    /// Nothing: the client has gone, is too slow, or is not to begin another request.
+    Nothing,
+}
+
+/// What becomes of a connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Next,
+    /// It is closed, and the client is told.
+    Close,
+    /// The same, but the client may be sending.
+    Linger,
+    /// It is dropped: the client has been told, or is gone, or must not take what it got for the
+    /// whole.
+    Drop,
+}
+
+/// Serves a connection until the client leaves, errs or idles too long, or until its running request
+/// is answered when `stopping` is cancelled.
+pub(super) async fn serve<S: Transport>(
+    stream: S,
+    client: &Client,
+    stopping: &CancellationToken,
+) -> End<S> {
+    let wire = Wire::new(stream, client.half_closed);
+    let connection = Connection { wire, client, stopping };
+    let mut stopped = pin!(stopping.cancelled());
+    let limits = &client.limits;
+    let (bytes_max, fields_max) = (limits.request_head_bytes_max, limits.header_fields_max);
+    let bounds = Bounds { bytes_max, fields_max };
+    let mut age = Age::New;
+    let then = loop {
+        let then = match next(&connection.wire, bounds, age, stopped.as_mut()).await {
+            // Boxed: most of the time there is none.
+            Next::Request(head) => Box::pin(connection.answer(*head)).await,
+            Next::Refused(bad) => {
+                tracing::debug!(error = %bad, "a request is refused");
+                client.core.shared.reject_unread(&client.peer, bad.reason());
+                Box::pin(connection.refuse(bad)).await
+            }
+            Next::Http2 => {
+                let taken = connection.wire.lock().take();
+                return match taken {
+                    Some((stream, read)) => End::Http2(stream, read),
+                    None => End::Closed,
+                };
+            }
+            Next::Nothing => Then::Close,
+        };
+        if then != Then::Next {
+            break then;
+        }
+        age = Age::Used;
+    };
+    Box::pin(connection.close(then)).await;
+    End::Closed
+}
+
+impl<S: Transport> Connection<'_, S> {
+    /// Answers a request, to the end of its body and of the answer's.
+    async fn answer(&self, head: Head) -> Then {
+        let underway = self.client.traffic.begin();
+        let Head { parts, length, keeps_alive, expects_continue, asks_for_upgrade } = head;
+        let asked = Asked::by(&parts);
+        let (core, peer) = (&self.client.core, &self.client.peer);
+        let mut after = if keeps_alive { After::KeepAlive } else { After::Close };
+        let mut hand_over = None;
+        let answer = match length {
+            Ok(length) => {
+                let incoming = body::incoming(&self.wire, length, expects_continue);
+                let mut request = Request::from_parts(parts, incoming);
+                if asks_for_upgrade && length == Length::Exact(0) {
+                    let (sender, receiver) = HandOver::new();
+                    request.extensions_mut().insert(receiver);
+                    hand_over = Some(sender);
+                }
+                let answer = pin!(exchange(Arc::clone(core), Arc::clone(peer), request));
+                self.unless_gone(answer).await
+            }
+            Err(why) => {
+                after = After::Close;
+                // Whatever follows may be a body.
+                self.wire.lock().begin(Body::GivenUp, false);
+                Some(refuse(core, peer, &parts, why))
+            }
+        };
+        let Some(mut answer) = answer else { return Then::Drop };
+        if let (Some(tunnel), Some(hand_over)) = (answer.body_mut().take_tunnel(), hand_over) {
+            underway.leads_to_tunnel();
+            self.tunnel(answer, &asked, *tunnel, hand_over).await;
+            return Then::Drop;
+        }
+        self.send(answer, &asked, after, underway).await
+    }
+
+    /// What `work` comes to; nothing if the client goes away meanwhile.
+    async fn unless_gone<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+            self.wire.lock().poll_gone(context).map(|()| None)
+        })
+        .await
+    }
+
+    /// Sends an answer, and waits for the end of its request.
+    async fn send(
+        &self,
+        answer: Response<ReplyBody>,
+        asked: &Asked,
+        after: After,
+        underway: Underway,
+    ) -> Then {
+        let (leave, after) = {
+            let mut wire = self.wire.lock();
+            // A body that broke off, or for which its client was never told to send it, is none of
+            // which the end could be found.
+            let has_end = wire.body() != Body::Failed && !wire.waits();
+            let goes_on = has_end && !self.stopping.is_cancelled();
+            (wire.answer(), if goes_on { after } else { After::Close })
+        };
+        let (parts, body) = answer.into_parts();
+        let (mut head, framing, after) = answer::head(&parts, &body, asked, after);
+        if !leave.is_empty() {
+            head = BytesMut::from(&[leave, &head[..]].concat()[..]);
+        }
+        drop(parts);
+        let mut outgoing = Outgoing::new(head, body, framing, asked);
+        let sending = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
+        let sent = self.unless_gone(sending).await;
+        if underway.is_cut()
+            && let Some(body) = outgoing.body()
+        {
+            body.was_not_taken();
+        }
+        match sent {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an answer is cut");
+                if outgoing.ends_by_close()
+                    && let Ok(stream) = self.wire.lock().stream()
+                {
+                    stream.reset_at_end();
+                }
+                return Then::Drop;
+            }
+            None => return Then::Drop,
+        }
+        drop((outgoing, underway));
+        if after == After::Close {
+            self.end_writing().await;
+        }
+        match (poll_fn(|context| self.wire.lock().poll_body_end(context)).await, after) {
+            (Body::Over, After::KeepAlive) => Then::Next,
+            (Body::Over, After::Close) if self.wire.lock().read.is_empty() => Then::Drop,
+            _ => Then::Linger,
+        }
+    }
+
+    /// Tells the client that its connection is a tunnel, and serves that.
+    async fn tunnel(
+        &self,
+        answer: Response<ReplyBody>,
+        asked: &Asked,
+        tunnel: Tunnel,
+        hand_over: Giver,
+    ) {
+        let (parts, body) = answer.into_parts();
+        let (head, framing, _) = answer::head(&parts, &body, asked, After::Close);
+        let mut outgoing = Outgoing::new(head, body, framing, asked);
+        let telling = async {
+            let telling = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
+            let told = self.unless_gone(telling).await;
+            match (told, self.wire.lock().take()) {
+                (Some(Ok(())), Some((stream, read))) => {
+                    // The tunnel may be over already.
+                    _ = hand_over.send(Box::new(Prefixed::new(read.freeze(), stream)));
+                }
+                // The client is gone, as the other end now learns.
+                _ => drop(hand_over),
+            }
+            pending::<Infallible>().await
+        };
+        // It may be given up before the client has been told.
+        tokio::select! {
+            () = tunnel.run() => {}
+            never = telling => match never {},
+        }
+    }
+
+    /// Answers a head that is none.
+    async fn refuse(&self, bad: BadHead) -> Then {
+        let head = answer::refusal(bad);
+        let mut outgoing = Outgoing::<ReplyBody>::head_only(head);
+        let sent = poll_fn(|context| outgoing.poll(&self.wire, context)).await;
+        if sent.is_ok() { Then::Linger } else { Then::Drop }
+    }
+
+    /// Nothing more is written; the client learns of it.
+    async fn end_writing(&self) {
+        // A client that is gone needs not be told.
+        _ = poll_fn(|context| {
+            let mut wire = self.wire.lock();
+            Pin::new(wire.stream()?).poll_shutdown(context)
+        })
+        .await;
+    }
+
+    /// Closes the connection. Whoever still reads from it finds it closed.
+    async fn close(self, then: Then) {
+        match then {
+            Then::Close => self.end_writing().await,
+            Then::Linger => {
+                self.end_writing().await;
+                _ = timeout(LINGER_MAX, self.linger()).await;
+            }
+            Then::Next | Then::Drop => {}
+        }
+        drop(self.wire.lock().take());
+    }
+
+    /// Reads on until the client has ended, or has read its answer.
+    async fn linger(&self) {
+        let come = || {
+            poll_fn(|context| {
+                let mut wire = self.wire.lock();
+                wire.read.clear();
+                wire.poll_read(context)
+            })
+        };
+        while let Ok(Ok(1..)) = timeout(LINGER_PAUSE_MAX, come()).await {}
+    }
+}
+
+/// Waits for the next head, until `stopped`. Of a connection that is new, nothing is known but
+/// that it speaks HTTP.
+async fn next<S: Transport>(
+    wire: &Wire<S>,
+    bounds: Bounds,
+    age: Age,
+    mut stopped: Pin<&mut impl Future<Output = ()>>,
+) -> Next {
+    let (mut looked_at, mut has_come) = (0, true);
+    poll_fn(|context| {
+        let mut wire = wire.lock();
+        loop {
+            if std::mem::take(&mut has_come) && !wire.read.is_empty() {
+                let is_http2 = match age {
+                    Age::New => head::is_http2(&wire.read),
+                    Age::Used => Some(false),
+                };
+                match is_http2 {
+                    Some(true) => return Poll::Ready(Next::Http2),
+                    Some(false) => match head::of_request(&mut wire.read, &mut looked_at, bounds) {
+                        Ok(Some(head)) => {
+                            return Poll::Ready(Next::Request(Box::new(head)));
+                        }
+                        Ok(None) => {}
+                        Err(bad) => return Poll::Ready(Next::Refused(bad)),
+                    },
+                    None => {}
+                }
+            }
+            wire.rest();
+            match wire.poll_read(context) {
+                Poll::Ready(Ok(count)) if count > 0 => has_come = true,
+                Poll::Ready(_) => return Poll::Ready(Next::Nothing),
+                Poll::Pending => break,
+            }
+        }
+        // A head that has begun may come to its end.
+        match wire.read.is_empty() && stopped.as_mut().poll(context).is_ready() {
+            true => Poll::Ready(Next::Nothing),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! An answer on its way out: its head, then its body as it comes.
+
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Body;
+
+use super::answer::{Asked, COPIED_BYTES_MAX, Framing, field};
+use super::wire::{Transport, Wire};
+use crate::proxy::body::CutOff;
+
+/// What of an answer has not been written yet.
+pub(super) struct Outgoing<B> {
+    /// The head, sizes of chunks, short pieces of the body.
+    queue: BytesMut,
+    /// A long piece of the body, behind the queue.
+    piece: Bytes,
+    /// What is behind the piece.
+    tail: &'static [u8],
+    /// Nothing when it has ended: whoever waits for that need not wait for the client.
+    body: Option<B>,
+    framing: Framing,
+    /// Why the body broke off; told when what came before it has left.
+    error: Option<Cut>,
+    /// Something was given to the stream and may not have left it.
+    is_unflushed: bool,
+    takes_trailers: bool,
+    /// What follows the last chunk.
+    trailers: Option<HeaderMap>,
+}
+
+/// Why an answer does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cut {
+    #[error("the connection failed")]
+    Connection(#[from] io::Error),
+    #[error("the answer broke off")]
+    Body(#[source] CutOff),
+    #[error("the answer is not as long as its head says")]
+    Length,
+}
+
+impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
+    pub(super) fn new(head: BytesMut, body: B, framing: Framing, asked: &Asked) -> Self {
+        let body = (framing != Framing::Length(0)).then_some(body);
+        let takes_trailers = asked.takes_trailers;
+        Self { body, framing, takes_trailers, ..Self::head_only(head) }
+    }
+
+    /// The body, until it has ended.
+    pub(super) fn body(&mut self) -> Option<&mut B> {
+        self.body.as_mut()
+    }
+
+    /// An answer without a body.
+    pub(super) fn head_only(head: BytesMut) -> Self {
+        Self {
+            queue: head,
+            piece: Bytes::new(),
+            tail: b"",
+            body: None,
+            framing: Framing::Length(0),
+            error: None,
+            is_unflushed: false,
+            takes_trailers: false,
+            trailers: None,
+        }
+    }
+
+    /// Whether a cut passes for the end.
+    pub(super) fn ends_by_close(&self) -> bool {
+        self.framing == Framing::Close
+    }
+
+    fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.piece.is_empty() && self.tail.is_empty()
+    }
+
+    /// Writes what can be written. Ready when all has left. The lock is never held while the body is
+    /// asked: it may want the rest of its request.
+    ///
+    /// # Errors
+    /// See [`Cut`]: the connection is of no use any more.
+    pub(super) fn poll<S: Transport>(
+        &mut self,
+        wire: &Wire<S>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Cut>> {
+        loop {
+            let comes = self.poll_body(context);
+            let mut wire = wire.lock();
+            let stream = wire.stream()?;
+            while !self.is_written() {
+                let written = match self.piece.is_empty() && self.tail.is_empty() {
+                    true => Pin::new(&mut *stream).poll_write(context, &self.queue),
+                    false => {
+                        let slices = [&self.queue[..], &self.piece[..], self.tail];
+                        let slices = slices.map(IoSlice::new);
+                        Pin::new(&mut *stream).poll_write_vectored(context, &slices)
+                    }
+                };
+                match ready!(written)? {
+                    0 => return Poll::Ready(Err(io::Error::from(ErrorKind::WriteZero).into())),
+                    length => self.written(length),
+                }
+            }
+            if self.body.is_some() && comes.is_ready() {
+                continue;
+            }
+            if self.is_unflushed {
+                ready!(Pin::new(stream).poll_flush(context))?;
+                self.is_unflushed = false;
+            }
+            return match (self.error.take(), &self.body) {
+                (Some(error), _) => Poll::Ready(Err(error)),
+                (None, None) => Poll::Ready(Ok(())),
+                (None, Some(_)) => Poll::Pending,
+            };
+        }
+    }
+
+    /// Takes pieces of the body until there is enough to write. Pending when the body has nothing
+    /// now.
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // What is queued goes out before a long piece and its end: those have to be gone.
+        while self.piece.is_empty()
+            && self.tail.is_empty()
+            && self.queue.len() < COPIED_BYTES_MAX
+            && let Some(body) = &mut self.body
+        {
+            let frame = ready!(Pin::new(&mut *body).poll_frame(context));
+            let is_end = frame.is_none() || body.is_end_stream();
+            let pushed = match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => self.push(piece),
+                    Err(trailers) => {
+                        self.trailers = trailers.into_trailers().ok();
+                        Ok(())
+                    }
+                },
+                Some(Err(error)) => Err(Cut::Body(error)),
+                None => Ok(()),
+            };
+            let ended = match pushed {
+                // Of a body whose length was said, its end is not asked for.
+                Ok(()) if is_end || self.framing == Framing::Length(0) => self.end(),
+                Ok(()) => continue,
+                error => error,
+            };
+            self.error = ended.err();
+            self.body = None;
+        }
+        Poll::Ready(())
+    }
+
+    fn push(&mut self, piece: Bytes) -> Result<(), Cut> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        match &mut self.framing {
+            Framing::Length(left) => {
+                *left = left.checked_sub(piece.len() as u64).ok_or(Cut::Length)?;
+            }
+            Framing::Chunked => {
+                // Writing to memory cannot fail.
+                _ = write!(self.queue, "{:x}\r\n", piece.len());
+                self.tail = b"\r\n";
+            }
+            Framing::Close => {}
+        }
+        if piece.len() <= COPIED_BYTES_MAX {
+            self.queue.extend_from_slice(&piece);
+            self.queue.extend_from_slice(std::mem::take(&mut self.tail));
+        } else {
+            self.piece = piece;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Cut> {
+        match self.framing {
+            Framing::Length(0) | Framing::Close => {}
+            Framing::Length(_) => return Err(Cut::Length),
+            Framing::Chunked if self.tail.is_empty() => {
+                self.queue.extend_from_slice(b"0\r\n");
+                for (name, value) in self.trailers.iter().flatten().filter(|_| self.takes_trailers)
+                {
+                    field(&mut self.queue, name, value.as_bytes());
+                }
+                self.queue.extend_from_slice(b"\r\n");
+            }
+            Framing::Chunked => self.tail = b"\r\n0\r\n\r\n",
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, mut length: usize) {
+        self.is_unflushed = true;
+        let queued = length.min(self.queue.len());
+        self.queue.advance(queued);
+        length -= queued;
+        let from_piece = length.min(self.piece.len());
+        self.piece.advance(from_piece);
+        length -= from_piece;
+        self.tail = self.tail.get(length..).unwrap_or_default();
+    }
+}

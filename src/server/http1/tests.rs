@@ -1,0 +1,394 @@
+//! Requests on the wire: what is read of them, and that hyper reads none otherwise.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::head::{Bounds, Length, is_http2};
+use super::wire::{Body, Transport, Wire};
+use super::{Age, Next, body, next};
+use crate::server::HalfClosed;
+
+const BOUNDS: Bounds = Bounds { bytes_max: 64 * 1024, fields_max: 100 };
+
+impl Transport for DuplexStream {
+    fn reset_at_end(&self) {}
+}
+
+/// A request that was read whole.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    method: Method,
+    target: String,
+    version: Version,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// How a connection's requests ended.
+#[derive(Clone, Debug, PartialEq)]
+enum Ended {
+    /// With the connection, or with a request that has not come whole.
+    Closed,
+    /// The head of one could not be read.
+    Refused(StatusCode),
+    /// The end of its body could not be told.
+    Ambiguous,
+    /// Its body broke off.
+    BrokenOff,
+    Http2,
+}
+
+/// A client that sends `bytes` in pieces of `width` and ends.
+async fn sending(bytes: &[u8], width: usize, mut client: DuplexStream) {
+    for piece in bytes.chunks(width) {
+        if client.write_all(piece).await.is_err() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    _ = client.shutdown().await;
+    // What is said to it is read: nobody waits for room.
+    _ = client.read_to_end(&mut Vec::new()).await;
+}
+
+/// What is read of a connection until it ends.
+async fn read_by_us(bytes: &[u8], width: usize) -> (Vec<Seen>, Ended) {
+    let (client, server) = duplex(1 << 17);
+    let wire = Wire::new(server, HalfClosed::Left);
+    let reading = async {
+        let mut seen = Vec::new();
+        let mut age = Age::New;
+        let mut stopped = pin!(pending());
+        let ended = loop {
+            let head = match next(&wire, BOUNDS, age, stopped.as_mut()).await {
+                Next::Request(head) => head,
+                Next::Refused(bad) => break Ended::Refused(bad.status()),
+                Next::Http2 => break Ended::Http2,
+                Next::Nothing => break Ended::Closed,
+            };
+            age = Age::Used;
+            let Ok(length) = head.length else { break Ended::Ambiguous };
+            let incoming = body::incoming(&wire, length, head.expects_continue);
+            let Ok(body) = incoming.collect().await else { break Ended::BrokenOff };
+            assert_eq!(wire.lock().body(), Body::Over);
+            let parts = head.parts;
+            seen.push(Seen {
+                method: parts.method,
+                target: parts.uri.to_string(),
+                version: parts.version,
+                headers: parts.headers,
+                body: body.to_bytes().to_vec(),
+            });
+            if !head.keeps_alive {
+                break Ended::Closed;
+            }
+        };
+        drop(wire.lock().take());
+        (seen, ended)
+    };
+    tokio::join!(reading, sending(bytes, width, client)).0
+}
+
+/// What hyper reads of it.
+async fn read_by_hyper(bytes: &[u8], width: usize) -> Vec<Seen> {
+    let (client, server) = duplex(1 << 17);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noting = Arc::clone(&seen);
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let noting = Arc::clone(&noting);
+        async move {
+            let (parts, body) = request.into_parts();
+            if let Ok(body) = body.collect().await {
+                noting.lock().unwrap().push(Seen {
+                    method: parts.method,
+                    target: parts.uri.to_string(),
+                    version: parts.version,
+                    headers: parts.headers,
+                    body: body.to_bytes().to_vec(),
+                });
+            }
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.half_close(true).max_headers(BOUNDS.fields_max).max_buf_size(BOUNDS.bytes_max);
+    let serving = builder.serve_connection(TokioIo::new(server), service);
+    _ = tokio::join!(serving, sending(bytes, width, client)).0;
+    seen.lock().unwrap().clone()
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+fn ended(bytes: &str, width: usize) -> (usize, Ended) {
+    let (seen, ended) = run(read_by_us(bytes.as_bytes(), width));
+    (seen.len(), ended)
+}
+
+/// Fails when where the bytes are cut changes what is read.
+#[test]
+fn two_requests_are_read_alike_wherever_they_are_cut() {
+    let bytes = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody\r\n\
+                 PUT /d HTTP/1.1\r\nhost: x\r\nTransfer-Encoding: Chunked\r\n\r\n\
+                 3\r\none\r\n3;x=y\r\ntwo\r\n0\r\nauthtoken: x\r\n\r\n\
+                 GET / HTTP/1.0\r\nconnection: keep-alive, x\r\n\r\n\
+                 GET /last HTTP/1.0\r\n\r\nGET /not HTTP/1.0\r\n\r\n";
+    for width in 1..bytes.len() {
+        let (seen, ended) = run(read_by_us(bytes.as_bytes(), width));
+        let bodies: Vec<_> =
+            seen.iter().map(|one| (&*one.target, &*one.body, one.headers.len())).collect();
+        let expected =
+            [("/a?b=c", &b"body"[..], 2), ("/d", b"onetwo", 2), ("/", b"", 1), ("/last", b"", 0)];
+        assert_eq!(bodies, expected, "{width}");
+        assert_eq!(ended, Ended::Closed, "{width}");
+    }
+}
+
+/// Fails when a request whose end can be told in two ways is read in one of them.
+#[test]
+fn the_end_of_a_request_is_told_in_one_way() {
+    let ambiguous = [
+        "content-length: 1\r\ncontent-length: 1\r\n",
+        "content-length: 1\r\ncontent-length: 2\r\n",
+        "content-length: 1, 1\r\n",
+        "content-length: +1\r\n",
+        "content-length: 0x1\r\n",
+        "content-length: 1_0\r\n",
+        "content-length: -1\r\n",
+        "content-length:\r\n",
+        "content-length: 1 1\r\n",
+        "content-length: 18446744073709551616\r\n",
+        "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 0\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: identity\r\n",
+        "transfer-encoding: \"chunked\"\r\n",
+        "transfer-encoding: chunked;q=1\r\n",
+        "transfer-encoding:\r\n",
+    ];
+    for fields in ambiguous {
+        let bytes = format!("POST / HTTP/1.1\r\n{fields}\r\n0\r\n\r\n");
+        assert_eq!(ended(&bytes, 7), (0, Ended::Ambiguous), "{fields:?}");
+    }
+    let old = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(ended(old, 99), (0, Ended::Ambiguous));
+    assert_eq!(ended("GET /a#b HTTP/1.1\r\n\r\n", 99), (0, Ended::Ambiguous));
+}
+
+/// Fails when a head that is none is read, or is refused otherwise than was promised.
+#[test]
+fn heads_that_are_none_are_refused() {
+    let long = |bytes: usize| "x".repeat(bytes);
+    let malformed = [
+        "GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\na : b\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\n: b\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\na\x01: b\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\na: \0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\na: b\rc\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\na: \x7f\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\n a: b\r\n\r\n".to_owned(),
+        "GET / HTTP/2.0\r\n\r\n".to_owned(),
+        "GET / HTTP/1.2\r\n\r\n".to_owned(),
+        "GET / http/1.1\r\n\r\n".to_owned(),
+        "GET /\r\n\r\n".to_owned(),
+        "GET  / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /a b HTTP/1.1\r\n\r\n".to_owned(),
+        "G(T / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /\x01 HTTP/1.1\r\n\r\n".to_owned(),
+        "\x16\x03\x01\x02\0\x01".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_owned(),
+    ];
+    for bytes in malformed {
+        assert_eq!(ended(&bytes, 200), (0, Ended::Refused(StatusCode::BAD_REQUEST)), "{bytes:?}");
+    }
+    for (bytes, status) in [
+        (format!("GET /{} HTTP/1.1\r\n\r\n", long(70_000)), 414),
+        (format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", long(70_000)), 431),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101)), 431),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(20_000)), 431),
+    ] {
+        for width in [999, 1 << 20] {
+            let refused = Ended::Refused(StatusCode::from_u16(status).unwrap());
+            assert_eq!(ended(&bytes, width), (0, refused), "{status}");
+        }
+    }
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(100));
+    assert_eq!(ended(&many, 1 << 20), (1, Ended::Closed));
+}
+
+/// Fails when a body that breaks off passes for a whole one.
+#[test]
+fn a_body_that_breaks_off_is_none() {
+    for (fields, body) in [
+        ("content-length: 5", "body"),
+        ("transfer-encoding: chunked", "4\r\nbody\r\n"),
+        ("transfer-encoding: chunked", "4\r\nbody\r\n0\r\n"),
+        ("transfer-encoding: chunked", "4\r\nbodyx\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", "4\nbody\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", "0x4\r\nbody\r\n0\r\n\r\n"),
+    ] {
+        let bytes = format!("PUT / HTTP/1.1\r\n{fields}\r\n\r\n{body}");
+        assert_eq!(ended(&bytes, 3), (0, Ended::BrokenOff), "{fields} {body:?}");
+    }
+}
+
+#[test]
+fn a_preface_is_told_from_a_request_by_the_first_byte_that_differs() {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for length in 0..preface.len() {
+        assert_eq!(is_http2(&preface[..length]), None, "{length}");
+    }
+    assert_eq!(is_http2(preface), Some(true));
+    assert_eq!(is_http2(&[&preface[..], b"frames"].concat()), Some(true));
+    for other in ["P ", "PUT /", "GET", "PRI * HTTP/1", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r"] {
+        assert_eq!(is_http2(other.as_bytes()), Some(false), "{other}");
+    }
+    assert_eq!(ended("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 1), (0, Ended::Http2));
+    let later = "GET / HTTP/1.1\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    assert_eq!(ended(later, 99), (1, Ended::Refused(StatusCode::BAD_REQUEST)));
+}
+
+/// Fails when a client that waits for leave is not told to go on, is told twice, or is told though
+/// nobody wants its body or it has its answer.
+#[tokio::test]
+async fn leave_is_given_when_the_body_is_asked_for() {
+    for (waits, wants, has_answered, expected) in [
+        (true, true, false, "HTTP/1.1 100 Continue\r\n\r\n"),
+        (true, false, false, ""),
+        (true, true, true, ""),
+        (false, true, false, ""),
+    ] {
+        let (mut client, server) = duplex(1024);
+        let wire = Wire::new(server, HalfClosed::Left);
+        let mut incoming = body::incoming(&wire, Length::Exact(4), waits);
+        if has_answered {
+            assert!(wire.lock().answer().is_empty());
+        }
+        if wants {
+            let mut context = Context::from_waker(Waker::noop());
+            for _ in 0..2 {
+                let polled = http_body::Body::poll_frame(Pin::new(&mut incoming), &mut context);
+                assert!(polled.is_pending());
+            }
+            client.write_all(b"body").await.unwrap();
+            assert_eq!(incoming.collect().await.unwrap().to_bytes(), "body");
+        }
+        drop(wire.lock().take());
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, expected, "{waits} {wants} {has_answered}");
+    }
+}
+
+/// Fails when whoever sends a body on waits for ever for a client whose connection is over.
+#[tokio::test]
+async fn whoever_reads_a_body_learns_that_its_connection_is_over() {
+    let (_client, server) = duplex(1024);
+    let wire = Wire::new(server, HalfClosed::Left);
+    let mut reading = tokio::spawn(body::incoming(&wire, Length::Exact(4), false).collect());
+    tokio::task::yield_now().await;
+    drop(wire.lock().take());
+    let read = tokio::time::timeout(std::time::Duration::from_secs(10), &mut reading).await;
+    assert!(read.unwrap().unwrap().is_err());
+    assert_eq!(wire.lock().body(), Body::Failed);
+}
+
+/// Pieces of requests, most of them good.
+fn requests() -> impl Strategy<Value = String> {
+    let line = prop::sample::select(vec![
+        "GET / HTTP/1.1\r\n",
+        "POST /a?b=c HTTP/1.1\r\n",
+        "PUT http://host/a HTTP/1.1\r\n",
+        "OPTIONS * HTTP/1.1\r\n",
+        "POST / HTTP/1.0\r\n",
+        "\r\nGET /b HTTP/1.1\r\n",
+        "GET /\u{e9} HTTP/1.1\r\n",
+        "GET / HTTP/1.1\n",
+        "G@T / HTTP/1.1\r\n",
+        "GET / HTTP/1.3\r\n",
+        "GET  / HTTP/1.1\r\n",
+    ]);
+    let field = prop::sample::select(vec![
+        "host: x\r\n",
+        "content-length: 4\r\n",
+        "Content-Length: 4\r\n",
+        "content-length: 4 \r\n",
+        "content-length:\t4\r\n",
+        "content-length: 5\r\n",
+        "content-length: 4, 4\r\n",
+        "transfer-encoding: chunked\r\n",
+        "Transfer-Encoding:  CHUNKED \r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: gzip\r\n",
+        "connection: close\r\n",
+        "connection: keep-alive\r\n",
+        "expect: 100-continue\r\n",
+        "x-a: b\r\n",
+        "x-a:\r\n",
+        "x-a : b\r\n",
+        ": b\r\n",
+        "x-a: b\r\n folded\r\n",
+        "x-a: \u{e9}\r\n",
+        "x\0: b\r\n",
+        "x-b: c\n",
+    ]);
+    let body = prop::sample::select(vec![
+        "body",
+        "bo",
+        "",
+        "4\r\nbody\r\n0\r\n\r\n",
+        "4;x=y\r\nbody\r\n0\r\nx-trailer: 1\r\n\r\n",
+        "2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
+        "4\r\nbody\r\n",
+        "4\r\nbodyx\r\n0\r\n\r\n",
+        "g\r\nbody\r\n0\r\n\r\n",
+    ]);
+    (line, prop::collection::vec(field, 0..4), body)
+        .prop_map(|(line, fields, body)| format!("{line}{}\r\n{body}", fields.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Fails when a request is read otherwise than hyper reads it, or one is taken that hyper
+    /// refuses. What is refused beyond hyper has more than one end, or its chunks are no chunks.
+    #[test]
+    fn no_request_is_read_otherwise_than_by_hyper(
+        parts in prop::collection::vec(requests(), 1..4),
+        width in 1_usize..60,
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let bytes = parts.concat();
+        let bytes = bytes.as_bytes();
+        let bytes = cut.map_or(bytes, |cut| &bytes[..cut.index(bytes.len())]);
+        let (ours, ended) = run(read_by_us(bytes, width));
+        let theirs = run(read_by_hyper(bytes, width));
+        prop_assert!(theirs.starts_with(&ours), "{ours:?}, hyper: {theirs:?}");
+        let is_stricter = matches!(ended, Ended::Ambiguous | Ended::BrokenOff);
+        prop_assert!(is_stricter || ours == theirs, "{ended:?} {ours:?}, hyper: {theirs:?}");
+    }
+
+    #[test]
+    fn nothing_that_comes_makes_it_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        width in 1_usize..60,
+    ) {
+        _ = run(read_by_us(&bytes, width));
+    }
+}
