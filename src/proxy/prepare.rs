@@ -193,7 +193,10 @@ impl Prepared<'_> {
             }
             fields.push((name, value));
         }
-        // The client's own stays here.
+        // The client's own stays here; one that the session has as a field gives way to its cookies.
+        if carried.cookie.is_some() && fields.iter().any(|(name, _)| **name == COOKIE) {
+            fields.retain(|(name, _)| **name != COOKIE);
+        }
         fields.extend(carried.cookie.as_deref().map(|cookie| (&COOKIE, cookie)));
         RequestHead { method: self.method, target: &carried.target, fields }
     }

@@ -98,8 +98,8 @@ impl Way {
         match self {
             Self::Direct => origin.is_loopback(),
             Self::Unix(_) => true,
-            // The proxy reads `localhost` as itself.
-            Self::Proxy(proxy) => origin.is_loopback() && proxy.origin.is_loopback(),
+            // What the proxy makes of a name, and whom it asks in turn, nobody here knows.
+            Self::Proxy(_) => false,
         }
     }
 }
@@ -279,7 +279,8 @@ impl Meaning<'_> {
         let is_one = parsed.is_ok_and(|authority| {
             let port = authority.as_str().strip_prefix(authority.host()).unwrap_or("@");
             let port_is_one = authority.port_u16().is_some_and(|port| port > 0);
-            !authority.host().is_empty() && (port.is_empty() || port_is_one)
+            let has_user = authority.as_str().contains('@');
+            !has_user && !authority.host().is_empty() && (port.is_empty() || port_is_one)
         });
         if is_one {
             return Some(text);

@@ -57,11 +57,15 @@ impl Leads {
     pub(super) fn may_be(&self, address: IpAddr) -> bool {
         // An IPv4 address in IPv6 clothes leads to the IPv4 address.
         let address = address.to_canonical();
+        // Logins to this machine may go in the clear: its names must not lead away, whatever is
+        // allowed.
+        if self.is_local {
+            return address.is_loopback();
+        }
         if self.allowed.iter().any(|network| network.holds(address)) {
             return true;
         }
-        // Logins to this machine may go in the clear: its names must not lead away.
-        !is_never_meant(address) && address.is_loopback() == self.is_local
+        !is_never_meant(address) && !address.is_loopback()
     }
 }
 
@@ -82,16 +86,18 @@ fn is_never_meant_v4(address: Ipv4Addr) -> bool {
     address.is_loopback() || is_never_meant(IpAddr::V4(address))
 }
 
-/// The IPv4 address that a translator makes of an IPv6 one (64:ff9b::/96, RFC 6052), or that the
-/// old form `::a.b.c.d` holds.
+/// The IPv4 address that a translator or a tunnel makes of an IPv6 one (64:ff9b::/96, RFC 6052;
+/// 64:ff9b:1::/48, RFC 8215, in its usual form; ::ffff:0:0:0/96, RFC 2765; 2002::/16, RFC 3056), or
+/// that the old form `::a.b.c.d` holds.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [begin @ .., high, low] = address.segments();
-    let is_embedded = match begin {
-        [0x64, 0xff9b, 0, 0, 0, 0] => true,
-        [0, 0, 0, 0, 0, 0] => high != 0,
-        _ => false,
+    let (high, low) = match address.segments() {
+        [0x2002, high, low, ..] => (high, low),
+        [0x64, 0xff9b, 0 | 1, .., high, low] => (high, low),
+        [0, 0, 0, 0, 0xffff, 0, high, low] => (high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => (high, low),
+        _ => return None,
     };
-    is_embedded.then(|| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 #[cfg(test)]
@@ -122,6 +128,10 @@ mod tests {
             ("169.254.169.254", false),
             ("::ffff:169.254.169.254", false),
             ("64:ff9b::169.254.169.254", false),
+            ("64:ff9b:1::169.254.169.254", false),
+            ("2002:a9fe:a9fe::1", false),
+            ("2002:c000:0207::1", true),
+            ("::ffff:0:169.254.169.254", false),
             ("fd00:ec2::254", false),
             ("100.100.100.200", false),
             ("fe80::1", false),
@@ -139,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_name_of_this_machine_leads_nowhere_else() {
-        for host in ["localhost", "a.localhost"] {
-            let leads = leads(host, &[]);
+        for (host, allowed) in [("localhost", &[][..]), ("a.localhost", &[("10.0.0.0", 8)])] {
+            let leads = leads(host, allowed);
             assert!(leads.may_be("127.0.0.1".parse().unwrap()));
             assert!(leads.may_be("::1".parse().unwrap()));
             assert!(!leads.may_be("10.0.0.1".parse().unwrap()));

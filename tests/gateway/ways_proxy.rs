@@ -95,7 +95,8 @@ async fn a_plain_upstream_is_reached_by_a_tunnel_too() {
     let puppet = Puppet::logged_in(|_| Reply::json("{}")).await;
     let proxy = Proxy::start(None).await;
     let mut setup = puppet.setup(Vendor::Contentstack);
-    setup.upstream = format!("proxy = {{ url = \"http://127.0.0.1:{}\" }}", proxy.port);
+    let way = format!("proxy = {{ url = \"http://127.0.0.1:{}\" }}", proxy.port);
+    setup.upstream = format!("danger_plaintext_login = true\n{way}");
     let scene = setup.start().await;
     assert_eq!(vendors::read(&scene).send().await.status, 200);
     scene.stop().await;

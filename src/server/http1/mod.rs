@@ -48,7 +48,7 @@ pub(super) enum End<S> {
 }
 
 /// A connection on which HTTP/1.1 is spoken.
-struct Connection<'a, S> {
+struct Connection<'a, S: Transport> {
     wire: Arc<Wire<S>>,
     client: &'a Client,
     stopping: &'a CancellationToken,
@@ -82,6 +82,38 @@ enum Then {
     /// It is dropped: the client has been told, or is gone, or must not take what it got for the
     /// whole.
     Drop,
+}
+
+/// An answer that is being sent. Dropped before it is whole, it ends the connection so that nobody
+/// takes it for that.
+struct Cut<'a, S: Transport> {
+    wire: &'a Wire<S>,
+    /// Its end is told by that of the connection.
+    passes_for_whole: bool,
+}
+
+impl<S: Transport> Cut<'_, S> {
+    /// It is whole.
+    fn disarm(mut self) {
+        self.passes_for_whole = false;
+    }
+}
+
+impl<S: Transport> Drop for Cut<'_, S> {
+    fn drop(&mut self) {
+        if self.passes_for_whole
+            && let Ok(stream) = self.wire.lock().stream()
+        {
+            stream.reset_at_end();
+        }
+    }
+}
+
+/// Whoever still reads from a connection that is gone, such as a body that is sent on, finds it closed.
+impl<S: Transport> Drop for Connection<'_, S> {
+    fn drop(&mut self) {
+        drop(self.wire.lock().take());
+    }
 }
 
 /// Serves a connection until the client leaves, errs or idles too long, or until its running request
@@ -196,6 +228,7 @@ impl<S: Transport> Connection<'_, S> {
         }
         drop(parts);
         let mut outgoing = Outgoing::new(head, body, framing, asked);
+        let cut = Cut { wire: &self.wire, passes_for_whole: outgoing.ends_by_close() };
         let sending = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
         let sent = self.unless_gone(sending).await;
         if underway.is_cut()
@@ -204,14 +237,9 @@ impl<S: Transport> Connection<'_, S> {
             body.was_not_taken();
         }
         match sent {
-            Some(Ok(())) => {}
+            Some(Ok(())) => cut.disarm(),
             Some(Err(error)) => {
                 tracing::debug!(%error, "an answer is cut");
-                if outgoing.ends_by_close()
-                    && let Ok(stream) = self.wire.lock().stream()
-                {
-                    stream.reset_at_end();
-                }
                 return Then::Drop;
             }
             None => return Then::Drop,
@@ -276,7 +304,7 @@ impl<S: Transport> Connection<'_, S> {
         .await;
     }
 
-    /// Closes the connection. Whoever still reads from it finds it closed.
+    /// Closes the connection.
     async fn close(self, then: Then) {
         match then {
             Then::Close => self.end_writing().await,
@@ -286,7 +314,6 @@ impl<S: Transport> Connection<'_, S> {
             }
             Then::Next | Then::Drop => {}
         }
-        drop(self.wire.lock().take());
     }
 
     /// Reads on until the client has ended, or has read its answer.

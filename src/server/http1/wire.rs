@@ -147,14 +147,20 @@ impl<S: Transport> State<S> {
             self.leave = Some(CONTINUE);
         }
         while let (Some(left), Some(stream)) = (self.leave, &mut self.stream) {
-            if left.is_empty() {
-                ready!(Pin::new(stream).poll_flush(context))?;
-                self.leave = None;
-            } else {
-                match ready!(Pin::new(stream).poll_write(context, left))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    count => self.leave = left.get(count..),
+            let wrote = match left.is_empty() {
+                true => Pin::new(stream).poll_flush(context).map_ok(|()| 0),
+                false => Pin::new(stream).poll_write(context, left),
+            };
+            match wrote {
+                // The answer may come in between, and write what is left: then it wakes us.
+                Poll::Pending => {
+                    note(&mut self.reader, context);
+                    return Poll::Pending;
                 }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(_)) if left.is_empty() => self.leave = None,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => self.leave = left.get(count..),
             }
         }
         Poll::Ready(Ok(()))
@@ -163,6 +169,9 @@ impl<S: Transport> State<S> {
     /// The answer begins; it comes behind what is returned.
     pub(super) fn answer(&mut self) -> &'static [u8] {
         self.has_answered = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
         self.leave.take().unwrap_or_default()
     }
 
