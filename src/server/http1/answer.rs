@@ -6,16 +6,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderName, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use http_body::Body;
 
 use super::head::{BadHead, lists};
+use crate::http1::head::field;
+use crate::http1::waiting::COPIED_BYTES_MAX;
 
 /// Room for the line and the fields of most answers.
 const USUAL_BYTES: usize = 1024;
-
-/// Bodies of up to this length are written with the head.
-pub(super) const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// How the end of an answer's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,14 +149,6 @@ fn line(head: &mut BytesMut, is_old: bool, status: StatusCode) {
     for part in [version, status.as_str(), " ", reason, "\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-}
-
-pub(super) fn field(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    head.reserve(name.as_str().len() + value.len() + 4);
-    head.extend_from_slice(name.as_str().as_bytes());
-    head.extend_from_slice(b": ");
-    head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
 }
 
 fn content_length(head: &mut BytesMut, length: u64) {

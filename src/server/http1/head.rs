@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+
+use crate::http1::head::{end, name};
 
 /// Heads with up to so many fields are parsed without memory for the list of them.
 const USUAL_FIELDS_MAX: usize = 100;
@@ -178,8 +180,7 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
     let (mut says_close, mut says_keep_alive) = (false, false);
     let (mut expects_continue, mut asks_for_upgrade) = (false, false);
     for field in request.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| BadHead::Malformed)?;
+        let name = name(field.name).map_err(|_| BadHead::Malformed)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         let value = value.map_err(|_| BadHead::Malformed)?;
         match name {
@@ -262,20 +263,6 @@ impl Framing {
             (1, 0) => Ok(Length::Chunked),
             (1, _) => Err("Content-Length and Transfer-Encoding exclude each other"),
             _ => Err("Transfer-Encoding can only be `chunked`"),
-        }
-    }
-}
-
-/// Where the head ends, if its end has come since the last look.
-fn end(read: &[u8], looked_at: usize) -> Option<usize> {
-    // The empty line may have begun in what was there before.
-    let mut from = looked_at.saturating_sub(2);
-    loop {
-        let behind = from + read.get(from..)?.iter().position(|byte| *byte == b'\n')? + 1;
-        match read.get(behind..)? {
-            [b'\n', ..] => return Some(behind + 1),
-            [b'\r', b'\n', ..] => return Some(behind + 2),
-            _ => from = behind,
         }
     }
 }

@@ -1,26 +1,21 @@
 //! An answer on its way out: its head, then its body as it comes.
 
-use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 
-use super::answer::{Asked, COPIED_BYTES_MAX, Framing, field};
+use super::answer::{Asked, Framing};
 use super::wire::{Transport, Wire};
+use crate::http1::waiting::Waiting;
 use crate::proxy::body::CutOff;
 
 /// What of an answer has not been written yet.
 pub(super) struct Outgoing<B> {
-    /// The head, sizes of chunks, short pieces of the body.
-    queue: BytesMut,
-    /// A long piece of the body, behind the queue.
-    piece: Bytes,
-    /// What is behind the piece.
-    tail: &'static [u8],
+    waiting: Waiting,
     /// Nothing when it has ended: whoever waits for that need not wait for the client.
     body: Option<B>,
     framing: Framing,
@@ -59,9 +54,7 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
     /// An answer without a body.
     pub(super) fn head_only(head: BytesMut) -> Self {
         Self {
-            queue: head,
-            piece: Bytes::new(),
-            tail: b"",
+            waiting: Waiting::new(head),
             body: None,
             framing: Framing::Length(0),
             error: None,
@@ -74,10 +67,6 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
     /// Whether a cut passes for the end.
     pub(super) fn ends_by_close(&self) -> bool {
         self.framing == Framing::Close
-    }
-
-    fn is_written(&self) -> bool {
-        self.queue.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
     /// Writes what can be written. Ready when all has left. The lock is never held while the body is
@@ -94,19 +83,9 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
             let comes = self.poll_body(context);
             let mut wire = wire.lock();
             let stream = wire.stream()?;
-            while !self.is_written() {
-                let written = match self.piece.is_empty() && self.tail.is_empty() {
-                    true => Pin::new(&mut *stream).poll_write(context, &self.queue),
-                    false => {
-                        let slices = [&self.queue[..], &self.piece[..], self.tail];
-                        let slices = slices.map(IoSlice::new);
-                        Pin::new(&mut *stream).poll_write_vectored(context, &slices)
-                    }
-                };
-                match ready!(written)? {
-                    0 => return Poll::Ready(Err(io::Error::from(ErrorKind::WriteZero).into())),
-                    length => self.written(length),
-                }
+            while !self.waiting.is_empty() {
+                ready!(self.waiting.poll_write(stream, context))?;
+                self.is_unflushed = true;
             }
             if self.body.is_some() && comes.is_ready() {
                 continue;
@@ -126,10 +105,7 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
     /// Takes pieces of the body until there is enough to write. Pending when the body has nothing
     /// now.
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        // What is queued goes out before a long piece and its end: those have to be gone.
-        while self.piece.is_empty()
-            && self.tail.is_empty()
-            && self.queue.len() < COPIED_BYTES_MAX
+        while self.waiting.takes_more()
             && let Some(body) = &mut self.body
         {
             let frame = ready!(Pin::new(&mut *body).poll_frame(context));
@@ -164,19 +140,10 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
         match &mut self.framing {
             Framing::Length(left) => {
                 *left = left.checked_sub(piece.len() as u64).ok_or(Cut::Length)?;
+                self.waiting.push(piece);
             }
-            Framing::Chunked => {
-                // Writing to memory cannot fail.
-                _ = write!(self.queue, "{:x}\r\n", piece.len());
-                self.tail = b"\r\n";
-            }
-            Framing::Close => {}
-        }
-        if piece.len() <= COPIED_BYTES_MAX {
-            self.queue.extend_from_slice(&piece);
-            self.queue.extend_from_slice(std::mem::take(&mut self.tail));
-        } else {
-            self.piece = piece;
+            Framing::Chunked => self.waiting.push_chunk(piece),
+            Framing::Close => self.waiting.push(piece),
         }
         Ok(())
     }
@@ -185,27 +152,11 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
         match self.framing {
             Framing::Length(0) | Framing::Close => {}
             Framing::Length(_) => return Err(Cut::Length),
-            Framing::Chunked if self.tail.is_empty() => {
-                self.queue.extend_from_slice(b"0\r\n");
-                for (name, value) in self.trailers.iter().flatten().filter(|_| self.takes_trailers)
-                {
-                    field(&mut self.queue, name, value.as_bytes());
-                }
-                self.queue.extend_from_slice(b"\r\n");
+            Framing::Chunked => {
+                let trailers = self.trailers.take().filter(|_| self.takes_trailers);
+                self.waiting.end_chunks(trailers.as_ref());
             }
-            Framing::Chunked => self.tail = b"\r\n0\r\n\r\n",
         }
         Ok(())
-    }
-
-    fn written(&mut self, mut length: usize) {
-        self.is_unflushed = true;
-        let queued = length.min(self.queue.len());
-        self.queue.advance(queued);
-        length -= queued;
-        let from_piece = length.min(self.piece.len());
-        self.piece.advance(from_piece);
-        length -= from_piece;
-        self.tail = self.tail.get(length..).unwrap_or_default();
     }
 }

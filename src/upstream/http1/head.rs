@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use memchr::memchr;
 
 use super::outgoing::Framing;
+use crate::http1::head::{end, field, name};
 use crate::upstream::RequestHead;
 
 /// Answers with more fields than this are refused: no upstream needs them.
@@ -66,14 +66,6 @@ pub(super) fn of_request(
 fn is_said(request: &RequestHead<'_>) -> bool {
     request.has(&header::CONTENT_LENGTH)
         || matches!(*request.method, Method::POST | Method::PUT | Method::PATCH)
-}
-
-fn field(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    head.reserve(name.as_str().len() + value.len() + 4);
-    head.extend_from_slice(name.as_str().as_bytes());
-    head.extend_from_slice(b": ");
-    head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
 }
 
 /// An answer's head.
@@ -173,42 +165,11 @@ fn taken(response: &httparse::Response<'_, '_>, bytes: &Bytes) -> Result<Head, B
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for field in response.headers.iter() {
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        headers.append(name(field.name)?, value.map_err(|_| BadHead::Malformed)?);
+        let name = name(field.name).map_err(|_| BadHead::Malformed)?;
+        headers.append(name, value.map_err(|_| BadHead::Malformed)?);
     }
     let status = status.ok_or(BadHead::Malformed)?;
     Ok(Head { status, version, headers, bytes: bytes.clone() })
-}
-
-/// A field's name. Those that most answers have are known without a look into a table for each of
-/// their bytes.
-fn name(text: &str) -> Result<HeaderName, BadHead> {
-    Ok(match text {
-        "Content-Type" | "content-type" => header::CONTENT_TYPE,
-        "Content-Length" | "content-length" => header::CONTENT_LENGTH,
-        "Date" | "date" => header::DATE,
-        "Server" | "server" => header::SERVER,
-        "Connection" | "connection" => header::CONNECTION,
-        "Cache-Control" | "cache-control" => header::CACHE_CONTROL,
-        "ETag" | "Etag" | "etag" => header::ETAG,
-        "Vary" | "vary" => header::VARY,
-        "Transfer-Encoding" | "transfer-encoding" => header::TRANSFER_ENCODING,
-        "Set-Cookie" | "set-cookie" => header::SET_COOKIE,
-        _ => HeaderName::from_bytes(text.as_bytes()).map_err(|_| BadHead::Malformed)?,
-    })
-}
-
-/// Where the head ends, if its end has come since the last look.
-fn end(read: &[u8], looked_at: usize) -> Option<usize> {
-    // The empty line may have begun in what was there before.
-    let mut from = looked_at.saturating_sub(2);
-    loop {
-        let behind = from + memchr(b'\n', read.get(from..)?)? + 1;
-        match read.get(behind..)? {
-            [b'\n', ..] => return Some(behind + 1),
-            [b'\r', b'\n', ..] => return Some(behind + 2),
-            _ => from = behind,
-        }
-    }
 }
 
 /// How the end of an answer's body is told.

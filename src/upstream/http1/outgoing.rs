@@ -1,21 +1,16 @@
 //! A request on its way out: its head, then its body as it comes.
 
-use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::http1::waiting::Waiting;
 use crate::upstream::error::Broken;
-
-/// Pieces of a body up to this length are copied behind what waits to be written: one write for
-/// all costs less than a list of places.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// How the end of a request's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +24,7 @@ pub(super) enum Framing {
 /// What of a request has not been written yet.
 #[derive(Debug)]
 pub(super) struct Outgoing<B> {
-    /// The head, sizes of chunks, short pieces of the body.
-    queue: BytesMut,
-    /// A long piece of the body, behind the queue.
-    piece: Bytes,
-    /// What is behind the piece.
-    tail: &'static [u8],
+    waiting: Waiting,
     body: B,
     /// What of the body is still to come, and how its end is told.
     framing: Framing,
@@ -75,9 +65,7 @@ where
 
     pub(super) fn new(head: BytesMut, body: B, framing: Framing, stall_max: Duration) -> Self {
         Self {
-            queue: head,
-            piece: Bytes::new(),
-            tail: b"",
+            waiting: Waiting::new(head),
             body,
             framing,
             state: State::Untouched,
@@ -91,7 +79,7 @@ where
 
     /// Whether all has been written.
     pub(super) fn is_over(&self) -> bool {
-        self.has_ended() && self.is_written() && !self.is_unflushed
+        self.has_ended() && self.waiting.is_empty() && !self.is_unflushed
     }
 
     /// Whether the upstream takes nothing more.
@@ -107,10 +95,6 @@ where
     /// The end is known by the length: a body need not be asked for it.
     fn has_ended(&self) -> bool {
         self.state == State::Ended || self.framing == Framing::Length(0)
-    }
-
-    fn is_written(&self) -> bool {
-        self.queue.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
     /// Writes what can be written. Ready when there is nothing more to write, or nobody who takes
@@ -143,20 +127,11 @@ where
     ) -> Poll<Result<(), Broken>> {
         loop {
             let comes = self.poll_body(context)?;
-            while !self.is_written() {
-                let written = match self.piece.is_empty() && self.tail.is_empty() {
-                    true => Pin::new(&mut *stream).poll_write(context, &self.queue),
-                    false => {
-                        let slices = [&self.queue[..], &self.piece[..], self.tail];
-                        let slices = slices.map(IoSlice::new);
-                        Pin::new(&mut *stream).poll_write_vectored(context, &slices)
-                    }
-                };
+            while !self.waiting.is_empty() {
+                let written = self.waiting.poll_write(stream, context);
                 let Poll::Ready(written) = written else { return self.poll_stall(context) };
-                match written? {
-                    0 => return Poll::Ready(Err(io::Error::from(ErrorKind::WriteZero).into())),
-                    length => self.written(length),
-                }
+                written?;
+                (self.has_begun, self.is_unflushed, self.has_moved) = (true, true, true);
             }
             if self.has_ended() || comes.is_pending() {
                 if self.is_unflushed {
@@ -184,12 +159,7 @@ where
     /// Takes pieces of the body until there is enough to write. Pending when the body has nothing
     /// now.
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        // What is queued goes out before a long piece and its end: those have to be gone.
-        while !self.has_ended()
-            && self.piece.is_empty()
-            && self.tail.is_empty()
-            && self.queue.len() < COPIED_BYTES_MAX
-        {
+        while !self.has_ended() && self.waiting.takes_more() {
             let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
             self.state = State::Begun;
             match polled {
@@ -213,18 +183,9 @@ where
             Framing::Length(left) => {
                 let said = left.checked_sub(piece.len() as u64);
                 *left = said.ok_or_else(|| Broken::Body("it is longer than was said".into()))?;
+                self.waiting.push(piece);
             }
-            Framing::Chunked => {
-                // Writing to memory cannot fail.
-                _ = write!(self.queue, "{:x}\r\n", piece.len());
-                self.tail = b"\r\n";
-            }
-        }
-        if piece.len() <= COPIED_BYTES_MAX {
-            self.queue.extend_from_slice(&piece);
-            self.queue.extend_from_slice(std::mem::take(&mut self.tail));
-        } else {
-            self.piece = piece;
+            Framing::Chunked => self.waiting.push_chunk(piece),
         }
         Ok(())
     }
@@ -234,19 +195,8 @@ where
         match self.framing {
             Framing::Length(0) => {}
             Framing::Length(_) => return Err(Broken::Body("it is shorter than was said".into())),
-            Framing::Chunked => self.queue.extend_from_slice(b"0\r\n\r\n"),
+            Framing::Chunked => self.waiting.end_chunks(None),
         }
         Ok(())
-    }
-
-    fn written(&mut self, mut length: usize) {
-        (self.has_begun, self.is_unflushed, self.has_moved) = (true, true, true);
-        let queued = length.min(self.queue.len());
-        self.queue.advance(queued);
-        length -= queued;
-        let from_piece = length.min(self.piece.len());
-        self.piece.advance(from_piece);
-        length -= from_piece;
-        self.tail = self.tail.get(length..).unwrap_or_default();
     }
 }
