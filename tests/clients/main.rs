@@ -10,6 +10,7 @@
 mod gateway;
 mod leaks;
 mod relay;
+mod running;
 mod sdk;
 mod transcript;
 
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use doorward::access::key::ClientKey;
 use doorward::emulator::{Certificate, Emulator, Options, Vendor};
 
-use gateway::{Files, Gateway};
+use gateway::Files;
 use leaks::leaks;
 use relay::Relay;
 use sdk::{Mode, Run, Sdk, Task};
@@ -156,7 +157,7 @@ async fn contentstacks_tool_logs_in_with_a_doorward_key() {
         key: Some(&key),
         search_bodies: "identity",
     };
-    let gateway = Gateway::start(&emulator, &files).await;
+    let gateway = gateway::start(&emulator, &files).await;
     let sdk = Sdk { vendor: Vendor::Contentstack, script: "use_contentstack_cli.mjs" };
     let mut run = sdk.run(&Task {
         base_url: &base_url(Wire::Tls, gateway.address()),
@@ -207,7 +208,7 @@ async fn works_through_doorward(
     if sdk.vendor == Vendor::MFiles && search_bodies == "decode" {
         emulator.control().switch("compress", true.into()).unwrap();
     }
-    let gateway = Gateway::start(&emulator, &files).await;
+    let gateway = gateway::start(&emulator, &files).await;
     let relay = Relay::start(gateway.address()).await;
     let control = emulator.control();
     let mut run = sdk.run(&Task {

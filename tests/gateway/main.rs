@@ -16,6 +16,8 @@ mod harness;
 #[path = "../clients/leaks.rs"]
 mod leaks;
 mod puppet;
+#[path = "../clients/running.rs"]
+mod running;
 mod vendors;
 
 mod access;

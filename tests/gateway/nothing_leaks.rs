@@ -1,18 +1,16 @@
 //! Nothing of a session and no password leaves: not in answers, not in logs, not in `Debug`.
 
-use std::process::Stdio;
-
 use doorward::access::key::ClientKey;
 use doorward::emulator::{Emulator, Forced, Vendor};
+use doorward::server::Address;
 use http::HeaderValue;
 use serde_json::json;
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
 
 use crate::client::{Call, Door, Record};
 use crate::harness::{Scene, Setup, within, write};
 use crate::leaks::leaks;
 use crate::puppet::{Puppet, Reply, TOKEN};
+use crate::running::{Running, binary};
 use crate::vendors::{login_line, read, read_line};
 
 /// Fails when an endpoint that shows the session is not masked, under each of its names.
@@ -223,35 +221,11 @@ async fn talkative_run(emulator: &Emulator, key: &ClientKey, format: &str) -> St
         emulator.vendor(),
         user.login,
     );
-    let config = write(folder.path(), "doorward.toml", &text);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_doorward"))
-        .args(["run", "-c"])
-        .arg(config)
-        .env_clear()
-        .env("RUST_LOG", "trace")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let (mut out, mut errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let errors = tokio::spawn(async move {
-        let mut text = String::new();
-        errors.read_to_string(&mut text).await.unwrap();
-        text
-    });
-    let mut said = String::new();
-    let address = loop {
-        let mut buffer = [0; 1024];
-        let length = within(out.read(&mut buffer)).await.unwrap();
-        assert_ne!(length, 0, "doorward ended at its start: {said}");
-        said.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
-        let address = said.split("listening on http://").nth(1);
-        if let Some((address, _)) = address.and_then(|rest| rest.split_once(' ')) {
-            break address.parse().unwrap();
-        }
-    };
-    let door = Door { address: doorward::server::Address::Tcp(address), authority_pem: None };
+    let mut command = binary(&write(folder.path(), "doorward.toml", &text));
+    command.env("RUST_LOG", "trace");
+    let doorward = Running::start(command).await;
+    let address = Address::Tcp(doorward.address());
+    let door = Door { address, authority_pem: None };
     let call = |target: &str| Call::new(door.clone(), Record::default(), "GET", target);
     let with = |call: Call| call.header("authorization", &format!("Bearer {}", key.expose()));
     let target = format!("/v3/user?key={}&auth=x", key.expose());
@@ -272,9 +246,5 @@ async fn talkative_run(emulator: &Emulator, key: &ClientKey, format: &str) -> St
         with(call(target)).send().await;
     }
     call("/v3/user").header("x-api-key", &key.expose()[..30]).send().await;
-    let id = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    assert!(within(child.wait()).await.unwrap().success());
-    within(out.read_to_string(&mut said)).await.unwrap();
-    said + &within(errors).await.unwrap()
+    doorward.stop().await
 }

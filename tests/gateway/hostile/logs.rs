@@ -1,13 +1,11 @@
 //! What clients write, as it stands in the log (case 63).
 
-use std::process::Stdio;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 
 use crate::harness::{within, write};
 use crate::puppet::{Puppet, Reply};
+use crate::running::{Running, binary};
 
 /// A gateway's whole log in this format, after it got these bytes.
 async fn log_of(format: &str, requests: &[&[u8]]) -> String {
@@ -20,47 +18,18 @@ async fn log_of(format: &str, requests: &[&[u8]]) -> String {
          [[routes]]\nupstream = \"cms\"\n[log]\nformat = {format:?}\nlevel = \"debug\"\n",
         puppet.origin()
     );
-    let config = write(folder.path(), "doorward.toml", &text);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_doorward"))
-        .args(["run", "-c"])
-        .arg(config)
-        .env_clear()
-        .env("P", "a password of somebody")
-        // Its own colours are no escapes of a client's.
-        .env("NO_COLOR", "1")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let (mut out, mut errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let errors = tokio::spawn(async move {
-        let mut log = Vec::new();
-        errors.read_to_end(&mut log).await.unwrap();
-        log
-    });
-    let mut said = String::new();
-    let address = loop {
-        let mut buffer = [0; 1024];
-        let length = within(out.read(&mut buffer)).await.unwrap();
-        assert_ne!(length, 0, "doorward ended at its start: {said}");
-        said.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
-        let address = said.split("listening on http://").nth(1);
-        if let Some((address, _)) = address.and_then(|rest| rest.split_once(' ')) {
-            break address.to_owned();
-        }
-    };
+    let mut command = binary(&write(folder.path(), "doorward.toml", &text));
+    // Its own colours are no escapes of a client's.
+    command.env("P", "a password of somebody").env("NO_COLOR", "1");
+    let doorward = Running::start(command).await;
     for bytes in requests {
-        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let mut stream = TcpStream::connect(doorward.address()).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
         _ = within(stream.read_to_end(&mut answer)).await;
         assert!(answer.starts_with(b"HTTP/1.1 "), "{answer:?}");
     }
-    let id = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    assert!(within(child.wait()).await.unwrap().success());
-    said + &String::from_utf8(within(errors).await.unwrap()).unwrap()
+    doorward.stop().await
 }
 
 /// Fails when a client can begin a line of the log, or do something to the terminal of who reads it.
