@@ -1,7 +1,6 @@
 //! From an upstream's name to a TCP connection: which of its addresses are tried, in which order and
 //! how far apart (RFC 8305), and what becomes of those that fail.
 
-use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::addresses::{Endpoint, Lease, Preference, order};
-use super::error::{Broken, ConnectError};
+use super::error::{Broken, ConnectError, with_causes};
 use super::health::{Admission, Circuit, Opened, Tolerance};
 use super::prohibited::{Leads, Network};
 use super::resolve::{Endpoints, Name, Resolver};
@@ -190,7 +189,7 @@ impl Dialler {
             Broken::Head(_) | Broken::Chunk(_) | Broken::Body(_) => false,
         };
         if is_its_fault {
-            self.left_out(endpoint, || told(error));
+            self.left_out(endpoint, || with_causes(error));
         }
     }
 
@@ -246,12 +245,12 @@ impl Attempt<'_> {
             Err(error) if !error.is_of_the_upstream() => {}
             Err(error) => {
                 if let Some(endpoint) = self.reached.get() {
-                    dialler.left_out(endpoint, || told(error));
+                    dialler.left_out(endpoint, || with_causes(error));
                 }
                 let admission = self.admission.take().unwrap_or(Admission::Closed);
                 let opened = circuit.failed(admission, now, random() as u32);
                 if let Some(Opened { failures, pause }) = opened {
-                    let cause = told(error);
+                    let cause = with_causes(error);
                     observer.report(ReachChange::CircuitOpened { failures, pause, cause });
                 }
             }
@@ -379,18 +378,6 @@ pub(super) fn is_of_the_other_side(error: &io::Error) -> bool {
             | NotFound
             | TimedOut
     )
-}
-
-/// An error with its causes.
-fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A number that nobody foresees. Without randomness from the system it is always the same, which

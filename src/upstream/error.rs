@@ -1,5 +1,6 @@
 //! What can go wrong on the way to an upstream, classified by what it means for the request.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -281,6 +282,22 @@ fn refused(error: &io::Error) -> &'static str {
         // No descriptor, no port, no memory of our own.
         _ => "proxy_internal_error",
     }
+}
+
+/// An error with its causes. None of those of an exchange holds a value of a request.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        // A transparent error says what its cause says.
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub mod tls;
 
 pub use connection::Expectation;
 pub use dial::{Dialler, Observer, Reach};
-pub use error::{Broken, ConnectError, ErrorType, ProxyError, SendError, Unreached};
+pub use error::{Broken, ConnectError, ErrorType, ProxyError, SendError, Unreached, with_causes};
 pub use health::Tolerance;
 pub use origin::{Http2, Origin, Proxy, Way};
 pub use pool::{Answer, AnswerBody, Pool};

@@ -1,7 +1,6 @@
 //! Fetches the key set of an issuer: from a URL, from the one that its metadata tell, or from a
 //! file.
 
-use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -20,7 +19,9 @@ use crate::clock::Clock;
 use crate::settings::{KeysAt, Location, Scheme};
 use crate::upstream::origin::Tls;
 use crate::upstream::tls::Terms;
-use crate::upstream::{Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, Way, tls};
+use crate::upstream::{
+    Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, Way, tls, with_causes,
+};
 
 /// How long fetching may take with all its requests.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ pub(super) struct Fetched {
 pub(super) enum FetchError {
     #[error("{url}: no answer within {} s", FETCH_TIME_MAX.as_secs())]
     Timeout { url: String },
-    #[error("{url}: {}", told(.source))]
+    #[error("{url}: {}", with_causes(.source))]
     Send { url: String, source: SendError },
     #[error("{url}: the answer has status {status}{}", redirected(*.status))]
     Status { url: String, status: StatusCode },
@@ -84,18 +85,6 @@ pub(super) enum FetchError {
     Keys { place: String, source: KeySetError },
     #[error("{path}: it cannot be read: {source}")]
     File { path: String, source: io::Error },
-}
-
-/// An error with its causes.
-fn told(error: &SendError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn redirected(status: StatusCode) -> &'static str {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::app::{Advice, Tried};
 use crate::session::account::class_name;
 use crate::session::trial::{
-    CookieReport, Ending, Notice, RuleReport, StepReport, TakenReport, ValueReport, chain,
+    CookieReport, Ending, Notice, RuleReport, StepReport, TakenReport, ValueReport, with_causes,
 };
 
 /// The version of the document's form. A member that is added does not change it.
@@ -50,7 +50,7 @@ pub(super) fn ending(ending: &Ending) -> (&'static str, Option<&'static str>, Op
         Ending::Good => ("good", None, None),
         Ending::Refused { class, why } => ("refused", class.map(class_name), Some(why.clone())),
         Ending::HeldBack(why) => ("held_back", None, Some(why.to_string())),
-        Ending::Unreachable(error) => ("unreachable", None, Some(chain(error))),
+        Ending::Unreachable(error) => ("unreachable", None, Some(with_causes(error))),
         Ending::Incomplete(what) => ("incomplete", None, Some(what.as_str().to_owned())),
     }
 }

@@ -21,6 +21,7 @@ use crate::recipe::{Step, StepBody};
 use crate::recording::{Exchanged, Phase};
 use crate::secret::TotpStep;
 use crate::upstream::SendError;
+pub use crate::upstream::with_causes;
 pub use report::{
     CarriedReport, CookieReport, EndReport, Ending, Incomplete, Notice, RuleReport, Sending,
     StepReport, TakenReport, TrialReport, ValueReport, Waiting,
@@ -336,7 +337,7 @@ impl Run<'_, '_> {
             sent,
             status: answer.as_ref().ok().map(|answer| answer.status),
             content_type: answer.as_ref().ok().and_then(|answer| media_type(&answer.headers)),
-            error: answer.as_ref().err().map(|error| chain(error)),
+            error: answer.as_ref().err().map(|error| with_causes(error)),
             took: trial.clock.now().saturating_since(started),
             ok: false,
             expected: Vec::new(),
@@ -433,20 +434,4 @@ fn ending(cause: Cause) -> Ending {
         Cause::Unrecorded => Ending::Incomplete(Incomplete::Unrecorded),
         Cause::Unusable(unusable) => Ending::Refused { class: None, why: unusable.to_string() },
     }
-}
-
-/// An error with its causes. None of them holds a value of a request.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        // A transparent error says what its cause says.
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }
