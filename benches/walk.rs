@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use doorward::access::key::ClientKey;
-use doorward::app::{self, App, Resolver, Surroundings};
+use doorward::app::{self, App, Inherited, Resolver, Surroundings};
 use doorward::clock::Clock;
 use doorward::secret::Environment;
 use doorward::server::Address;
@@ -103,6 +103,7 @@ async fn start(upstream: &Upstream, key: &ClientKey) -> App {
         resolver: Resolver::System,
         readers: Vec::new(),
         without: None,
+        inherited: Inherited::default(),
     };
     App::start(&loaded, surroundings).unwrap()
 }

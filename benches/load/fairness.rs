@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorward::access::key::ClientKey;
-use doorward::app::{self, App, Resolver, Surroundings};
+use doorward::app::{self, App, Inherited, Resolver, Surroundings};
 use doorward::clock::Clock;
 use doorward::emulator::{Emulator, Options, Vendor, contentstack};
 use doorward::secret::Environment;
@@ -144,7 +144,9 @@ fn start(emulator: &Emulator, clients: &[(String, ClientKey)], clock: Clock) -> 
     let loaded = app::load(&Sources { files: vec![file], environment });
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let resolver = Resolver::System;
-    let surroundings = Surroundings { clock, resolver, readers: Vec::new(), without: None };
+    let inherited = Inherited::default();
+    let surroundings =
+        Surroundings { clock, resolver, readers: Vec::new(), without: None, inherited };
     App::start(&loaded, surroundings).unwrap()
 }
 

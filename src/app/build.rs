@@ -24,7 +24,7 @@ use crate::recipe::template::Values;
 use crate::recipe::{self, FieldKind, Recipe};
 use crate::route::{Route, Sharing, Table};
 use crate::secret::{Fingerprint, SecretText};
-use crate::server::{self, Address};
+use crate::server;
 use crate::session::{
     self, Account, AccountId, Broker, Mechanism, Parts, Tenant, Transport, Upstream, UpstreamId,
 };
@@ -379,13 +379,6 @@ pub(super) fn ids(
     let account_index =
         accounts.iter().position(|known| known.name == account).ok_or_else(unknown)?;
     Ok((UpstreamId(number(upstream_index)?), AccountId(number(account_index)?)))
-}
-
-pub(super) fn address(written: &settings::Address) -> Address {
-    match written {
-        settings::Address::Tcp(address) => Address::Tcp(*address),
-        settings::Address::Unix(path) => Address::Unix(path.clone()),
-    }
 }
 
 pub(super) fn server_limits(settings: &Settings, cores: usize) -> server::Limits {

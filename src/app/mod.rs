@@ -9,12 +9,16 @@ mod build;
 mod clear;
 mod clients;
 mod core;
+mod dumps;
 mod explain;
+mod heart;
 mod issuers;
 mod limits;
 mod reach;
 mod revoked;
 mod secrets;
+mod service;
+mod sockets;
 mod state;
 mod strain;
 mod trial;
@@ -28,7 +32,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::access::Access;
 use crate::access::identity::Ways;
@@ -38,8 +42,9 @@ use crate::access::tombstones::TombstoneError;
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
 use crate::limit::Limits;
-use crate::proxy::Shared;
-use crate::server::{self, Address, Stop};
+use crate::proxy::{Shared, UnderWayCount};
+pub use crate::server::Inherited;
+use crate::server::{self, Address, Ownership, Stop};
 use crate::session::{LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
 use crate::telemetry::{Event, Reader, Rejected, reports};
@@ -49,7 +54,9 @@ pub use advice::Advice;
 pub use build::{BuildError, recipe_shape};
 pub use clear::{ClearError, clear};
 pub use clients::TOKENS_END;
+pub use dumps::{DumpsBefore, allow_core_dumps, forbid_core_dumps};
 pub use explain::{ExplainError, Explained, Held, Outcome, Question, explain};
+pub use service::Service;
 pub use state::NOT_KEPT;
 pub use strain::{descriptor_advice, raise_descriptors};
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
@@ -63,6 +70,8 @@ pub struct App {
     /// Ends the cores' threads even when nobody asks to: a runtime that is dropped waits for them.
     _cut_off: [DropGuard; 2],
     cores: Vec<JoinHandle<()>>,
+    hearts: Vec<heart::Heart>,
+    under_way: Vec<UnderWayCount>,
     broker: crate::session::Broker,
     limits: Arc<Limits>,
     secrets: secrets::Keeper,
@@ -85,6 +94,7 @@ pub struct Listening {
     pub address: Address,
     /// `http` or `https`.
     pub scheme: &'static str,
+    ownership: Ownership,
 }
 
 impl Listening {
@@ -103,6 +113,13 @@ impl Listening {
             Address::Unix(_) => None,
         }
     }
+
+    /// Removes what it leaves behind in the file system, where that is ours.
+    fn clean_up(&self) {
+        if self.ownership == Ownership::Ours {
+            self.address.clean_up();
+        }
+    }
 }
 
 /// What a start needs besides the settings.
@@ -115,6 +132,8 @@ pub struct Surroundings {
     pub readers: Vec<Box<dyn Reader>>,
     /// A mechanism to switch off, to prove that its test notices.
     pub without: Option<Mechanism>,
+    /// Sockets that were handed over to this process.
+    pub inherited: Inherited,
 }
 
 /// Why Doorward does not start.
@@ -143,12 +162,15 @@ pub enum StartError {
     Listen {
         /// The listener's name.
         name: String,
-        /// Its address.
-        address: Address,
+        /// Its address, as it is configured.
+        address: settings::Address,
         /// Why.
         #[source]
         source: io::Error,
     },
+    /// A socket that was handed over does not fit its listener.
+    #[error(transparent)]
+    Inherited(#[from] sockets::Unfit),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Core(#[source] io::Error),
@@ -163,7 +185,7 @@ impl App {
         let mut listening = Vec::new();
         let started = Self::start_rooms(loaded, surroundings, &mut listening);
         if started.is_err() {
-            listening.iter().for_each(|listener| listener.address.clean_up());
+            listening.iter().for_each(Listening::clean_up);
         }
         started
     }
@@ -202,21 +224,26 @@ impl App {
         let clients = clients::clients(settings, &recipes, tokens, &revocations, issuers)?;
         let cores = settings.cores.unwrap_or_else(available_cores);
 
+        let mut inherited = surroundings.inherited;
         let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
         for listener in &settings.listeners {
             let ways = clients::ways(listener, &settings.clients);
             let access = clients::access(listener.access, &clients);
-            let (bound, served) = listen(listener, cores, access, ways, &clock)?;
+            let (bound, served) = listen(listener, cores, access, ways, &clock, &mut inherited)?;
             let scheme = if served.tls.is_some() { "https" } else { "http" };
-            for (core, socket) in sockets.iter_mut().zip(bound.sockets) {
-                core.push((socket, served.clone()));
+            for (place, socket) in bound.sockets.into_iter().enumerate() {
+                if let Some(core) = sockets.get_mut(place % cores) {
+                    core.push((socket, served.clone()));
+                }
             }
             listening.push(Listening {
                 name: listener.name.clone(),
                 address: bound.address,
                 scheme,
+                ownership: bound.ownership,
             });
         }
+        sockets::none_left(&inherited)?;
 
         let mut readers = surroundings.readers;
         let audit = audit::start(loaded, &reporter)?.map(|(audit, ended)| {
@@ -232,13 +259,18 @@ impl App {
         let budget = strain::Budget::new(settings.limits.memory_bytes_max);
         let limits = build::server_limits(settings, cores);
         let mut threads = Vec::new();
+        let (mut hearts, mut under_way) = (Vec::new(), Vec::new());
         for (number, sockets) in sockets.into_iter().enumerate() {
             let started = core::start(number, sockets, &shared, &built.origins, limits, &stop);
             match started {
-                Ok(thread) => threads.push(Handle::current().spawn_blocking(move || {
-                    // A core that panicked has said so already; the others go on.
-                    _ = thread.join();
-                })),
+                Ok(core::Running { thread, heart, under_way: counted }) => {
+                    hearts.push(heart);
+                    under_way.push(counted);
+                    threads.push(Handle::current().spawn_blocking(move || {
+                        // A core that panicked has said so already; the others go on.
+                        _ = thread.join();
+                    }));
+                }
                 Err(error) => {
                     stop.accepting.cancel();
                     stop.everything.cancel();
@@ -251,6 +283,8 @@ impl App {
             _cut_off: [stop.accepting.clone().drop_guard(), stop.everything.clone().drop_guard()],
             stop,
             cores: threads,
+            hearts,
+            under_way,
             broker: shared.broker.clone(),
             limits: Arc::clone(&shared.admission),
             secrets: secrets::Keeper::start(keeping),
@@ -272,6 +306,11 @@ impl App {
     /// The listeners, with their real ports.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// Whether this process is about to stop: nobody should be sent here any more.
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.stop.leaving
     }
 
     /// How many requests wait for their turn at a limit.
@@ -297,9 +336,12 @@ impl App {
         self.broker.close_state().await;
     }
 
-    /// Stops in order: no new connections, running requests end within the drain time, sessions are
+    /// Stops in order: for the shutdown delay everything is served, and whoever asks is told to send
+    /// nobody; then no new connections, running requests end within the drain time, sessions are
     /// logged out within the logout time, the last events are read.
     pub async fn stop(self) -> LogoutReport {
+        self.stop.leaving.cancel();
+        self.clock.sleep(self.timeouts.shutdown_delay).await;
         self.stop.accepting.cancel();
         let drain = self.clock.sleep(self.timeouts.drain);
         let stop = self.stop.everything.clone();
@@ -318,7 +360,7 @@ impl App {
             }
         }
         for listener in &self.listening {
-            listener.address.clean_up();
+            listener.clean_up();
         }
         self.secrets.stop().await;
         if let Some(revoked) = self.revoked {
@@ -358,6 +400,7 @@ fn listen(
     access: Access,
     ways: Ways,
     clock: &Clock,
+    inherited: &mut Inherited,
 ) -> Result<(server::Bound, server::Listener), StartError> {
     let tls = listener
         .tls
@@ -365,12 +408,7 @@ fn listen(
         .map(|tls| server::tls_server(build::listener_tls(tls, clock)))
         .transpose()
         .map_err(BuildError::from)?;
-    let address = build::address(&listener.address);
-    let bound = server::bind(&address, cores).map_err(|source| StartError::Listen {
-        name: listener.name.clone(),
-        address,
-        source,
-    })?;
+    let bound = sockets::open(listener, cores, inherited)?;
     let pages = match (&bound.address, tls.is_some() || listener.behind_tls) {
         (_, true) => Some("https"),
         (server::Address::Tcp(_), false) => Some("http"),

@@ -6,11 +6,11 @@ use tokio::runtime::Builder;
 
 use super::signals::{RejectedSignal, StopSignals};
 use super::{ConfigFiles, Exit, print_chain};
-use crate::app::{self, App, Resolver, StartError, Surroundings};
+use crate::app::{self, App, Inherited, Resolver, Service, StartError, Surroundings};
 use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::secret::Environment;
-use crate::settings::{Loaded, LogFormat, Settings};
+use crate::settings::{CoreDumps, Loaded, LogFormat, Settings};
 use crate::telemetry::{Format, Log};
 
 /// Run the gateway until it is told to stop (SIGTERM, SIGINT)
@@ -32,9 +32,21 @@ impl Run {
         out: &mut impl Write,
         errors: &mut impl Write,
     ) -> io::Result<Exit> {
+        // The environment is changed: there must be no other thread yet.
+        let inherited = match Inherited::take() {
+            Ok(inherited) => inherited,
+            Err(error) => {
+                print_chain(&error, errors);
+                return Ok(Exit::Config);
+            }
+        };
+        let before = app::forbid_core_dumps()?;
         let Some(loaded) = self.config.load(environment, paint, errors)? else {
             return Ok(Exit::Config);
         };
+        if loaded.settings.core_dumps == CoreDumps::Allowed {
+            app::allow_core_dumps(before)?;
+        }
         if loaded.settings.state.is_none() {
             writeln!(errors, "note: {}", app::NOT_KEPT)?;
         }
@@ -46,7 +58,7 @@ impl Run {
         Log::install(format(&loaded.settings), loaded.settings.log.level.as_str());
         // The control side: one worker, beside the cores.
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let exit = control.block_on(serve(&loaded, paint, out, errors));
+        let exit = control.block_on(serve(&loaded, inherited, paint, out, errors));
         // After a second signal nobody waits for what still runs.
         control.shutdown_background();
         exit
@@ -55,6 +67,7 @@ impl Run {
 
 async fn serve(
     loaded: &Loaded,
+    inherited: Inherited,
     paint: Paint,
     out: &mut impl Write,
     errors: &mut impl Write,
@@ -65,6 +78,7 @@ async fn serve(
         resolver: Resolver::System,
         readers: vec![Box::new(Log)],
         without: None,
+        inherited,
     };
     let app = match App::start(loaded, surroundings) {
         Ok(app) => app,
@@ -78,6 +92,7 @@ async fn serve(
         }
     };
     announce(loaded, &app, out)?;
+    let service = Service::start(&app);
     let mut asked = RejectedSignal::catch()?;
     loop {
         tokio::select! {
@@ -85,6 +100,7 @@ async fn serve(
             () = asked.next() => app.report_rejected(),
         }
     }
+    service.stopping();
     writeln!(out, "stopping: running requests end, then sessions are logged out")?;
     out.flush()?;
     let report = tokio::select! {

@@ -59,8 +59,7 @@ pub async fn exchange(
     extended_connect::read_as_get(&mut head);
     let (body, offered) = (Upload::new(body, &head, &core.watch), tunnel::offered(&mut head));
     let issued = Issued::among(&head.headers);
-    let shared = Arc::clone(&core.shared);
-    let mut record = Record::new(core.request_id(), &head, &issued, &peer, shared);
+    let mut record = Record::new(&core, &head, &issued, &peer);
     let client = Client { peer: &peer, head: &head, issued: &issued, offered };
     let reply = match walk(&core, client, body, &mut record).await {
         Ok(reply) => reply,
@@ -89,8 +88,7 @@ pub async fn exchange(
 /// Answers a request that says where its body ends in a way that is none, or in two.
 pub fn refuse(core: &Core, peer: &Peer, head: &Parts, why: &'static str) -> Response<ReplyBody> {
     let issued = Issued::among(&head.headers);
-    let shared = Arc::clone(&core.shared);
-    let mut record = Record::new(core.request_id(), head, &issued, peer, shared);
+    let mut record = Record::new(core, head, &issued, peer);
     record.note_fields(&head.headers);
     let problem = Problem::BadRequest(why);
     record.reason = problem.code();

@@ -26,6 +26,7 @@ mod stream;
 mod throttle;
 pub mod upload;
 pub mod tunnel;
+mod under_way;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::access::{Access, CertificateError};
 use deadlines::Deadlines;
 use overload::Overload;
 use patience::{Slowness, Watch};
+pub use under_way::{UnderWay, UnderWayCount};
 use upload::Upload;
 
 use crate::clock::Clock;
@@ -131,6 +133,8 @@ pub struct Core {
     /// The first half of request ids, with a dash, different for each core and process.
     id_prefix: String,
     ids: AtomicU64,
+    /// Its requests.
+    pub under_way: UnderWay,
 }
 
 /// Where a connection came in.
@@ -199,7 +203,15 @@ impl Core {
         let mut id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
         id_prefix.push('-');
         let deadlines = Deadlines::new(shared.clock.clone());
-        Self { shared, pools, deadlines, watch, id_prefix, ids: AtomicU64::new(0) }
+        Self {
+            shared,
+            pools,
+            deadlines,
+            watch,
+            id_prefix,
+            ids: AtomicU64::new(0),
+            under_way: UnderWay::default(),
+        }
     }
 
     /// What looks after the deadlines of this core's requests; they come only while it runs.

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::error::Problem;
-use super::{Peer, RequestId, Shared};
+use super::{Core, Peer, RequestId, Shared, UnderWay};
 use crate::access::{self, Issued};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
@@ -53,6 +53,7 @@ pub(super) struct Record {
     rejected: Option<Head>,
     listener: Arc<str>,
     shared: Arc<Shared>,
+    _under_way: UnderWay,
 }
 
 /// The reason of a request that was answered in its upstream's place.
@@ -80,15 +81,10 @@ pub(super) const UNDECODABLE: &str = "undecodable";
 pub(super) const NOT_TAKEN: &str = "not_taken";
 
 impl Record {
-    pub(super) fn new(
-        id: RequestId,
-        head: &Parts,
-        issued: &Issued<'_>,
-        peer: &Peer,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(core: &Core, head: &Parts, issued: &Issued<'_>, peer: &Peer) -> Self {
+        let shared = Arc::clone(&core.shared);
         Self {
-            id,
+            id: core.request_id(),
             who: None,
             peer: peer.address,
             upstream: None,
@@ -112,6 +108,7 @@ impl Record {
             rejected: None,
             listener: Arc::clone(&peer.listener),
             shared,
+            _under_way: core.under_way.clone(),
         }
     }
 

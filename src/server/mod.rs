@@ -2,6 +2,7 @@
 
 mod connection;
 mod http1;
+mod inherited;
 mod metered;
 mod pace;
 mod patience;
@@ -28,9 +29,10 @@ use crate::proxy::overload::{Load, Overload};
 use crate::proxy::patience::Slowness;
 use crate::proxy::{Core, Peer};
 use connection::Conversation;
+pub use inherited::{Inherited, InheritedError};
 use proxy_protocol::HeaderError;
 pub use proxy_protocol::Senders;
-pub use socket::{Address, Bound, Socket, Unregistered, bind};
+pub use socket::{Address, Bound, Ownership, Socket, Unregistered, bind};
 pub use tls::{ClientCertificates, Presence, Tls, TlsError, server as tls_server};
 
 /// After an accept that failed for want of descriptors or memory, this long until the next: trying
@@ -85,9 +87,12 @@ pub enum HalfClosed {
     Answered,
 }
 
-/// When to stop: first no new connections, then no connections at all.
+/// When to stop: first nobody is sent here any more, then there are no new connections, then no
+/// connections at all.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
+    /// Whoever asks whether this process is ready is told that it is not. Everything is served.
+    pub leaving: CancellationToken,
     /// No new connections; those that are there end after their running requests.
     pub accepting: CancellationToken,
     /// What still runs is cut off.

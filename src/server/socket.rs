@@ -28,13 +28,24 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// The sockets of one listener, one for each core.
+/// The sockets of one listener, at least one for each core.
 #[derive(Debug)]
 pub struct Bound {
     /// Where they listen, with the real port.
     pub address: Address,
-    /// The sockets.
+    /// The sockets; the cores take them in turn.
     pub sockets: Vec<Unregistered>,
+    /// Whose they are.
+    pub ownership: Ownership,
+}
+
+/// Whose a listener's sockets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// This process has bound them, and removes what they leave in the file system.
+    Ours,
+    /// Somebody has handed them over, who also looks after what they leave.
+    Inherited,
 }
 
 /// A socket that no runtime knows yet.
@@ -75,7 +86,7 @@ pub fn bind(address: &Address, cores: usize) -> io::Result<Bound> {
             for _ in 1..cores {
                 sockets.push(Unregistered::Tcp(bind_tcp(address)?));
             }
-            Ok(Bound { address: Address::Tcp(address), sockets })
+            Ok(Bound { address: Address::Tcp(address), sockets, ownership: Ownership::Ours })
         }
         Address::Unix(path) => {
             let first = bind_unix(path)?;
@@ -84,7 +95,8 @@ pub fn bind(address: &Address, cores: usize) -> io::Result<Bound> {
                 sockets.push(Unregistered::Unix(first.try_clone()?));
             }
             sockets.push(Unregistered::Unix(first));
-            Ok(Bound { address: Address::Unix(path.clone()), sockets })
+            let address = Address::Unix(path.clone());
+            Ok(Bound { address, sockets, ownership: Ownership::Ours })
         }
     }
 }
@@ -140,6 +152,17 @@ fn is_abandoned(path: &Path) -> bool {
 }
 
 impl Unregistered {
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+
     /// Registers the socket with the current runtime.
     ///
     /// # Errors
@@ -178,6 +201,14 @@ pub(super) fn reset_on_close(stream: &Stream) {
 }
 
 impl Address {
+    /// Whether only this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+
     /// Removes what the address leaves behind in the file system.
     pub fn clean_up(&self) {
         if let Self::Unix(path) = self {

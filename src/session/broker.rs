@@ -286,6 +286,11 @@ impl Broker {
         }
     }
 
+    /// How many sessions may be used.
+    pub fn live_sessions(&self) -> usize {
+        self.0.store.live()
+    }
+
     /// Begins no login any more, waits for those under way, and logs out every session within
     /// `within`.
     pub async fn stop(&self, within: Duration) -> LogoutReport {

@@ -163,6 +163,12 @@ impl Store {
         sessions.min_by_key(|session| (!session.tenure.users.is_empty(), session.tenure.used()))
     }
 
+    /// How many keys have a session.
+    pub(super) fn live(&self) -> usize {
+        let is_live = |state: &State| matches!(state, State::Live(_) | State::Renewing(..));
+        self.0.iter().filter(|entry| is_live(entry.value())).count()
+    }
+
     /// How many keys have a session or a login under way.
     pub(super) fn len(&self) -> usize {
         self.0.len()

@@ -14,11 +14,28 @@ pub enum Address {
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
+    /// A socket that is handed over, by its name; where it listens shows at start.
+    Inherited(String),
 }
 
+/// How the address of a socket begins that is handed over.
+const INHERITED: &str = "fd:";
+
 impl Address {
-    /// Reads `127.0.0.1:8080` or `unix:/run/doorward.sock`; the error says what to do.
+    /// Reads `127.0.0.1:8080`, `unix:/run/doorward.sock` or `fd:main`; the error says what to do.
     pub(super) fn parse(text: &str) -> Result<Self, (String, Option<String>)> {
+        if let Some(name) = text.strip_prefix(INHERITED) {
+            // sd_listen_fds(3), FileDescriptorName= in systemd.socket(5).
+            let is_name = |byte: u8| byte.is_ascii() && !byte.is_ascii_control() && byte != b':';
+            return match !name.is_empty() && name.len() <= 255 && name.bytes().all(is_name) {
+                true => Ok(Self::Inherited(name.to_owned())),
+                false => {
+                    let help =
+                        "write the FileDescriptorName= of the socket unit, as in \"fd:main\"";
+                    Err(("this is no name of a socket".to_owned(), Some(help.to_owned())))
+                }
+            };
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
                 "" => Err(("the path of the socket is missing".to_owned(), None)),
@@ -26,16 +43,18 @@ impl Address {
             };
         }
         text.parse().map(Self::Tcp).map_err(|_| {
-            let message = "this is neither an IP address with a port nor `unix:` and a path";
+            let message = "this is neither an IP address with a port nor `unix:` and a path nor \
+                           `fd:` and a name";
             (message.to_owned(), meant_address(text))
         })
     }
 
-    /// Whether only this machine reaches it.
+    /// Whether only this machine reaches it. Of a socket that is handed over nobody knows yet: it
+    /// is judged at start.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => is_loopback(address.ip()),
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::Inherited(_) => true,
         }
     }
 
@@ -43,6 +62,7 @@ impl Address {
     pub(super) fn clashes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Inherited(one), Self::Inherited(other)) => one == other,
             (Self::Tcp(one), Self::Tcp(other)) => {
                 let (first, second) = (one.ip(), other.ip());
                 let everywhere = first.is_unspecified() || second.is_unspecified();
@@ -87,6 +107,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => write!(out, "{address}"),
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Inherited(name) => write!(out, "{INHERITED}{name}"),
         }
     }
 }
@@ -261,6 +282,17 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_is_handed_over_has_a_name() {
+        let address = Address::parse("fd:doorward.socket").unwrap();
+        assert_eq!(address, Address::Inherited("doorward.socket".to_owned()));
+        assert_eq!(address.to_string(), "fd:doorward.socket");
+        for text in ["fd:", "fd:a:b", "fd:a\nb", &format!("fd:{}", "a".repeat(256))] {
+            let (message, help) = Address::parse(text).unwrap_err();
+            assert!(message.contains("no name") && help.unwrap().contains("fd:main"), "{text}");
+        }
+    }
+
+    #[test]
     fn addresses_clash_where_they_overlap() {
         let clash = |one: &str, other: &str| {
             Address::parse(one).unwrap().clashes(&Address::parse(other).unwrap())
@@ -268,6 +300,8 @@ mod tests {
         assert!(clash("127.0.0.1:1", "127.0.0.1:1"));
         assert!(clash("0.0.0.0:1", "127.0.0.1:1"));
         assert!(clash("unix:/a", "unix:/a"));
+        assert!(clash("fd:a", "fd:a"));
+        assert!(!clash("fd:a", "fd:b"));
         assert!(!clash("127.0.0.1:0", "127.0.0.1:0"));
         assert!(!clash("127.0.0.1:1", "127.0.0.1:2"));
         assert!(!clash("0.0.0.0:1", "[::1]:1"));

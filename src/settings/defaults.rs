@@ -45,6 +45,8 @@ const REQUEST: &str = "60s";
 const LOGIN: &str = "30s";
 /// Kubernetes and systemd kill 30 s and 90 s after they asked.
 const DRAIN: &str = "30s";
+/// Where nobody spreads requests nothing is gained by waiting.
+const SHUTDOWN_DELAY: &str = "0s";
 /// A person does not log in faster, and what goes wrong costs one attempt a second at most.
 const LOGIN_DISTANCE: &str = "1s";
 /// Logouts run side by side, and nobody waits for them but the stop.
@@ -171,6 +173,7 @@ impl Default for Timeouts {
             login: duration(LOGIN),
             login_distance: duration(LOGIN_DISTANCE),
             drain: duration(DRAIN),
+            shutdown_delay: duration(SHUTDOWN_DELAY),
             logout: duration(LOGOUT),
             body: duration(BODY),
             write: duration(WRITE),

@@ -147,7 +147,7 @@ impl Meaning<'_> {
                     let fault = self.layers.fault(&at, message);
                     self.faults.push(fault.help("write `from = [\"unix\"]`"));
                 }
-                (Address::Tcp(_), text) => match network(text) {
+                (Address::Tcp(_) | Address::Inherited(_), text) => match network(text) {
                     Ok(network) => networks.push(network),
                     Err(help) => {
                         let message = "this is neither an IP address nor a network";
@@ -157,7 +157,7 @@ impl Meaning<'_> {
             }
         }
         match address {
-            Address::Tcp(_) => Proxies::In(networks),
+            Address::Tcp(_) | Address::Inherited(_) => Proxies::In(networks),
             Address::Unix(_) => Proxies::Everybody,
         }
     }
@@ -241,7 +241,7 @@ impl Listener {
             tokens: !client.tokens.is_empty(),
             certificates: asks_for_certificates && !client.certificates.is_empty(),
             // The process of a proxy is nobody's who calls through it.
-            unix: matches!(self.address, Address::Unix(_))
+            unix: matches!(self.address, Address::Unix(_) | Address::Inherited(_))
                 && self.proxies.is_none()
                 && !client.unix.is_empty(),
         }

@@ -75,6 +75,7 @@ impl Meaning<'_> {
             audit: written.audit.and_then(|audit| self.audit(audit)),
             cores: written.runtime.cores,
             spill_dir: self.spill_dir(written.runtime.spill_dir.as_deref()),
+            core_dumps: written.runtime.core_dumps,
             log: Log { format: written.log.format, level: written.log.level },
         }
     }
@@ -86,6 +87,7 @@ impl Meaning<'_> {
             request: wait("request", &written.request),
             login: wait("login", &written.login),
             login_distance: Duration::ZERO,
+            shutdown_delay: Duration::ZERO,
             drain: wait("drain", &written.drain),
             logout: wait("logout", &written.logout),
             body: wait("body", &written.body),
@@ -96,7 +98,8 @@ impl Meaning<'_> {
             client_token: wait("client_token", &written.client_token),
         };
         let login_distance = self.pause("/timeouts/login_distance", &written.login_distance);
-        Timeouts { login_distance, ..waits }
+        let shutdown_delay = self.pause("/timeouts/shutdown_delay", &written.shutdown_delay);
+        Timeouts { login_distance, shutdown_delay, ..waits }
     }
 
     fn spill_dir(&mut self, text: Option<&str>) -> Option<PathBuf> {

@@ -49,8 +49,8 @@ pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
 pub use ways::{Authorities, Identity, Proxy, Sni, UpstreamTls, Way};
 pub use written::{
-    Access, ClientCertificates, HalfClosed, Http2, LogFormat, LogLevel, SearchBodies, SessionScope,
-    Streams, TlsVersion,
+    Access, ClientCertificates, CoreDumps, HalfClosed, Http2, LogFormat, LogLevel, SearchBodies,
+    SessionScope, Streams, TlsVersion,
 };
 
 use ipnet::IpNet;
@@ -89,6 +89,8 @@ pub struct Settings {
     /// Where request bodies are kept that memory does not hold; the system's folder for temporary
     /// files where nothing is said.
     pub spill_dir: Option<PathBuf>,
+    /// Whether a crash may write the process's memory, with all secrets in it, to a file.
+    pub core_dumps: CoreDumps,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -395,6 +397,8 @@ pub struct Timeouts {
     pub login_distance: Duration,
     /// For running requests at stop.
     pub drain: Duration,
+    /// For new requests at stop.
+    pub shutdown_delay: Duration,
     /// For all logouts at stop.
     pub logout: Duration,
     /// For the next request on a connection.

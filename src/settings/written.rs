@@ -100,6 +100,21 @@ pub(super) struct Runtime {
     /// are gone with their request. Without it, the system's folder for temporary files.
     #[schemars(extend("examples" = ["/var/tmp"]))]
     pub(super) spill_dir: Option<String>,
+    /// Whether a crash may leave a core dump, and a debugger may be attached: both show every
+    /// secret.
+    #[serde(default)]
+    pub(super) core_dumps: CoreDumps,
+}
+
+/// Whether a crash may leave a core dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CoreDumps {
+    /// The system writes none, whatever its own limits say.
+    #[default]
+    Never,
+    /// The system's own limits hold.
+    Allowed,
 }
 
 /// A length of time with its unit, as it was written.

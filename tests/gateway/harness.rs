@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use doorward::access::key::ClientKey;
-use doorward::app::{self, App, Resolver, StartError, Surroundings};
+use doorward::app::{self, App, Inherited, Resolver, StartError, Surroundings};
 use doorward::clock::Clock;
 use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
 use doorward::secret::Environment;
@@ -304,6 +304,7 @@ impl Scene {
             resolver: self.resolver.clone(),
             readers: vec![Box::new(Notes(Arc::clone(&self.events)))],
             without: self.without,
+            inherited: Inherited::default(),
         };
         App::start(&loaded, surroundings)
     }

@@ -3,10 +3,14 @@
 // What is outside `#[test]` functions here is still only tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod dumps;
 mod kills;
+mod manager;
 mod overload;
 mod pairs;
 mod revocation;
 mod signals;
 mod site;
+mod sockets;
+mod stop;
 mod three;

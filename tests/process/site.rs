@@ -1,5 +1,6 @@
 //! Where processes live: a folder with a configuration, and the binary that runs in it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -89,6 +90,20 @@ impl Site {
     }
 }
 
+/// A command with nothing of this process's environment, and without input.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A shell that becomes the binary at the end of a script.
+pub fn prepared(script: &str) -> Command {
+    let mut shell = command("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_doorward")]);
+    shell
+}
+
 /// A running process.
 pub struct Doorward {
     child: Child,
@@ -99,15 +114,28 @@ pub struct Doorward {
 
 impl Doorward {
     pub async fn start(folder: &Path, log: &Path) -> Self {
-        Self::start_by(Command::new(env!("CARGO_BIN_EXE_doorward")), folder, log).await
+        Self::start_by(command(env!("CARGO_BIN_EXE_doorward")), folder, log).await
+    }
+
+    /// One that is told this by its environment.
+    pub async fn start_told(site: &Site, run: u64, variables: &[(&str, &OsStr)]) -> Self {
+        let mut doorward = command(env!("CARGO_BIN_EXE_doorward"));
+        doorward.envs(variables.iter().copied());
+        Self::start_by(doorward, site.path(), &site.log(run)).await
+    }
+
+    /// One that a shell has prepared; the script ends with `exec "$0" "$@"`. Its standard input is
+    /// this descriptor.
+    pub async fn start_prepared(site: &Site, run: u64, script: &str, input: Stdio) -> Self {
+        let mut shell = prepared(script);
+        shell.stdin(input);
+        Self::start_by(shell, site.path(), &site.log(run)).await
     }
 
     /// One that may have so many descriptors.
     pub async fn start_with_descriptors(site: &Site, run: u64, descriptors_max: u32) -> Self {
-        let mut shell = Command::new("sh");
         let script = format!("ulimit -n {descriptors_max} && exec \"$0\" \"$@\"");
-        shell.args(["-c", &script, env!("CARGO_BIN_EXE_doorward")]);
-        Self::start_by(shell, site.path(), &site.log(run)).await
+        Self::start_prepared(site, run, &script, Stdio::null()).await
     }
 
     async fn start_by(mut doorward: Command, folder: &Path, log: &Path) -> Self {
@@ -115,8 +143,7 @@ impl Doorward {
         let mut child = doorward
             .args(["run", "-c"])
             .arg(folder.join("doorward.toml"))
-            .env_clear()
-            .stdin(Stdio::null())
+            .current_dir(folder)
             .stdout(Stdio::piped())
             .stderr(errors)
             .kill_on_drop(true)
@@ -125,7 +152,7 @@ impl Doorward {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut doorward = Self { child, address, lines, log: log.to_owned() };
-        let line = doorward.says("listening on").await;
+        let line = doorward.says("listening on http://").await;
         let (_, rest) = line.split_once("http://").unwrap();
         doorward.address = rest.split(' ').next().unwrap().parse().unwrap();
         doorward
@@ -141,6 +168,11 @@ impl Doorward {
                 return line;
             }
         }
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// What it has said on standard error.

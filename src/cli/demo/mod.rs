@@ -22,7 +22,7 @@ use self::live::Live;
 use self::stage::{Ports, Stage};
 use super::signals::StopSignals;
 use super::{Exit, print_chain};
-use crate::app::{Resolver, Surroundings};
+use crate::app::{Inherited, Resolver, Surroundings};
 use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::session::{LogoutReport, Mechanism};
@@ -109,6 +109,7 @@ impl Demo {
             resolver: Resolver::System,
             readers: vec![Box::new(live)],
             without: self.without,
+            inherited: Inherited::default(),
         };
         let stage = match Stage::start(self.ports(), surroundings).await {
             Ok(stage) => stage,

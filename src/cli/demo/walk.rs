@@ -8,7 +8,7 @@ use super::client::{Answer, Client, contains};
 use super::configuration::prefix;
 use super::finding::{Check, Expected, Finding, Step};
 use super::stage::{Ports, Stage, StageError};
-use crate::app::{Resolver, Surroundings};
+use crate::app::{Inherited, Resolver, Surroundings};
 use crate::clock::Clock;
 use crate::emulator::{Call, Control, Demonstration, Emulator};
 use crate::session::Mechanism;
@@ -28,6 +28,7 @@ pub(super) async fn walk(without: Option<Mechanism>) -> Result<Vec<Finding>, Sta
         resolver: Resolver::System,
         readers: Vec::new(),
         without,
+        inherited: Inherited::default(),
     };
     let stage = Stage::start(Ports::Free, surroundings).await?;
     let mut visits: Vec<_> =

@@ -92,6 +92,9 @@ pub(in crate::settings) struct Timeouts {
     /// How long running requests may go on after the signal to stop, and how long a replaced
     /// session waits for the requests that carry it.
     pub(in crate::settings) drain: DurationText,
+    /// How long new requests are still taken after the signal to stop, while `/readyz` says that
+    /// none should come: whoever spreads requests needs that long to hear of it. `0s` for not at all.
+    pub(in crate::settings) shutdown_delay: DurationText,
     /// The least time from the beginning of one login of an account to the next; a login that comes
     /// too early waits. `0s` for none.
     pub(in crate::settings) login_distance: DurationText,

@@ -10,8 +10,10 @@ use super::ServerTls;
 #[serde(deny_unknown_fields)]
 pub(in crate::settings) struct Listener {
     /// An IP address with a port, or `unix:` and the path of a socket. Port 0 takes a free port,
-    /// which is printed at start.
-    #[schemars(required, extend("examples" = ["127.0.0.1:8080", "[::1]:8080", "unix:/run/doorward/doorward.sock"]))]
+    /// which is printed at start. `fd:` and a name is a socket that the service manager hands over
+    /// under that name (socket activation); one that is handed over under the listener's own name is
+    /// used in any case, and must be at this address.
+    #[schemars(required, extend("examples" = ["127.0.0.1:8080", "[::1]:8080", "unix:/run/doorward/doorward.sock", "fd:main"]))]
     pub(in crate::settings) address: Option<String>,
     /// Who may call. `open` is for a sidecar and is refused unless the address is
     /// loopback or a Unix socket, since everybody who reaches an open listener acts as the account.
