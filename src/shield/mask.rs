@@ -1,7 +1,6 @@
 //! Replaces session values in the JSON of answers that are known to show them.
 
-use serde_json::Value;
-
+use super::rewrite::{NoJson, rewrite};
 use crate::recipe::pattern::Pointer;
 use crate::secret::Search;
 
@@ -16,8 +15,8 @@ pub enum MaskError {
     NotJson,
 }
 
-/// Replaces what stands at `pointers`, and every string that holds a secret, by
-/// `placeholder`. The order of members stays.
+/// Replaces what stands at `pointers`, and every string, number and name of a member that holds a
+/// secret, by `placeholder`. All else is as it was written, numbers too, but for blanks.
 ///
 /// # Errors
 /// When the body is no JSON. Whoever knows that it is an error page may pass it on, unless it is
@@ -30,45 +29,10 @@ pub fn mask(
 ) -> Result<Vec<u8>, MaskError> {
     // Some servers put a byte order mark in front, against RFC 8259 section 8.1.
     let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let Ok(mut json) = serde_json::from_slice::<Value>(text) else {
-        let shown = secrets.is_in(body);
-        return Err(if shown { MaskError::Opaque } else { MaskError::NotJson });
-    };
-    for pointer in pointers {
-        pointer.for_each_mut(&mut json, &mut |value| {
-            if !value.is_null() {
-                *value = Value::String(placeholder.to_owned());
-            }
-        });
-    }
-    mask_strings(&mut json, secrets, placeholder);
-    Ok(serde_json::to_vec(&json).unwrap_or_default())
-}
-
-fn mask_strings(value: &mut Value, secrets: &Search, placeholder: &str) {
-    match value {
-        Value::String(text) if secrets.is_in(text.as_bytes()) => {
-            *text = placeholder.to_owned();
-        }
-        Value::Array(items) => {
-            items.iter_mut().for_each(|item| mask_strings(item, secrets, placeholder));
-        }
-        Value::Object(members) => {
-            members.values_mut().for_each(|member| mask_strings(member, secrets, placeholder));
-            while let Some(name) = members.keys().find(|name| secrets.is_in(name.as_bytes())) {
-                let name = name.clone();
-                // The order of the others stays; two that become one are one.
-                *members = std::mem::take(members)
-                    .into_iter()
-                    .map(|(member, value)| match member == name {
-                        true => (placeholder.to_owned(), value),
-                        false => (member, value),
-                    })
-                    .collect();
-            }
-        }
-        _ => {}
-    }
+    rewrite(text, pointers, secrets, placeholder).map_err(|NoJson| match secrets.is_in(body) {
+        true => MaskError::Opaque,
+        false => MaskError::NotJson,
+    })
 }
 
 #[cfg(test)]
@@ -108,13 +72,78 @@ mod tests {
         assert_eq!(masked(body).unwrap(), r#"{"user":{"authtoken":"hidden"}}"#);
     }
 
-    /// Fails when a number is another one behind the mask.
+    /// Fails when a number is another one behind the mask, or is only written in another way.
     #[test]
-    fn numbers_are_the_same() {
-        for number in ["9007199254740993", "0.1", "31.245270191439438", "121.48791951161945"] {
-            let body = format!(r#"{{"n":{number}}}"#);
+    fn numbers_are_as_they_were_written() {
+        for number in [
+            "9007199254740993",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "123456789012345678901234567890",
+            "0.1",
+            "0.10",
+            "31.245270191439438",
+            "121.48791951161945",
+            "3.141592653589793238462643383279",
+            "-0",
+            "1E5",
+            "1e+400",
+        ] {
+            let body = format!(r#"{{"n":{number},"m":[{number}]}}"#);
             assert_eq!(masked(&body).unwrap(), body);
         }
+        let body = "{\"a\" : \"\\u00e9\\/\" ,\r\n\t\"b\":[ 1 , {} , [ ] , null, true ] }";
+        assert_eq!(masked(body).unwrap(), r#"{"a":"\u00e9\/","b":[1,{},[],null,true]}"#);
+    }
+
+    /// Fails when a value passes that is written as a number.
+    #[test]
+    fn a_number_can_be_a_secret() {
+        let secrets = [SecretText::from("12345678901234567890".to_owned())];
+        let search = Search::new(secrets.iter());
+        let body = br#"{"id":12345678901234567890,"other":1234567890123456789}"#;
+        let masked = mask(body, &[], &search, "hidden").unwrap();
+        let expected = r#"{"id":"hidden","other":1234567890123456789}"#;
+        assert_eq!(String::from_utf8(masked).unwrap(), expected);
+    }
+
+    /// Fails when what one of two readers takes, of members of one name, passes.
+    #[test]
+    fn members_of_one_name_are_all_masked() {
+        let body = r#"{"user":{"authtoken":"a","authtoken":"b"},"\u0075ser":{"authtoken":"c"}}"#;
+        let expected = r#"{"user":{"authtoken":"hidden","authtoken":"hidden"},"\u0075ser":{"authtoken":"hidden"}}"#;
+        assert_eq!(masked(body).unwrap(), expected);
+        let body = r#"{"blt0123456789abcdef":1,"a":2,"x-blt0123456789abcdef":3,"b":4}"#;
+        assert_eq!(masked(body).unwrap(), r#"{"hidden":1,"a":2,"b":4}"#);
+    }
+
+    #[test]
+    fn what_is_no_json_is_told() {
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(masked(&deep(127)).unwrap(), deep(127));
+        for body in [
+            &deep(128),
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "[,1]",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "{a:1}",
+            "[01]",
+            "[1] 2",
+            "[\"\u{1}\"]",
+            "[\"\\ud800\"]",
+            "[\"\\x\"]",
+            "[\"a",
+            "[nul]",
+            "[1 2]",
+        ] {
+            assert_eq!(masked(body), Err(MaskError::NotJson), "{body}");
+        }
+        let search = Search::new([].iter());
+        assert_eq!(mask(b"[\"\xff\"]", &[], &search, "x"), Err(MaskError::NotJson));
     }
 
     #[test]

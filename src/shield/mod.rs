@@ -6,6 +6,7 @@ mod mask;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod redact;
+mod rewrite;
 
 use http::HeaderMap;
 

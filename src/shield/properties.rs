@@ -105,10 +105,16 @@ pub fn masks(data: &[u8]) {
         Err(MaskError::Opaque) => return assert!(search.is_in(body)),
         Err(MaskError::NotJson) => return assert!(!search.is_in(body)),
     };
+    let again = mask(&masked, &pointers, &search, PLACEHOLDER);
+    assert_eq!(again.as_deref(), Ok(masked.as_slice()));
+    let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let before: Value = match serde_json::from_slice(text) {
+        Ok(before) => before,
+        // A number that no float holds, and that passes as it is.
+        Err(error) => return assert!(error.to_string().contains("out of range"), "{error}"),
+    };
     let found: Value = serde_json::from_slice(&masked).unwrap_or_else(|error| panic!("{error}"));
     has_no_secret(&found, &search);
-    let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let before: Value = serde_json::from_slice(text).unwrap_or_else(|error| panic!("{error}"));
     let mut expected = before;
     for pointer in &pointers {
         pointer.for_each_mut(&mut expected, &mut |value| {
@@ -120,8 +126,6 @@ pub fn masks(data: &[u8]) {
     if secrets.is_empty() {
         assert_eq!(found.to_string(), expected.to_string());
     }
-    let again = mask(&masked, &pointers, &search, PLACEHOLDER);
-    assert_eq!(again.as_deref(), Ok(masked.as_slice()));
 }
 
 fn has_no_secret(value: &Value, search: &Search) {
