@@ -26,6 +26,9 @@ const DIGEST_PREFIX: &str = "sha256:";
 const SECRET_BYTES: usize = 32;
 /// 256 bits in base32.
 const SECRET_CHARACTERS: usize = 52;
+/// The shortest key: its name is a single letter.
+pub const KEY_BYTES_MIN: usize =
+    KEY_PREFIX.len() + "a_".len() + SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
 /// 35 bits: one damaged key in 34 billion passes as merely unknown.
 const CHECKSUM_CHARACTERS: usize = 7;
 /// Of a digest in a report: no two of a configuration begin the same.

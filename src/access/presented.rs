@@ -1,16 +1,19 @@
 //! Where in a request clients put what shows who they are, and how nothing of it travels on.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use data_encoding::BASE64;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use memchr::memchr2;
+use http::{HeaderMap, HeaderName, header};
+use memchr::memmem::{self, Finder};
+use memchr::{memchr, memchr2};
 use percent_encoding::{percent_decode, percent_decode_str};
 use zeroize::Zeroizing;
 
-use super::key::KEY_PREFIX;
+use super::key::{KEY_BYTES_MIN, KEY_PREFIX};
 use super::{Asking, jwt, token};
 use crate::recipe::InjectInto;
+use crate::secret::in_base64;
 
 /// The field of our own in which a client may present its key.
 pub const CLIENT_KEY: HeaderName = HeaderName::from_static("doorward-key");
@@ -26,6 +29,12 @@ static KEY_FIELDS: [HeaderName; 2] = [CLIENT_KEY, X_API_KEY];
 
 /// Fields in which keys are looked for in any case, apart from the vendor's own.
 pub const KEY_PLACES: [HeaderName; 3] = [header::AUTHORIZATION, CLIENT_KEY, X_API_KEY];
+
+/// No whole key is shorter in base64: most fields need not be looked through for one.
+const KEY_IN_BASE64_BYTES_MIN: usize = KEY_BYTES_MIN * 4 / 3;
+
+/// So often a text is freed of percent escapes; who escapes a key more often shows it to nobody.
+const ESCAPED_MAX: usize = 4;
 
 /// Where a value stands that could show who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +121,32 @@ fn basic_password(encoded: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(password.to_owned()))
 }
 
-/// Whether a text holds something that looks like a key or a token of ours, percent-encoded or not.
+/// Whether a text holds something that looks like a key or a token of ours: as it is, in base64, or
+/// percent-encoded, once or again and again.
 pub fn holds_credential(text: &[u8]) -> bool {
+    static IN_BASE64: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
+        in_base64(KEY_PREFIX).iter().map(|form| Finder::new(form).into_owned()).collect()
+    });
+    spells_prefix(text)
+        || (text.len() >= KEY_IN_BASE64_BYTES_MIN
+            && IN_BASE64.iter().any(|form| form.find(text).is_some()))
+        || (memchr(b'%', text).is_some()
+            && memmem::find(text, b"%25").is_some()
+            && without_escapes(text).any(|text| spells_prefix(&text)))
+}
+
+/// A text without its percent escapes, then without those that were escaped themselves.
+fn without_escapes(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let unescape = |text: &[u8]| match percent_decode(text).into() {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(text),
+    };
+    let once = memchr(b'%', text).and_then(|_| unescape(text));
+    std::iter::successors(once, move |text| unescape(text)).take(ESCAPED_MAX)
+}
+
+/// Whether a key begins here, percent-encoded or not.
+fn spells_prefix(text: &[u8]) -> bool {
     // The prefix ends with `_`, as it is or as `%5F`.
     if memchr2(b'_', b'%', text).is_none() {
         return false;
@@ -145,10 +178,15 @@ impl<'a> Issued<'a> {
         Self(bearers(headers).filter(is_one).collect())
     }
 
-    /// Whether a text repeats one, percent-encoded or not.
+    /// Whether a text repeats one: as it is, in base64, or percent-encoded, once or again and again.
     pub fn is_repeated_in(&self, text: &[u8]) -> bool {
         self.0.iter().any(|token| {
-            text.len() >= token.len() && percent_decode(text).decode_utf8_lossy().contains(token)
+            let is_in = |text: &[u8]| memmem::find(text, token.as_bytes()).is_some();
+            let is_coded = || {
+                in_base64(token).iter().any(|form| memmem::find(text, form.as_bytes()).is_some())
+            };
+            text.len() >= token.len()
+                && (is_in(text) || without_escapes(text).any(|text| is_in(&text)) || is_coded())
         })
     }
 }
@@ -172,18 +210,16 @@ impl<'a> Withheld<'a> {
         *name == CLIENT_KEY || *name == CLIENT_ACCOUNT || self.key_headers.contains(name)
     }
 
-    /// Whether a value holds a key or a token of ours, or repeats a token of an issuer: a client that
-    /// shows it in an odd place must not show it to the upstream.
-    pub fn is_in(&self, value: &HeaderValue) -> bool {
-        let repeats = |token: &&str| {
-            value.len() >= token.len() && String::from_utf8_lossy(value.as_bytes()).contains(token)
-        };
-        holds_credential(value.as_bytes()) || self.issued.0.iter().any(repeats)
+    /// Whether a value, or a name, holds a key or a token of ours, or repeats a token of an issuer: a
+    /// client that shows it in an odd place must not show it to the upstream.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        holds_credential(text) || self.issued.is_repeated_in(text)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64URL_NOPAD;
     use http::HeaderValue;
 
     use super::*;
@@ -207,7 +243,36 @@ mod tests {
         let withheld = Withheld::of(&issued, &[]);
         let left = headers
             .iter()
-            .filter(|(name, value)| !withheld.is_ours(name) && !withheld.is_in(value));
+            .filter(|(name, value)| !withheld.is_ours(name) && !withheld.is_in(value.as_bytes()));
         assert_eq!(left.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    /// Fails when a key or a token travels on in other clothes.
+    #[test]
+    fn what_shows_a_client_is_known_in_every_coding() {
+        let key = tests::key("a").expose().to_owned();
+        assert_eq!(key.len(), KEY_BYTES_MIN);
+        let token = format!("{0}.{0}.{0}-_{0}", "eyJhbGciOiJFUzI1NiJ9");
+        let headers = tests::headers(&[("authorization", format!("Bearer {token}"))]);
+        let issued = Issued::among(&headers);
+        let escaped =
+            |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let withheld = Withheld::of(&issued, &[]);
+        for secret in [&key, &token] {
+            let twice = escaped(&escaped(secret));
+            let mut shown = vec![secret.clone(), escaped(secret), twice.clone(), escaped(&twice)];
+            for before in ["", "x", "x:", "x:y"] {
+                let text = format!("{before}{secret}");
+                shown.push(BASE64.encode(text.as_bytes()));
+                shown.push(BASE64URL_NOPAD.encode(format!("{text}:and more").as_bytes()));
+            }
+            for text in shown {
+                assert!(withheld.is_in(format!("some {text} thing").as_bytes()), "{text}");
+                assert!(withheld.is_in(text.as_bytes()), "{text}");
+            }
+        }
+        for harmless in ["a%zz_%", "%25255fdoorward", &BASE64.encode(&[b'd'; 99]), "%"] {
+            assert!(!withheld.is_in(harmless.as_bytes()), "{harmless}");
+        }
     }
 }

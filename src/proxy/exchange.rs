@@ -146,6 +146,11 @@ async fn walk(
     let call = parse::call(shared, &peer.origin, head)
         .inspect_err(|_| record.note_fields(&head.headers))?;
 
+    // Upstreams are told it.
+    if client.issued.is_repeated_in(call.host.as_bytes()) {
+        return Err(Problem::BadRequest("Host repeats the bearer token"));
+    }
+
     let route = shared.routes.find(call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
     let upstream = shared.broker.upstream(route.upstream);
     let recipe = &*upstream.recipe;

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Version, header};
 
 use super::Shared;
 use super::error::Problem;
+use crate::access;
 use crate::forward::hop::Origin;
 use crate::route::Canonical;
 
@@ -161,6 +162,10 @@ fn host<'a>(origin: &Origin, head: &'a Parts) -> Result<&'a str, Problem> {
                 && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
         });
     match valid && is_authority {
+        // Upstreams are told it.
+        true if access::holds_credential(host.as_bytes()) => {
+            Err(Problem::BadRequest("Host holds a client key or token"))
+        }
         true => Ok(host),
         false => Err(Problem::BadRequest("Host is no host")),
     }

@@ -101,7 +101,7 @@ pub(super) fn request<'a>(
     let mut showing = Vec::new();
     for (name, value) in headers {
         if !stays(name) {
-            match withheld.is_in(value) {
+            match withheld.is_in(value.as_bytes()) || withheld.is_in(name.as_ref()) {
                 true => showing.push(name),
                 false => kept.push((name, value)),
             }

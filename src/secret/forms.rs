@@ -141,11 +141,22 @@ fn forms(secret: &str) -> Vec<String> {
         forms.extend(MARKUP.iter().map(|escapes| marked_up(secret, escapes)));
     }
     forms.extend(in_utf16(secret));
+    forms.extend(in_base64(secret));
+    forms
+}
+
+/// What of a text is always there, in either alphabet, when something that holds it is in base64: the
+/// characters that also hold a neighbour's bits are left out.
+pub fn in_base64(text: &str) -> Vec<String> {
+    let mut forms = Vec::new();
     for before in 0..BASE64_PLACES {
-        let shifted: Vec<u8> = std::iter::repeat_n(0, before).chain(secret.bytes()).collect();
+        let shifted: Vec<u8> = std::iter::repeat_n(0, before).chain(text.bytes()).collect();
         let whole = (before * 8).div_ceil(6)..shifted.len() * 8 / 6;
-        for text in [BASE64.encode(&shifted), BASE64URL.encode(&shifted)] {
-            forms.extend(text.get(whole.clone()).map(str::to_owned));
+        for coded in [BASE64.encode(&shifted), BASE64URL.encode(&shifted)] {
+            let form = coded.get(whole.clone()).unwrap_or_default();
+            if !form.is_empty() && forms.last().is_none_or(|last| last != form) {
+                forms.push(form.to_owned());
+            }
         }
     }
     forms

@@ -16,6 +16,7 @@ pub use command::Command;
 pub use environment::Environment;
 pub use error::{SecretError, SecretWarning};
 pub use fingerprint::Fingerprint;
+pub use forms::in_base64;
 pub use search::{PIECE_BYTES_MAX, SEARCHED_BYTES_MIN, Search};
 pub use source::{Place, SECRET_BYTES_MAX, Source, Taking, Unsealed};
 pub use text::SecretText;

@@ -332,7 +332,13 @@ async fn nothing_of_a_token_reaches_upstream_reports_or_the_audit_trail() {
     let mut answers: Vec<Answer> = Vec::new();
     let call = |token: &str| {
         let call = read_with(&scene, token).header("x-forwarded-access-token", token);
-        call.header("x-id-token", &format!("Bearer {token}")).header("accept", "text/x-kept")
+        let escaped: String = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let coded = data_encoding::BASE64.encode(format!("x:{token}").as_bytes());
+        call.header("x-id-token", &format!("Bearer {token}"))
+            .header("x-escaped-token", &escaped)
+            .header("x-escaped-again", &escaped.replace('%', "%25"))
+            .header("x-coded-token", &format!("Basic {coded}"))
+            .header("accept", "text/x-kept")
     };
     for _ in 0..2 {
         answers.push(call(&good).send().await);
@@ -347,6 +353,12 @@ async fn nothing_of_a_token_reaches_upstream_reports_or_the_audit_trail() {
             assert_eq!(told(answers.last().unwrap()), is(400, "bad_request"), "{target}");
         }
     }
+    let coded = data_encoding::BASE64URL_NOPAD.encode(good.as_bytes());
+    for (target, host) in [(format!("/v3/x?a={coded}"), "localhost"), ("/v3/x".to_owned(), &good)] {
+        let call = scene.call("GET", &target).host(host).header("authorization", &bearer);
+        answers.push(call.send().await);
+        assert_eq!(told(answers.last().unwrap()), is(400, "bad_request"), "{target}");
+    }
     let bad = key.token(&with(&scene, json!({ "aud": "x" })));
     let unknown = key.token(&with(&scene, json!({ "sub": "canary-of-a-subject" })));
     for token in [&bad, &unknown] {
@@ -360,6 +372,7 @@ async fn nothing_of_a_token_reaches_upstream_reports_or_the_audit_trail() {
     assert!(audit.contains(r#"{"client":"ci"}"#) && audit.contains("issuer_keys"), "{audit}");
     let sent = upstream.requests().join("\n");
     assert!(sent.contains("text/x-kept"));
+    assert!(!sent.contains("x-escaped") && !sent.contains("x-coded"), "{sent}");
     let reported = format!("{:?}", scene.events());
     let answered = format!("{answers:?}");
     for token in [&good, &bad, &unknown] {

@@ -1,5 +1,6 @@
 //! Client keys in odd places, and requests that have none.
 
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use doorward::access::key::ClientKey;
 
 use super::{Stage, get};
@@ -61,6 +62,43 @@ async fn a_key_in_an_odd_place_or_form_opens_nothing() {
         assert_eq!(stage.arrives(get("/v3/x", &fields)).await, "GET /v3/x HTTP/1.1\r\n\r\n");
     }
     assert!(!stage.puppet.heard().contains(&key));
+}
+
+/// Fails when a key that a client shows in an odd place, or in another coding, is shown to the upstream.
+#[tokio::test]
+async fn a_key_in_an_odd_place_or_coding_does_not_travel_on() {
+    let (stage, key) = stage().await;
+    let escaped: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let again = escaped.replace('%', "%25");
+    let good = format!("doorward-key: {key}\r\n");
+    for shown in [
+        key.clone(),
+        escaped.clone(),
+        again.clone(),
+        format!("Basic {}", BASE64.encode(format!("x:{key}").as_bytes())),
+        format!("token={}", BASE64URL_NOPAD.encode(format!("{key}.").as_bytes())),
+    ] {
+        let fields = format!("{good}x-odd: {shown}\r\nreferer: http://x/?a={shown}\r\n");
+        assert_eq!(stage.arrives(get("/v3/x", &fields)).await, "GET /v3/x HTTP/1.1\r\n\r\n");
+    }
+    let named = format!("{good}x-{}: x\r\n", key.replace('_', "%5F"));
+    assert_eq!(stage.arrives(get("/v3/x", &named)).await, "GET /v3/x HTTP/1.1\r\n\r\n");
+    let coded = BASE64URL_NOPAD.encode(key.as_bytes());
+    for shown in [&again, &coded] {
+        let query = get(&format!("/v3/x?a=b&c={shown}"), &good);
+        assert_eq!(stage.arrives(query).await, "GET /v3/x?a=b HTTP/1.1\r\n\r\n");
+        stage.refused(get(&format!("/v3/{shown}"), &good), "400").await;
+    }
+    for host in [key.clone(), format!("{key}.localhost"), format!("doorward_{}:80", &key[20..])] {
+        let request =
+            format!("GET /v3/x HTTP/1.1\r\nhost: {host}\r\n{good}connection: close\r\n\r\n");
+        let said = stage.refused(request, "400").await;
+        assert!(!said.0.contains(&key[20..]), "{said:?}");
+    }
+    let heard = stage.puppet.heard();
+    for shown in [&key, &escaped, &again, &coded] {
+        assert!(!heard.contains(&**shown), "{heard}");
+    }
 }
 
 /// Case 29. Fails when a connection is trusted for what came on it before.
