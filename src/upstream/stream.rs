@@ -20,21 +20,39 @@ pub(super) struct Stream {
     kind: Kind,
     /// It counts as a connection to an address as long as it is there.
     lease: Option<Lease>,
+    /// How many bytes it has taken; those of TLS are counted below it.
+    taken: u64,
+}
+
+/// What a request is written to.
+pub(super) trait Outlet: AsyncWrite + Unpin {
+    /// How many bytes have been handed to the system, those of TLS itself included. A write that
+    /// fails may have handed some over before: TLS writes what it makes of it in several parts.
+    fn handed_over(&self) -> u64;
+}
+
+impl Outlet for Stream {
+    fn handed_over(&self) -> u64 {
+        match &self.kind {
+            Either::Right(Either::Right(stream)) => stream.get_ref().0.handed_over(),
+            _ => self.taken,
+        }
+    }
 }
 
 type Kind = Either<TcpStream, Either<UnixStream, Box<TlsStream<Stream>>>>;
 
 impl Stream {
     pub(super) fn tcp(stream: TcpStream) -> Self {
-        Self { kind: Either::Left(stream), lease: None }
+        Self { kind: Either::Left(stream), lease: None, taken: 0 }
     }
 
     pub(super) fn unix(stream: UnixStream) -> Self {
-        Self { kind: Either::Right(Either::Left(stream)), lease: None }
+        Self { kind: Either::Right(Either::Left(stream)), lease: None, taken: 0 }
     }
 
     pub(super) fn encrypted(stream: TlsStream<Stream>) -> Self {
-        Self { kind: Either::Right(Either::Right(Box::new(stream))), lease: None }
+        Self { kind: Either::Right(Either::Right(Box::new(stream))), lease: None, taken: 0 }
     }
 
     /// The same, which counts as a connection to an address.
@@ -62,6 +80,13 @@ impl Stream {
     fn inner(self: Pin<&mut Self>) -> Pin<&mut Kind> {
         Pin::new(&mut self.get_mut().kind)
     }
+
+    fn takes(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(length)) = &written {
+            self.taken += *length as u64;
+        }
+        written
+    }
 }
 
 impl AsyncRead for Stream {
@@ -76,19 +101,21 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write(context, bytes)
+        let written = self.as_mut().inner().poll_write(context, bytes);
+        self.takes(written)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write_vectored(context, slices)
+        let written = self.as_mut().inner().poll_write_vectored(context, slices);
+        self.takes(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -147,5 +174,43 @@ impl Read for Blocking<'_, '_, '_> {
             Poll::Ready(read) => read.map(|()| buffer.filled().len()),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::upstream::tls::{self, Terms};
+
+    /// Fails when bytes are counted that TLS has taken and not handed over yet.
+    #[tokio::test]
+    async fn over_tls_what_has_reached_the_socket_is_counted() {
+        tls::install_crypto_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, signed.cert.pem()).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
+        let config = rustls::ServerConfig::builder().with_no_client_auth();
+        let config = config.with_single_cert(vec![signed.cert.der().clone()], key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepting = tokio::spawn(async move {
+            let stream = listener.accept().await.unwrap().0;
+            TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap()
+        });
+        let terms = tls::client(&Terms::usual("localhost", Some(&file))).unwrap();
+        let stream = Stream::tcp(TcpStream::connect(address).await.unwrap());
+        let mut stream = tls::encrypt(stream, &terms, &terms.config).await.unwrap();
+        let _server = accepting.await.unwrap();
+        let handshake = stream.handed_over();
+        assert!(handshake > 0);
+        stream.write_all(b"sixteen and more").await.unwrap();
+        assert!(stream.handed_over() > handshake + 16, "{}", stream.handed_over() - handshake);
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::http1::waiting::Waiting;
 use crate::upstream::error::Broken;
+use crate::upstream::stream::Outlet;
 
 /// How the end of a request's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,9 @@ pub(super) struct Outgoing<B> {
     state: State,
     /// Something was given to the stream and may not have left it.
     is_unflushed: bool,
-    /// Something was written.
+    /// Something was written, or may have been: from then on the upstream may have seen it. A whole
+    /// request it cannot have seen before the last write has succeeded, but that is not for us to
+    /// say: servers act on what is not whole, too.
     has_begun: bool,
     stall_max: Duration,
     /// Runs while nothing is taken; most requests never have to wait and need none.
@@ -87,7 +89,8 @@ where
         self.state == State::Stopped
     }
 
-    /// The body, if nothing of the request has been written and nothing of the body was taken.
+    /// The body, if no byte of the request was handed to the system and nothing of the body was
+    /// taken.
     pub(super) fn unsent(self) -> Option<B> {
         (!self.has_begun && self.state == State::Untouched).then_some(self.body)
     }
@@ -103,7 +106,7 @@ where
     /// # Errors
     /// When the body breaks off, or is not as long as was said; when the connection takes nothing at
     /// all, or nothing any more ([`Broken::Stalled`]).
-    pub(super) fn poll<W: AsyncWrite + Unpin>(
+    pub(super) fn poll<W: Outlet>(
         &mut self,
         stream: &mut W,
         context: &mut Context<'_>,
@@ -111,7 +114,10 @@ where
         if self.has_stopped() || self.is_over() {
             return Poll::Ready(Ok(()));
         }
-        match ready!(self.poll_write(stream, context)) {
+        let before = stream.handed_over();
+        let written = ready!(self.poll_write(stream, context));
+        self.has_begun |= stream.handed_over() != before;
+        match written {
             Err(Broken::Connection(_)) if self.has_begun => {
                 self.state = State::Stopped;
                 Poll::Ready(Ok(()))
@@ -120,7 +126,7 @@ where
         }
     }
 
-    fn poll_write<W: AsyncWrite + Unpin>(
+    fn poll_write<W: Outlet>(
         &mut self,
         stream: &mut W,
         context: &mut Context<'_>,

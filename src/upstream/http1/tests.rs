@@ -18,6 +18,7 @@ use super::outgoing::{Framing, Outgoing};
 use super::properties::{self, Answer, not_otherwise, read_by_hyper};
 use crate::upstream::RequestHead;
 use crate::upstream::error::Broken;
+use crate::upstream::stream::Outlet;
 
 const STALL_MAX: Duration = Duration::from_secs(5);
 
@@ -81,6 +82,12 @@ impl AsyncWrite for Narrow {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Outlet for Narrow {
+    fn handed_over(&self) -> u64 {
+        self.taken.len() as u64
     }
 }
 
@@ -169,6 +176,53 @@ fn an_upstream_that_takes_nothing_more_may_still_answer() {
     }
 }
 
+/// Breaks in the middle of a write, as TLS does that makes several parts of it.
+struct Breaking {
+    handed_over: u64,
+    before_it_breaks: u64,
+}
+
+impl AsyncWrite for Breaking {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.handed_over += self.before_it_breaks;
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Outlet for Breaking {
+    fn handed_over(&self) -> u64 {
+        self.handed_over
+    }
+}
+
+/// Fails when a request of which a part has left is taken for one of which nothing has, and sent
+/// again, or when one of which nothing has left is lost.
+#[test]
+fn what_was_handed_over_before_a_write_failed_was_sent() {
+    for (before_it_breaks, is_unsent) in [(0, true), (1, false), (17, false)] {
+        let (head, framing) = (BytesMut::from("head "), Framing::Length(0));
+        let mut outgoing = Outgoing::new(head, pieces(&[], None), framing, STALL_MAX);
+        let mut breaking = Breaking { handed_over: 500, before_it_breaks };
+        let ended = outgoing.poll(&mut breaking, &mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(ended) = ended else { panic!("nothing is waited for") };
+        // The upstream may still say something of what it has seen.
+        assert_eq!(ended.is_err(), is_unsent);
+        assert_eq!(outgoing.unsent().is_some(), is_unsent);
+    }
+}
+
 /// A long piece goes out without being copied, between what frames it.
 #[test]
 fn long_pieces_are_framed_like_short_ones() {
@@ -215,6 +269,12 @@ impl AsyncWrite for Stalling {
     }
 }
 
+impl Outlet for Stalling {
+    fn handed_over(&self) -> u64 {
+        self.taken.len() as u64
+    }
+}
+
 /// Fails when what ends a long chunk is lost, or comes after the next one, where the upstream takes
 /// nothing for a while just before it.
 #[tokio::test]
@@ -258,6 +318,12 @@ impl AsyncWrite for Let {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Outlet for Let {
+    fn handed_over(&self) -> u64 {
+        0
     }
 }
 
