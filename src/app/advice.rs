@@ -209,6 +209,11 @@ impl About<'_> {
                     "nothing listens at {at}, or a firewall is in between: check `url` of \
                      [upstreams.{name}]"
                 ),
+                ConnectError::Exhausted(_) => {
+                    "this machine has no descriptor or no memory left for \
+                     a connection: raise its limits, or try again later"
+                        .to_owned()
+                }
                 ConnectError::DnsTimeout => format!(
                     "nobody says which addresses `{host}` has: check this machine's name \
                      resolution, and `connect_timeout` of [upstreams.{name}]"

@@ -72,6 +72,7 @@ impl From<Unreached> for Problem {
             Unreached::Failed(error) => Self::UpstreamUnreachable(error),
             Unreached::TimedOut(error) => Self::UpstreamConnectTimeout(error),
             Unreached::Prohibited => Self::UpstreamProhibited,
+            Unreached::Exhausted => Self::GatewayOverloaded,
             Unreached::CircuitOpen { retry_after } => Self::UpstreamCircuitOpen { retry_after },
         }
     }

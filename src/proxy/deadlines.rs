@@ -11,11 +11,11 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::Core;
+use super::deliver::Delivery;
 use super::error::Problem;
-use super::upload::Upload;
 use crate::clock::{Clock, Moment};
-use crate::forward::replay::{Progress, Replay};
-use crate::upstream::Origin;
+use crate::forward::replay::Progress;
+use crate::upstream::{ConnectError, SendError, Stage};
 
 /// How late a deadline may be noticed.
 const LATE_MAX: Duration = Duration::from_millis(250);
@@ -135,19 +135,29 @@ impl Drop for Sleep<'_> {
 }
 
 /// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it
-/// takes: then the head is due one `response_timeout` after its end, give or take another.
-pub(super) async fn overdue(
-    core: &Core,
-    replay: &Replay<Upload>,
-    deadline: Moment,
-    origin: &Origin,
-) -> Problem {
-    let clock = &core.shared.clock;
-    let window = origin.response_timeout;
+/// takes: then the head is due one `response_timeout` after its end, give or take another. Time in
+/// which a connection is made does not count, but for the request's own.
+pub(super) async fn overdue(core: &Core, delivery: &Delivery<'_>, deadline: Moment) -> Problem {
+    let (clock, replay) = (&core.shared.clock, delivery.replay);
+    let window = delivery.upstream.origin.response_timeout;
     let mut due = deadline.min(clock.now() + window);
     let mut seen = replay.progress();
     loop {
         core.deadlines.sleep_until(due).await;
+        match delivery.wait.stage() {
+            Stage::Connecting if deadline <= clock.now() => {
+                return Problem::from(SendError::Unreachable(ConnectError::Timeout));
+            }
+            Stage::Connecting => {
+                due = deadline.min(clock.now() + window);
+                continue;
+            }
+            Stage::Sent(at) if clock.now() < deadline.min(at + window) => {
+                due = deadline.min(at + window);
+                continue;
+            }
+            Stage::Before | Stage::Sent(_) => {}
+        }
         let now = replay.progress();
         match (seen, now) {
             (Progress::Ended, _) => return Problem::UpstreamTimeout,

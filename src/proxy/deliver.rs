@@ -13,11 +13,15 @@ use super::upload::Upload;
 use crate::clock::Clock;
 use crate::forward::replay::{Outlook, Replay, Sending, Start};
 use crate::session::{Session, Upstream};
-use crate::upstream::{Answer, Expectation, Pool, RequestHead, SendError};
+use crate::upstream::{Answer, Expectation, Pool, RequestHead, SendError, Wait};
 
 /// How long an upstream may think about whether it wants a body; then it is sent. Clients wait as
 /// long, and RFC 9110 section 10.1.1 forbids to wait for ever.
 const CONTINUE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How often a request is sent again that the upstream has not processed: one that goes away refuses
+/// what crosses its farewell, and the next connection is another one's.
+const UNPROCESSED_RETRIES_MAX: usize = 2;
 
 /// A request on its way.
 pub(super) struct Delivery<'a> {
@@ -26,6 +30,8 @@ pub(super) struct Delivery<'a> {
     pub(super) prepared: &'a Prepared<'a>,
     pub(super) replay: &'a Replay<Upload>,
     pub(super) upstream: &'a Upstream,
+    /// How far it has come.
+    pub(super) wait: Wait,
 }
 
 impl Delivery<'_> {
@@ -66,13 +72,34 @@ impl Delivery<'_> {
         let head = self.prepared.with(&carried);
         // Boxed: few requests need the room.
         let answer = if self.prepared.upgrade.is_some() {
-            Box::pin(self.pool.upgrade(&head, body)).await
+            Box::pin(self.pool.upgrade(&head, body, &self.wait)).await
         } else if self.replay.is_held() {
             return Box::pin(self.send_asking(&head, body)).await;
         } else {
-            self.pool.send(&head, body).await
+            self.pool.send(&head, body, &self.wait).await
         };
-        answer.map_err(|error| self.failed(error))
+        match answer {
+            Err(error) if error.was_not_processed() => Box::pin(self.send_anew(&head, error)).await,
+            answer => answer.map_err(|error| self.failed(error)),
+        }
+    }
+
+    /// Sends a request again that the upstream has not processed, while all of its body is there. It
+    /// is no second sending in the sense of the walk: nothing was done.
+    async fn send_anew(
+        &self,
+        head: &RequestHead<'_>,
+        mut error: SendError,
+    ) -> Result<Answer<Sending<Upload>>, Problem> {
+        for _ in 0..UNPROCESSED_RETRIES_MAX {
+            let again = poll_fn(|context| self.replay.poll_send_again(context, Start::AtOnce));
+            let Ok(body) = again.await else { break };
+            match self.pool.send(head, body, &self.wait).await {
+                Err(next) if next.was_not_processed() => error = next,
+                answer => return answer.map_err(|error| self.failed(error)),
+            }
+        }
+        Err(self.failed(error))
     }
 
     async fn send_asking(
@@ -81,7 +108,7 @@ impl Delivery<'_> {
         body: Sending<Upload>,
     ) -> Result<Answer<Sending<Upload>>, Problem> {
         let expectation = Expectation::new(self.replay.permission());
-        let mut sending = pin!(self.pool.send_asking(head, body, Some(&expectation)));
+        let mut sending = pin!(self.pool.send_asking(head, body, &self.wait, Some(&expectation)));
         let heard = tokio::select! {
             answer = &mut sending => Some(answer),
             () = self.silence() => None,
@@ -93,7 +120,10 @@ impl Delivery<'_> {
                 sending.await
             }
         };
-        let answer = answer.map_err(|error| self.failed(error))?;
+        let answer = match answer {
+            Err(error) if error.was_not_processed() => return self.send_anew(head, error).await,
+            answer => answer.map_err(|error| self.failed(error))?,
+        };
         if answer.status != StatusCode::EXPECTATION_FAILED || !self.replay.is_held() {
             return Ok(answer);
         }
@@ -101,7 +131,7 @@ impl Delivery<'_> {
         self.pool.note_expect(true);
         drop(answer);
         let body = self.replay.send(Start::AtOnce).map_err(|_| Problem::UpstreamBroken)?;
-        self.pool.send(head, body).await.map_err(|error| self.failed(error))
+        self.pool.send(head, body, &self.wait).await.map_err(|error| self.failed(error))
     }
 
     /// Waits until the upstream has been asked and has said nothing for long enough. What it does is

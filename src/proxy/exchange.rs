@@ -42,6 +42,7 @@ use crate::session::{
 };
 use crate::shield::{self, Redactor};
 use crate::telemetry::{Trigger, Who};
+use crate::upstream::Wait;
 
 /// A request is sent at most so often: once, and once more on a new session.
 const SENDINGS_MAX: u32 = 2;
@@ -297,7 +298,8 @@ async fn send(
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
-    let delivery = Delivery { pool, clock, prepared, replay, upstream: to.upstream };
+    let wait = Wait::for_the_caller();
+    let delivery = Delivery { pool, clock, prepared, replay, upstream: to.upstream, wait };
     let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::of_body(replay))?;
     loop {
         let Whose(account, scope) = to.session;
@@ -315,7 +317,7 @@ async fn send(
 
         let answer = tokio::select! {
             answer = delivery.send(&session.session, body) => answer?,
-            problem = overdue(core, replay, deadline, &to.upstream.origin) => return Err(problem),
+            problem = overdue(core, &delivery, deadline) => return Err(problem),
         };
 
         throttle::heed(&core.shared, to, account, answer.status, &answer.headers);

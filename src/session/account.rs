@@ -223,7 +223,8 @@ impl Guard {
         self.ended();
         let was_tried = !matches!(
             failure,
-            Failure::Withdrawn | Failure::Unreachable(Unreached::CircuitOpen { .. })
+            Failure::Withdrawn
+                | Failure::Unreachable(Unreached::CircuitOpen { .. } | Unreached::Exhausted)
         );
         if was_tried {
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);

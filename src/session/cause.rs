@@ -16,8 +16,6 @@ pub(super) enum Cause {
     Refused(Refusal, Option<Duration>),
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
-    #[error("the login did not end in time")]
-    TimedOut,
     #[error("doorward stopped before the time of the next one-time code")]
     Stopped,
     #[error("the attempt could not be recorded")]
@@ -57,7 +55,7 @@ impl Cause {
                 let untargeted = Unreached::Failed(ErrorType::named("proxy_configuration_error"));
                 Failure::Unreachable(error.unreached().unwrap_or(untargeted))
             }
-            Self::Exchange(ExchangeError::Send(_) | ExchangeError::BrokenOff) | Self::TimedOut => {
+            Self::Exchange(ExchangeError::Send(_) | ExchangeError::BrokenOff) => {
                 Failure::AnswerLost
             }
             Self::Exchange(_) | Self::Unusable(_) => {

@@ -324,10 +324,9 @@ impl Login {
                     }
                     self.record(inner, &key).await.map_err(|_| Cause::Unrecorded)?;
                     let exchange = Exchange { request, session: None };
-                    let answer = tokio::select! {
-                        answer = inner.transport.exchange(key.upstream, exchange) => answer?,
-                        () = inner.clock.sleep_until(deadline) => return Err(Cause::TimedOut),
-                    };
+                    let time_is_up = inner.clock.sleep_until(deadline);
+                    let answer = inner.transport.exchange(key.upstream, exchange, time_is_up);
+                    let answer = answer.await?;
                     self.sent = true;
                     retry_after = throttle::retry_after(&answer.headers, inner.clock.wall());
                     next = self.attempt.answer(&answer, inner.clock.wall());

@@ -140,10 +140,8 @@ async fn ask(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {
         return Aliveness::Unknown;
     };
     let exchange = Exchange { request, session: Some(&session.injector) };
-    let answer = tokio::select! {
-        answer = inner.transport.exchange(session.key.upstream, exchange) => answer,
-        () = inner.clock.sleep(inner.limits.login_timeout) => return Aliveness::Unknown,
-    };
+    let time_is_up = inner.clock.sleep(inner.limits.login_timeout);
+    let answer = inner.transport.exchange(session.key.upstream, exchange, time_is_up).await;
     let Ok(answer) = answer else { return Aliveness::Unknown };
     let alive = probe.step.expect.judge(&answer.seen_by(&probe.step)) == Truth::Yes;
     inner.reporter.report(Event::Probe { about: inner.about(session), alive });

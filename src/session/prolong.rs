@@ -206,10 +206,7 @@ async fn prolong(
 ) -> Result<Arc<Session>, Option<Unreached>> {
     let started = inner.clock.now();
     let mut unreached = None;
-    let result = tokio::select! {
-        result = steps(inner, session, &mut unreached) => result,
-        () = inner.clock.sleep(inner.limits.login_timeout) => Err("the answer never came"),
-    };
+    let result = steps(inner, session, &mut unreached).await;
     let next = result.and_then(|material| {
         let tenure = Arc::clone(&session.tenure);
         flight::session(inner, session.key, generation, material, tenure)
@@ -235,13 +232,16 @@ async fn steps(
     let (upstream, _) = inner.upstream_and_account(&session.key);
     let (recipe, base_path) = (Arc::clone(&upstream.recipe), &upstream.origin.base_path);
     let mut attempt = Attempt::refresh(recipe, &session.material, base_path);
+    let deadline = inner.clock.now() + inner.limits.login_timeout;
     let mut next = attempt.start(inner.clock.wall());
     let mut sent = false;
     loop {
         match next {
             Next::Send(request) => {
                 let exchange = Exchange { request, session: None };
-                let answer = inner.transport.exchange(session.key.upstream, exchange).await;
+                let time_is_up = inner.clock.sleep_until(deadline);
+                let answer = inner.transport.exchange(session.key.upstream, exchange, time_is_up);
+                let answer = answer.await;
                 let answer = answer.map_err(|error| match error.unreached().filter(|_| !sent) {
                     Some(why) => {
                         *unreached = Some(why);

@@ -1,6 +1,7 @@
 //! The end of sessions: a replaced one is logged out after its last request, one that was called
 //! dead, too, and all of them when Doorward stops.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -247,9 +248,9 @@ async fn steps(inner: &Inner, session: &Session, newest: &Newest) -> bool {
             return false;
         };
         let exchange = Exchange { request, session: Some(&newest.injector) };
-        let Ok(answer) = inner.transport.exchange(session.key.upstream, exchange).await else {
-            return false;
-        };
+        // All steps together have one time.
+        let answer = inner.transport.exchange(session.key.upstream, exchange, pending()).await;
+        let Ok(answer) = answer else { return false };
         let seen = answer.seen_by(step);
         // A session that the upstream calls dead has nothing left to close.
         let is_closed = step.expect.judge(&seen) == Truth::Yes

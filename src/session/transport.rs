@@ -11,7 +11,7 @@ use crate::forward::coding::{self, Undecodable};
 use crate::forward::inject::Injector;
 use crate::login;
 use crate::recipe::condition::Body;
-use crate::upstream::{Pool, RequestHead, SendError, Unreached};
+use crate::upstream::{ConnectError, Pool, RequestHead, SendError, Stage, Unreached, Wait};
 
 /// One request of the control side and what it carries.
 #[derive(Debug)]
@@ -56,23 +56,43 @@ impl Transport {
         Self { pools, answer_bytes_max }
     }
 
-    /// Sends one request and reads its whole answer.
+    /// Sends one request and reads its whole answer, until `time_is_up`. The head of the answer has
+    /// the upstream's `response_timeout` from when there is a connection: making one takes nothing
+    /// of it.
     ///
     /// # Errors
-    /// See [`ExchangeError`]. Not cancel safe: the request may have been executed.
+    /// See [`ExchangeError`]. Time that is up before there was a connection is a connection that
+    /// took too long: nothing was sent. Not cancel safe: the request may have been executed.
     pub async fn exchange(
         &self,
         upstream: UpstreamId,
         exchange: Exchange<'_>,
+        time_is_up: impl Future<Output = ()>,
     ) -> Result<login::StepAnswer, ExchangeError> {
         let Some(pool) = self.pools.get(usize::from(upstream.0)) else {
             return Err(ExchangeError::BrokenOff);
         };
+        let wait = Wait::at_most(pool.origin().response_timeout);
+        tokio::select! {
+            answer = self.answer(pool, exchange, &wait) => answer,
+            () = time_is_up => Err(match wait.stage() {
+                Stage::Sent(_) => SendError::Timeout.into(),
+                Stage::Before | Stage::Connecting => {
+                    SendError::Unreachable(ConnectError::Timeout).into()
+                }
+            }),
+        }
+    }
+
+    async fn answer(
+        &self,
+        pool: &Pool<Full<Bytes>>,
+        exchange: Exchange<'_>,
+        wait: &Wait,
+    ) -> Result<login::StepAnswer, ExchangeError> {
         let Sent { method, target, headers, body } = request(pool, exchange)?;
         let head = RequestHead::new(&method, &target, &headers);
-        let sending = pool.send(&head, Full::new(body));
-        let answer = tokio::time::timeout(pool.origin().response_timeout, sending).await;
-        let answer = answer.unwrap_or(Err(SendError::Timeout))?;
+        let answer = pool.send(&head, Full::new(body), wait).await?;
         let body = Limited::new(answer.body, self.answer_bytes_max).collect().await;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
             true => ExchangeError::TooLong,

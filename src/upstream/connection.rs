@@ -1,43 +1,34 @@
 //! One connection to an upstream: HTTP/1.1 of our own, HTTP/2 by hyper, and hyper's HTTP/1.1 where a
 //! connection becomes another protocol's.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Response, header};
+use http::Response;
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::net::UnixStream;
+use tokio::time::sleep;
 
 use super::addresses::Endpoint;
 use super::dial::Attempt;
 use super::error::{Broken, ConnectError, SendError};
 use super::http1::{self, HEAD_BYTES_MAX, Http1};
+use super::http2::{Http2, Share};
 use super::stream::Stream;
-use super::{Http2, Origin, RequestHead, Way, proxy, tls};
+use super::{Origin, RequestHead, Wait, Way, origin, proxy, tls};
 
 /// What hyper may read of an answer's head; half of it is what its pieces need beside it.
 const HYPER_BUFFER_BYTES_MAX: usize = 8 * HEAD_BYTES_MAX;
 
-/// An HTTP/2 connection on which nothing comes for so long while requests wait is asked for a sign
-/// of life.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
-
-/// How long the sign may take; then the connection is closed. Without it the connection takes one
-/// request after the other, and answers none, until the system gives it up after a quarter of an
-/// hour.
-const SIGN_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// How much of one answer may wait for its client.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-
-/// The same of all answers on an HTTP/2 connection: clients that do not read hold no others up
-/// before there are so many of them. h2 ends a connection with more small frames waiting than one
-/// for each 512 bytes of this window.
-const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+/// How long a Unix socket whose queue is full is left alone: at first, and at most. A server that is
+/// busy takes many connections in that time.
+const QUEUE_PAUSE_FIRST: Duration = Duration::from_millis(1);
+const QUEUE_PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// One connection to an upstream.
 #[derive(Debug)]
@@ -45,7 +36,7 @@ pub(super) enum Connection<B> {
     /// One request at a time.
     Http1(Http1),
     /// Many requests at once; clones share the connection.
-    Http2(http2::SendRequest<B>, Option<Arc<Endpoint>>),
+    Http2(Http2<B>),
 }
 
 /// What happens when an upstream that is asked first wants the body (RFC 9110 section 10.1.1).
@@ -96,37 +87,21 @@ where
         let config = origin.tls.as_ref().map(|tls| &tls.config);
         let stream = stream(origin, config, attempt).await?;
         let http2 = match origin.http2 {
-            Http2::Always => true,
-            Http2::Never => false,
-            Http2::Auto => stream.chose_http2(),
+            origin::Http2::Always => true,
+            origin::Http2::Never => false,
+            origin::Http2::Auto => stream.chose_http2(),
         };
         match http2 {
-            true => Self::http2(stream).await.map_err(ConnectError::Http),
+            true => Http2::new(stream).await.map(Self::Http2).map_err(ConnectError::Http),
             false => Ok(Self::Http1(Http1::new(stream, origin.response_timeout))),
         }
-    }
-
-    async fn http2(stream: Stream) -> Result<Self, hyper::Error> {
-        let endpoint = stream.endpoint().cloned();
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .keep_alive_interval(SILENCE_MAX)
-            .keep_alive_timeout(SIGN_WAIT_MAX)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        // The task ends when the last sender is dropped; its error reaches each request by itself.
-        tokio::spawn(async move { _ = connection.await });
-        Ok(Self::Http2(sender, endpoint))
     }
 
     /// Another handle to a connection that takes many requests at once.
     pub(super) fn share(&self) -> Option<Self> {
         match self {
             Self::Http1(_) => None,
-            Self::Http2(sender, endpoint) => Some(Self::Http2(sender.clone(), endpoint.clone())),
+            Self::Http2(connection) => Some(Self::Http2(connection.clone())),
         }
     }
 
@@ -134,7 +109,7 @@ where
     pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         match self {
             Self::Http1(connection) => connection.endpoint(),
-            Self::Http2(_, endpoint) => endpoint.as_ref(),
+            Self::Http2(connection) => connection.endpoint(),
         }
     }
 
@@ -145,7 +120,16 @@ where
         }
         match self {
             Self::Http1(connection) => connection.is_usable(),
-            Self::Http2(sender, _) => sender.is_ready(),
+            Self::Http2(connection) => connection.is_usable(),
+        }
+    }
+
+    /// Whether a further request would have to wait for the end of another one.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            // One that is in use waits nowhere.
+            Self::Http1(_) => false,
+            Self::Http2(connection) => connection.is_full(),
         }
     }
 
@@ -166,20 +150,9 @@ where
             Self::Http1(connection) => {
                 connection.send(origin, head, body, expectation).await.map(Answered::Http1)
             }
-            Self::Http2(mut sender, _) => {
-                let mut request = head.http2(origin, body);
-                // hyper shows no informational answers of HTTP/2: who asked would not hear the answer.
-                request.headers_mut().remove(header::EXPECT);
-                if let Some(expectation) = expectation {
-                    expectation.is_met();
-                }
-                // gRPC asks for it; what comes behind the body is for the walk to judge.
-                request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
-                let answer = sender.try_send_request(request).await;
-                answer.map(Answered::Hyper).map_err(|mut error| Failure {
-                    unsent: error.take_message().map(http::Request::into_body),
-                    error: error.into_error().into(),
-                })
+            Self::Http2(connection) => {
+                let sent = connection.send(origin, head, body, expectation).await;
+                sent.map(|(answer, share)| Answered::Http2(answer, share))
             }
         }
     }
@@ -189,7 +162,7 @@ where
 #[derive(Debug)]
 pub(super) enum Answered<B> {
     Http1(http1::Answer<B>),
-    Hyper(Response<Incoming>),
+    Http2(Response<Incoming>, Share),
 }
 
 /// Sends a request that asks for an upgrade on a connection of its own. It speaks HTTP/1.1,
@@ -201,11 +174,13 @@ pub(super) async fn upgrade<B>(
     origin: &Origin,
     head: &RequestHead<'_>,
     body: B,
+    wait: &Wait,
 ) -> Result<Response<Incoming>, SendError>
 where
     B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    wait.connects();
     let attempt = origin.dialler.attempt(origin.connect_timeout, Vec::new());
     let attempt = attempt.map_err(SendError::Unreachable)?;
     let connect = async {
@@ -218,6 +193,7 @@ where
     let connected = attempt.within(connect).await;
     let endpoint = attempt.reached().cloned();
     let (mut sender, connection) = attempt.end(connected).map_err(SendError::Unreachable)?;
+    wait.begins(&origin.dialler);
     tokio::spawn(async move { _ = connection.with_upgrades().await });
     let answer = sender.send_request(head.http1(origin, body)).await.map_err(Broken::from);
     match (&answer, endpoint) {
@@ -235,9 +211,7 @@ async fn stream(
 ) -> Result<Stream, ConnectError> {
     let stream = match &origin.way {
         Way::Direct => tcp(attempt).await?,
-        Way::Unix(path) => {
-            Stream::unix(UnixStream::connect(path).await.map_err(ConnectError::Refused)?)
-        }
+        Way::Unix(path) => unix(path).await?,
         Way::Proxy(proxy) => proxy::tunnel(proxy, origin, attempt).await?,
     };
     match (&origin.tls, config) {
@@ -246,8 +220,64 @@ async fn stream(
     }
 }
 
+/// A connection to a Unix socket. Where its queue is full, somebody who does not block is turned away
+/// at once; TCP lets them wait. So we try again, for as long as connecting may take.
+async fn unix(path: &Path) -> Result<Stream, ConnectError> {
+    let mut pause = QUEUE_PAUSE_FIRST;
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => return Ok(Stream::unix(stream)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(pause).await,
+            Err(error) => return Err(ConnectError::of(error)),
+        }
+        pause = (pause * 2).min(QUEUE_PAUSE_MAX);
+    }
+}
+
 /// A connection to the address that is dialled.
 pub(super) async fn tcp(attempt: &Attempt<'_>) -> Result<Stream, ConnectError> {
     let (stream, lease) = attempt.dial().await?;
     Ok(Stream::tcp(stream).counted(lease))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    use super::*;
+
+    /// A socket at which nobody accepts, and those that fill its queue.
+    fn full(path: &Path) -> (Socket, Vec<Socket>) {
+        let address = SockAddr::unix(path).unwrap();
+        let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let (listener, mut waiting) = (socket(), Vec::new());
+        listener.bind(&address).unwrap();
+        listener.listen(1).unwrap();
+        loop {
+            let another = socket();
+            another.set_nonblocking(true).unwrap();
+            match another.connect(&address) {
+                Ok(()) => waiting.push(another),
+                Err(_) => return (listener, waiting),
+            }
+        }
+    }
+
+    /// Fails when a server that is busy for a moment is told as one that is not there.
+    #[tokio::test]
+    async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let (listener, waiting) = full(&path);
+        let mut connecting = Box::pin(unix(&path));
+        let begun = poll_fn(|context| Poll::Ready(connecting.as_mut().poll(context).is_pending()));
+        assert!(begun.await, "it was not turned away");
+        for _ in waiting {
+            listener.accept().unwrap();
+        }
+        connecting.await.unwrap();
+    }
 }

@@ -14,7 +14,7 @@ use super::addresses::{Endpoint, Lease, Preference, order};
 use super::error::{Broken, ConnectError, with_causes};
 use super::health::{Admission, Circuit, Opened, Tolerance};
 use super::prohibited::{Leads, Network};
-use super::resolve::{Endpoints, Name, Resolver};
+use super::resolve::{Endpoints, Name, Resolver, milliseconds};
 use crate::clock::Clock;
 use crate::telemetry::{Event, ReachChange, Reachability, WeakReporter};
 
@@ -138,6 +138,11 @@ impl Dialler {
     /// For how long the circuit stays open; nothing when a connection may be tried.
     pub fn open_for(&self) -> Option<Duration> {
         self.circuit.open_for(self.observer.clock.now())
+    }
+
+    /// The clock's time, in milliseconds.
+    pub(super) fn milliseconds(&self) -> u64 {
+        milliseconds(self.observer.clock.now())
     }
 
     /// Has the name asked for again when its time has come, although idle connections may do.
@@ -316,7 +321,10 @@ impl Attempt<'_> {
                         if is_of_the_other_side(&error) {
                             dialler.left_out(lease.endpoint(), || error.to_string());
                         }
-                        last = ConnectError::Refused(error);
+                        // What is lacking here says nothing of any address.
+                        if !matches!(last, ConnectError::Exhausted(_)) {
+                            last = ConnectError::of(error);
+                        }
                         turn = Instant::now();
                     }
                     // The runtime ends.

@@ -220,3 +220,19 @@ async fn a_trial_that_is_given_up_leaves_room_for_the_next_one() {
     assert!(matches!(told[0], ReachChange::CircuitOpened { failures: 1, .. }), "{told:?}");
     assert_eq!(told[1..], [ReachChange::CircuitClosed { after: 60 * SECOND }]);
 }
+
+/// Fails when an upstream is blamed because this machine has no descriptor left to ask for its name
+/// with.
+#[tokio::test]
+async fn a_want_of_descriptors_opens_no_circuit() {
+    let script = Script::saying(&[]);
+    script.lacks_descriptors();
+    let (clock, told) = (clock(), Told::listen());
+    let reach = Reach { circuit: STRICT, ..named(&script, 1) };
+    let dialler = dialler(reach, &told, &clock);
+    for _ in 0..3 {
+        let error = dialled(&dialler, SECOND).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Exhausted(_)), "{error:?}");
+        assert_eq!(dialler.open_for(), None);
+    }
+}

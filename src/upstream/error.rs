@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
+use rustix::io::Errno;
 use rustls::AlertDescription;
 
 use super::dial::is_of_the_other_side;
@@ -73,6 +74,9 @@ pub enum ConnectError {
     /// Refused, unreachable, reset.
     #[error("the connection was refused")]
     Refused(#[source] io::Error),
+    /// It is this machine that has nothing left to make a connection with.
+    #[error("this machine has no descriptor or no memory left for a connection")]
+    Exhausted(#[source] io::Error),
     /// Connecting took longer than allowed.
     #[error("connecting took too long")]
     Timeout,
@@ -157,11 +161,40 @@ impl fmt::Display for ErrorType {
     }
 }
 
+/// Whether it tells that this machine has no descriptor or no memory left. Not that it has no port:
+/// an address of a family that it does not have is told in the same way.
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(number, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+impl Broken {
+    /// Whether the upstream itself says that it has not processed the request: it has refused the
+    /// stream, or goes away without it (RFC 9113 section 8.7).
+    fn is_unprocessed(&self) -> bool {
+        let Self::Hyper(error) = self else { return false };
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+        cause.is_some_and(|cause| {
+            let is_refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+            // h2 tells it to those streams only that the other side names.
+            cause.is_remote() && (is_refused || cause.is_go_away())
+        })
+    }
+}
+
 impl ConnectError {
+    /// Why a socket was not connected.
+    pub(super) fn of(error: io::Error) -> Self {
+        match is_exhausted(&error) {
+            true => Self::Exhausted(error),
+            false => Self::Refused(error),
+        }
+    }
+
     /// Whether it tells that the upstream cannot be reached; else it tells of ourselves.
     pub(super) fn is_of_the_upstream(&self) -> bool {
         match self.first() {
-            Self::Prohibited(_) | Self::CircuitOpen { .. } => false,
+            Self::Prohibited(_) | Self::CircuitOpen { .. } | Self::Exhausted(_) => false,
             Self::Refused(error) => is_of_the_other_side(error),
             _ => true,
         }
@@ -186,6 +219,7 @@ impl ConnectError {
             Self::Prohibited(_) => "destination_ip_prohibited",
             Self::CircuitOpen { .. } => "destination_unavailable",
             Self::Refused(error) => refused(error),
+            Self::Exhausted(_) => "proxy_internal_error",
             Self::Timeout => "connection_timeout",
             Self::Certificate(_) => "tls_certificate_error",
             Self::Alert { alert, .. } => {
@@ -228,6 +262,8 @@ pub enum Unreached {
     TimedOut(ErrorType),
     /// The name leads to an address to which no connection is made.
     Prohibited,
+    /// This machine has nothing left to make a connection with.
+    Exhausted,
     /// The upstream could not be reached before: nothing was tried.
     CircuitOpen {
         /// When it is worth asking again.
@@ -236,11 +272,16 @@ pub enum Unreached {
 }
 
 impl SendError {
-    /// What it means that nothing was sent, if nothing was.
+    /// What it means that nothing was sent, if nothing was, or that what was sent was not processed.
     pub fn unreached(&self) -> Option<Unreached> {
-        let Self::Unreachable(error) = self else { return None };
+        let error = match self {
+            Self::Unreachable(error) => error,
+            _ if self.was_not_processed() => return Some(Unreached::Failed(self.proxy_status())),
+            _ => return None,
+        };
         Some(match error.first() {
             ConnectError::Prohibited(_) => Unreached::Prohibited,
+            ConnectError::Exhausted(_) => Unreached::Exhausted,
             ConnectError::CircuitOpen { retry_after } => {
                 Unreached::CircuitOpen { retry_after: *retry_after }
             }
@@ -251,9 +292,14 @@ impl SendError {
         })
     }
 
-    /// Whether the upstream cannot have seen the request.
+    /// Whether the upstream cannot have seen the request, or says that it has not processed it.
     pub fn nothing_was_sent(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
+        matches!(self, Self::Unreachable(_)) || self.was_not_processed()
+    }
+
+    /// Whether the request was sent, and the upstream says that it has not processed it.
+    pub fn was_not_processed(&self) -> bool {
+        matches!(self, Self::Broken(broken) if broken.is_unprocessed())
     }
 
     /// The error type of RFC 9209 section 2.3.
@@ -262,6 +308,7 @@ impl SendError {
             Self::Unreachable(error) => return error.proxy_status(),
             Self::Timeout => "http_response_timeout",
             Self::Broken(Broken::Stalled) => "connection_write_timeout",
+            Self::Broken(_) if self.was_not_processed() => "destination_unavailable",
             Self::Broken(_) => "http_response_incomplete",
         })
     }
@@ -279,7 +326,7 @@ fn refused(error: &io::Error) -> &'static str {
             "destination_ip_unroutable"
         }
         io::ErrorKind::TimedOut => "connection_timeout",
-        // No descriptor, no port, no memory of our own.
+        // No leave, or no port of our own.
         _ => "proxy_internal_error",
     }
 }

@@ -38,6 +38,13 @@ struct List<B> {
     last: Weak<Endpoint>,
 }
 
+/// What becomes of connections that take no further request at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    PassedOver,
+    Taken,
+}
+
 #[derive(Debug)]
 struct Waiting<B> {
     connection: Connection<B>,
@@ -63,14 +70,30 @@ where
 
     /// A connection that takes a request now, if so many wait.
     pub(super) fn take(&self, least: usize) -> Option<Connection<B>> {
+        self.take_one(least, Full::PassedOver)
+    }
+
+    /// A connection that takes a request, although that may have to wait there for another one's end.
+    pub(super) fn take_any(&self) -> Option<Connection<B>> {
+        self.take(1).or_else(|| self.take_one(1, Full::Taken))
+    }
+
+    fn take_one(&self, least: usize, full_ones: Full) -> Option<Connection<B>> {
         let mut list = lock(&self.0);
         let age_max = list.age_max;
-        while list.waiting.len() >= least {
+        let mut full = 0;
+        while list.waiting.len() >= least && list.waiting.len() > full {
             if least > 1 {
                 list.bring_up_another();
             }
             let mut last = list.waiting.pop()?;
             if !last.is_usable(age_max) {
+                continue;
+            }
+            if full_ones == Full::PassedOver && last.connection.is_full() {
+                // All others come before it.
+                list.waiting.insert(0, last);
+                full += 1;
                 continue;
             }
             if least > 1 {

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
 
 use super::connection::{self, Answered, Connection, Expectation};
 use super::http1::{self, Head, Over};
+use super::http2::Share;
 use super::idle::Idle;
 use super::pump::{self, Pumped};
+use super::wait::Wait;
 use super::{Broken, Origin, RequestHead, SendError};
 
 /// How often a request that never left is tried on another connection.
@@ -58,7 +61,11 @@ pub struct AnswerBody<B> {
 enum Incoming<B> {
     Http1(http1::Incoming<B>),
     Pumped(Pumped),
-    Hyper(hyper::body::Incoming),
+    /// Of HTTP/2, with its share in a connection, or before an upgrade.
+    Hyper {
+        body: hyper::body::Incoming,
+        share: Option<Share>,
+    },
 }
 
 impl<B> Pool<B>
@@ -77,13 +84,19 @@ where
         &self.origin
     }
 
-    /// Sends a request and waits for the head of its answer. A request is sent again only where the upstream cannot have seen it. How long the head may take is for
-    /// the caller to say: a long body counts for nothing.
+    /// Sends a request and waits for the head of its answer. A request is sent again only where the
+    /// upstream cannot have seen it. How long the head may take is for the caller to say, by `wait` or
+    /// by itself: a long body counts for nothing, and neither does a connection that is made.
     ///
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
-    pub async fn send(&self, head: &RequestHead<'_>, body: B) -> Result<Answer<B>, SendError> {
-        self.send_asking(head, body, None).await
+    pub async fn send(
+        &self,
+        head: &RequestHead<'_>,
+        body: B,
+        wait: &Wait,
+    ) -> Result<Answer<B>, SendError> {
+        self.send_asking(head, body, wait, None).await
     }
 
     /// Whether the upstream said nothing, or refused the question, when it was last asked whether
@@ -106,6 +119,7 @@ where
         &self,
         head: &RequestHead<'_>,
         mut body: B,
+        wait: &Wait,
         expectation: Option<&Expectation>,
     ) -> Result<Answer<B>, SendError> {
         self.origin.dialler.look_after();
@@ -114,16 +128,25 @@ where
             let (connection, reused) = match self.idle.take(self.origin.dialler.spread()) {
                 Some(connection) => (connection, true),
                 None => {
+                    wait.connects();
                     // Boxed: few requests need the room.
                     Box::pin(self.open()).await?
                 }
             };
+            wait.begins(&self.origin.dialler);
             let is_new = !reused;
             if let Some(shared) = connection.share().filter(|_| is_new) {
                 self.idle.give_back(shared);
             }
             let endpoint = connection.endpoint().filter(|_| is_new).cloned();
-            match connection.send(&self.origin, head, body, expectation).await {
+            let sending = connection.send(&self.origin, head, body, expectation);
+            let sent = match wait.time() {
+                None => sending.await,
+                Some(time) => {
+                    Box::pin(timeout(time, sending)).await.map_err(|_| SendError::Timeout)?
+                }
+            };
+            match sent {
                 Ok(answer) => {
                     if let Some(endpoint) = endpoint {
                         self.origin.dialler.answered(&endpoint);
@@ -146,11 +169,12 @@ where
         }
     }
 
-    /// A new connection; or else an idle one, which was only left for the requests to be spread.
+    /// A new connection; or else one that is there, which was only left for the requests to be spread
+    /// or because it is full.
     async fn open(&self) -> Result<(Connection<B>, bool), SendError> {
         match Connection::open(&self.origin, self.idle.endpoints()).await {
             Ok(connection) => Ok((connection, false)),
-            Err(error) => match self.idle.take(1) {
+            Err(error) => match self.idle.take_any() {
                 Some(connection) => Ok((connection, true)),
                 None => Err(SendError::Unreachable(error)),
             },
@@ -162,29 +186,40 @@ where
     ///
     /// # Errors
     /// See [`SendError`]. Not cancel safe: the request may have been executed.
-    pub async fn upgrade(&self, head: &RequestHead<'_>, body: B) -> Result<Answer<B>, SendError> {
-        let mut answer = connection::upgrade(&self.origin, head, body).await?;
+    pub async fn upgrade(
+        &self,
+        head: &RequestHead<'_>,
+        body: B,
+        wait: &Wait,
+    ) -> Result<Answer<B>, SendError> {
+        let mut answer = connection::upgrade(&self.origin, head, body, wait).await?;
         let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upgrade = switches.then(|| hyper::upgrade::on(&mut answer));
-        Ok(Answer { upgrade, ..self.answer(Answered::Hyper(answer)) })
+        Ok(Answer { upgrade, ..self.answer_of_hyper(answer, None) })
     }
 
     /// The answer, whose body gives its connection back.
     fn answer(&self, answer: Answered<B>) -> Answer<B> {
-        let idle = self.idle.clone();
         match answer {
             Answered::Http1(http1::Answer { head, body }) => {
                 let Head { status, version, headers, bytes } = head;
-                let (head_bytes, body) = (Some(bytes), AnswerBody::new(body, idle));
+                let (head_bytes, body) = (Some(bytes), AnswerBody::new(body, self.idle.clone()));
                 Answer { status, version, headers, head_bytes, body, upgrade: None }
             }
-            Answered::Hyper(answer) => {
-                let (parts, body) = answer.into_parts();
-                let body = AnswerBody { incoming: Incoming::Hyper(body), idle };
-                let http::response::Parts { status, version, headers, .. } = parts;
-                Answer { status, version, headers, head_bytes: None, body, upgrade: None }
-            }
+            Answered::Http2(answer, share) => self.answer_of_hyper(answer, Some(share)),
         }
+    }
+
+    fn answer_of_hyper(
+        &self,
+        answer: Response<hyper::body::Incoming>,
+        share: Option<Share>,
+    ) -> Answer<B> {
+        let (parts, body) = answer.into_parts();
+        let incoming = Incoming::Hyper { body, share };
+        let body = AnswerBody { incoming, idle: self.idle.clone() };
+        let http::response::Parts { status, version, headers, .. } = parts;
+        Answer { status, version, headers, head_bytes: None, body, upgrade: None }
     }
 }
 
@@ -241,13 +276,13 @@ where
                 let frame = piece.map(|piece| piece.map(Frame::data));
                 Poll::Ready(frame.or_else(|| incoming.take_trailers().map(Frame::trailers).map(Ok)))
             }
-            Incoming::Pumped(pumped) => {
-                let piece = ready!(pumped.poll_piece(context));
-                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
-            }
-            Incoming::Hyper(incoming) => {
-                let frame = ready!(Pin::new(incoming).poll_frame(context));
-                Poll::Ready(frame.map(|frame| frame.map_err(Broken::Hyper)))
+            Incoming::Pumped(pumped) => pumped.poll_frame(context),
+            Incoming::Hyper { body, share } => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(context));
+                // hyper takes a stream that is reset without an error for one that has ended.
+                let is_cut = frame.is_none() && share.is_some() && !body.is_end_stream();
+                let frame = frame.map(|frame| frame.map_err(Broken::Hyper));
+                Poll::Ready(frame.or_else(|| is_cut.then_some(Err(Broken::Closed))))
             }
         }
     }
@@ -256,7 +291,7 @@ where
         match &self.incoming {
             Incoming::Http1(incoming) => incoming.is_end(),
             Incoming::Pumped(pumped) => pumped.is_end(),
-            Incoming::Hyper(incoming) => incoming.is_end_stream(),
+            Incoming::Hyper { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -264,7 +299,7 @@ where
         match &self.incoming {
             Incoming::Http1(incoming) => incoming.size_hint(),
             Incoming::Pumped(pumped) => pumped.size_hint(),
-            Incoming::Hyper(incoming) => incoming.size_hint(),
+            Incoming::Hyper { body, .. } => body.size_hint(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Connections are used again where that is right, and nobody waits for somebody else's body.
 
 use std::convert::Infallible;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -9,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::*;
 use crate::upstream::http1::Http1;
@@ -25,6 +27,14 @@ enum Outgoing {
     Done,
     /// More will come, some day.
     Stalled,
+    /// The same, and it tells when it is dropped.
+    Slow {
+        _held: oneshot::Sender<Infallible>,
+    },
+    /// It has no end, and tells when it is dropped.
+    Endless {
+        _held: oneshot::Sender<Infallible>,
+    },
 }
 
 impl Body for Outgoing {
@@ -38,9 +48,13 @@ impl Body for Outgoing {
         match std::mem::replace(&mut *self, Self::Done) {
             Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(text))))),
             Self::Done => Poll::Ready(None),
-            Self::Stalled => {
-                *self = Self::Stalled;
+            same @ (Self::Stalled | Self::Slow { .. }) => {
+                *self = same;
                 Poll::Pending
+            }
+            same @ Self::Endless { .. } => {
+                *self = same;
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 16 * 1024])))))
             }
         }
     }
@@ -65,6 +79,10 @@ async fn upstream(until: &'static str) -> (Pool<Outgoing>, tokio::sync::mpsc::Re
 }
 
 fn pool(port: u16, http2: Http2) -> Pool<Outgoing> {
+    pool_within(port, http2, Duration::from_secs(5))
+}
+
+fn pool_within(port: u16, http2: Http2, response_timeout: Duration) -> Pool<Outgoing> {
     Pool::new(Arc::new(Origin {
         host: "127.0.0.1".to_owned(),
         port,
@@ -76,7 +94,7 @@ fn pool(port: u16, http2: Http2) -> Pool<Outgoing> {
         http2,
         upgrades: Vec::new(),
         connect_timeout: Duration::from_secs(5),
-        response_timeout: Duration::from_secs(5),
+        response_timeout,
         idle_timeout: IDLE_TIMEOUT,
         dialler: Dialler::to("127.0.0.1", port, Vec::new()),
     }))
@@ -119,6 +137,95 @@ async fn a_shared_connection_that_has_fallen_silent_is_given_up() {
     assert_eq!(next.status, StatusCode::OK);
 }
 
+fn within<F: Future>(wait: F) -> tokio::time::Timeout<F> {
+    tokio::time::timeout(Duration::from_secs(10), wait)
+}
+
+/// Speaks HTTP/2, answers at once and without end, and takes nothing of what it is sent. Tells of
+/// connections that are over.
+async fn greedless(listener: TcpListener, over: mpsc::UnboundedSender<()>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let over = over.clone();
+        tokio::spawn(async move {
+            let untaken = Mutex::new(Vec::new());
+            let answer = service_fn(|request: http::Request<hyper::body::Incoming>| {
+                untaken.lock().unwrap().push(request.into_body());
+                async { Ok::<_, Infallible>(Response::new(Outgoing::Stalled)) }
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            _ = server.serve_connection(TokioIo::new(stream), answer).await;
+            _ = over.send(());
+        });
+    }
+}
+
+/// Fails when an upload of which an HTTP/2 upstream takes nothing more is held for ever once its
+/// answer has begun, when its answer or another upload goes with it, or when its connection is used
+/// on, or stays.
+#[tokio::test]
+async fn an_upload_that_is_stuck_behind_its_answer_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pool = pool_within(port, Http2::Always, Duration::from_millis(200));
+    let (over, mut is_over) = mpsc::unbounded_channel();
+    tokio::spawn(greedless(listener, over));
+    let (_held, is_held) = oneshot::channel();
+    let mut stuck = send(&pool, Method::POST, Outgoing::Endless { _held }).await.unwrap();
+    assert_eq!(pool.idle.len(), 1);
+    within(is_held).await.unwrap().unwrap_err();
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(Pin::new(&mut stuck.body).poll_frame(&mut context).is_pending());
+    let _next = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
+    assert_eq!((pool.idle.len(), is_over.try_recv().is_err()), (1, true));
+    drop(stuck);
+    assert_eq!(within(is_over.recv()).await, Ok(Some(())), "it stays");
+
+    // Of two on the next connection, one has a client that does not go on.
+    let (_held, mut is_slow) = oneshot::channel();
+    let _slow = send(&pool, Method::POST, Outgoing::Slow { _held }).await.unwrap();
+    let (_held, is_held) = oneshot::channel();
+    let stuck = send(&pool, Method::POST, Outgoing::Endless { _held }).await.unwrap();
+    within(is_held).await.unwrap().unwrap_err();
+    drop(stuck);
+    assert_eq!(is_slow.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+    assert!(is_over.try_recv().is_err(), "others are under way on it");
+}
+
+/// Fails when requests wait behind others that do not end, because the upstream takes no more of them
+/// on one connection.
+#[tokio::test]
+async fn a_connection_that_is_full_holds_up_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pool = pool(listener.local_addr().unwrap().port(), Http2::Always);
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            let endless =
+                service_fn(|_| async { Ok::<_, Infallible>(Response::new(Outgoing::Stalled)) });
+            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            server.max_concurrent_streams(2);
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), endless));
+        }
+    });
+    let mut answers = Vec::new();
+    for _ in 0..7 {
+        let answer = within(send(&pool, Method::GET, Outgoing::Done)).await.unwrap();
+        answers.push(answer.unwrap());
+        // What it has said is known from here on.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(accepted.load(Ordering::Relaxed), 4);
+    // Those that have room again are used again.
+    answers.drain(..4);
+    for _ in 0..5 {
+        let answer = within(send(&pool, Method::GET, Outgoing::Done)).await.unwrap();
+        answers.push(answer.unwrap());
+    }
+    assert_eq!(accepted.load(Ordering::Relaxed), 4);
+}
+
 async fn answer(
     mut stream: TcpStream,
     until: &'static str,
@@ -141,7 +248,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (target, headers) = (PathAndQuery::from_static("/x"), HeaderMap::new());
-    pool.send(&RequestHead::new(&method, &target, &headers), body).await
+    let head = RequestHead::new(&method, &target, &headers);
+    pool.send(&head, body, &Wait::for_the_caller()).await
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
@@ -17,7 +17,7 @@ use super::idle::Idle;
 /// An answer's body that a task reads. Dropped before its end, it closes the connection.
 #[derive(Debug)]
 pub(super) struct Pumped {
-    pieces: mpsc::Receiver<Result<Bytes, Broken>>,
+    frames: mpsc::Receiver<Result<Frame<Bytes>, Broken>>,
     /// What is still to come, where that is known.
     left: Option<u64>,
     has_ended: bool,
@@ -32,24 +32,24 @@ impl Pumped {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let left = incoming.size_hint().exact();
-        let (sender, pieces) = mpsc::channel(1);
+        let (sender, frames) = mpsc::channel(1);
         tokio::spawn(pump(incoming, idle, sender));
-        Self { pieces, left, has_ended: false }
+        Self { frames, left, has_ended: false }
     }
 
-    /// The next bytes; never empty. Nothing at the end.
-    pub(super) fn poll_piece(
+    /// The next bytes, never none; then the fields behind them, where there are some.
+    pub(super) fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Broken>>> {
-        let piece = ready!(self.pieces.poll_recv(context));
-        match &piece {
-            Some(Ok(bytes)) => {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = ready!(self.frames.poll_recv(context));
+        match frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
+            Some(Ok(Some(bytes))) => {
                 self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
             }
-            Some(Err(_)) | None => self.has_ended = true,
+            Some(Ok(None) | Err(_)) | None => self.has_ended = true,
         }
-        Poll::Ready(piece)
+        Poll::Ready(frame)
     }
 
     pub(super) fn is_end(&self) -> bool {
@@ -64,7 +64,7 @@ impl Pumped {
 async fn pump<B>(
     mut incoming: Incoming<B>,
     idle: Idle<B>,
-    sender: mpsc::Sender<Result<Bytes, Broken>>,
+    sender: mpsc::Sender<Result<Frame<Bytes>, Broken>>,
 ) where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -80,10 +80,15 @@ async fn pump<B>(
             piece = poll_fn(|context| incoming.poll_piece(context)) => piece,
             () = sender.closed() => return,
         };
-        match piece {
-            Some(piece) => room.send(piece),
-            None => break,
-        }
+        let frame = match piece {
+            Some(piece) => piece.map(Frame::data),
+            // The answer has ended; nothing comes behind its trailers.
+            None => match incoming.take_trailers() {
+                Some(trailers) => Ok(Frame::trailers(trailers)),
+                None => break,
+            },
+        };
+        room.send(frame);
     }
     drop(sender);
     finish(incoming.over(), &idle).await;

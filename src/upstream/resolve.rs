@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::lookup_host;
 use tokio::sync::watch;
 
 use super::addresses::{Endpoint, Preference, peers};
 use super::dial::Observer;
-use super::error::ConnectError;
+use super::error::{ConnectError, is_exhausted};
 use super::prohibited::Leads;
 use crate::clock::Moment;
 use crate::telemetry::ReachChange;
@@ -96,6 +97,8 @@ struct Known {
 struct Trouble {
     kind: io::ErrorKind,
     text: String,
+    /// As the system numbers it, where it is the system that tells it.
+    number: Option<i32>,
 }
 
 /// What is known at the moment.
@@ -108,13 +111,27 @@ enum Look {
 impl Resolver {
     async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self {
-            Self::System => Ok(lookup_host((host, port)).await?.collect()),
+            Self::System => match lookup_host((host, port)).await {
+                Ok(addresses) => Ok(addresses.collect()),
+                Err(error) => Err(lacking().unwrap_or(error)),
+            },
             Self::Given(names) => {
                 let addresses = names.addresses_of(host).await?;
                 Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
             }
         }
     }
+}
+
+/// Descriptors that `getaddrinfo` needs at a time, or a few more: a file, and sockets to name
+/// servers.
+const DESCRIPTORS_NEEDED: usize = 4;
+
+/// That there are no descriptors left, if there are none. Whoever resolves names without any tells
+/// that no server has answered, or that there is no such name.
+fn lacking() -> Option<io::Error> {
+    let sockets = (0..DESCRIPTORS_NEEDED).map(|_| Socket::new(Domain::UNIX, Type::DGRAM, None));
+    sockets.collect::<io::Result<Vec<_>>>().err().filter(is_exhausted)
 }
 
 impl Name {
@@ -277,7 +294,8 @@ impl Name {
             known.endpoints = Endpoints::default();
             known.refused.clear();
         }
-        let trouble = Trouble { kind: error.kind(), text: error.to_string() };
+        let (kind, text, number) = (error.kind(), error.to_string(), error.raw_os_error());
+        let trouble = Trouble { kind, text, number };
         let was_in_trouble = known.trouble.replace(trouble).is_some();
         let age = known.answered_at.map(|at| now.saturating_since(at)).unwrap_or_default();
         drop(known);
@@ -296,9 +314,7 @@ impl Name {
             return Ok(endpoints);
         }
         Err(match (&known.trouble, known.refused.first()) {
-            (Some(Trouble { kind, text }), _) => {
-                ConnectError::Dns(io::Error::new(*kind, text.clone()))
-            }
+            (Some(trouble), _) => trouble.as_error(),
             (None, Some(address)) => ConnectError::Prohibited(*address),
             // Whoever asked has ended before the answer.
             (None, None) => ConnectError::Dns(io::ErrorKind::Interrupted.into()),
@@ -315,7 +331,16 @@ impl Name {
     }
 }
 
-fn milliseconds(moment: Moment) -> u64 {
+impl Trouble {
+    fn as_error(&self) -> ConnectError {
+        match self.number.map(io::Error::from_raw_os_error) {
+            Some(error) if is_exhausted(&error) => ConnectError::Exhausted(error),
+            _ => ConnectError::Dns(io::Error::new(self.kind, self.text.clone())),
+        }
+    }
+}
+
+pub(super) fn milliseconds(moment: Moment) -> u64 {
     u64::try_from(moment.since_first().as_millis()).unwrap_or(u64::MAX)
 }
 

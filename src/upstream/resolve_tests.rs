@@ -37,6 +37,12 @@ impl Script {
         *self.answer.lock().unwrap() = Err(io::Error::other("no name server"));
     }
 
+    /// There was no descriptor to ask anybody with.
+    pub(in crate::upstream) fn lacks_descriptors(&self) {
+        let number = rustix::io::Errno::MFILE.raw_os_error();
+        *self.answer.lock().unwrap() = Err(io::Error::from_raw_os_error(number));
+    }
+
     pub(in crate::upstream) fn is_silent(&self) {
         self.answers.forget_permits(usize::MAX);
     }
@@ -52,7 +58,10 @@ impl Names for Script {
         Box::pin(async {
             self.answers.acquire().await.unwrap().forget();
             let answer = self.answer.lock().unwrap();
-            answer.as_ref().cloned().map_err(|error| io::Error::other(error.to_string()))
+            answer.as_ref().cloned().map_err(|error| match error.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => io::Error::other(error.to_string()),
+            })
         })
     }
 }
@@ -254,4 +263,33 @@ async fn a_name_that_begins_to_lead_where_it_must_not_leads_nowhere() {
     let prohibited =
         |change: &&ReachChange| matches!(change, ReachChange::AddressProhibited { .. });
     assert_eq!(told.all().await.iter().filter(prohibited).count(), 2);
+}
+
+/// Says that this process is to have no descriptors, and to resolve a name.
+const WITHOUT_DESCRIPTORS: &str = "DOORWARD_TEST_WITHOUT_DESCRIPTORS";
+
+/// Fails when a name that cannot be resolved for want of descriptors is told as one that nobody
+/// knows: `getaddrinfo` does so. A process of its own runs out of them.
+#[test]
+fn a_want_of_descriptors_is_told_as_such_whatever_the_resolver_calls_it() {
+    if std::env::var_os(WITHOUT_DESCRIPTORS).is_none() {
+        let name = "a_want_of_descriptors_is_told_as_such_whatever_the_resolver_calls_it";
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        process.args(["--exact", &format!("upstream::resolve::tests::{name}")]);
+        let ended = process.env(WITHOUT_DESCRIPTORS, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let few = Some(64);
+    setrlimit(Resource::Nofile, Rlimit { current: few, maximum: few }).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut all = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        all.push(file);
+    }
+    let error = runtime.block_on(Resolver::System.addresses("door.example.test", 80)).unwrap_err();
+    drop(all);
+    assert!(is_exhausted(&error), "{error:?}");
 }

@@ -16,7 +16,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\n";
 
 /// What a client must get.
 #[derive(Clone, Debug, PartialEq)]
-enum Got {
+pub enum Got {
     /// The whole answer with this body.
     Whole(&'static str),
     /// Doorward's own answer, with its status, code and `Proxy-Status`.
@@ -34,7 +34,7 @@ enum Connection {
     NeverAgain,
 }
 
-const BROKEN: Got = Got::Own(502, "upstream_broken", "http_response_incomplete");
+pub const BROKEN: Got = Got::Own(502, "upstream_broken", "http_response_incomplete");
 
 /// A request with its body, all of which is sent at once.
 const REQUESTS: [&str; 3] = [
@@ -141,7 +141,7 @@ fn shown(fault: &Fault) -> String {
 }
 
 /// What these bytes are for a client that reads them as RFC 9112 says.
-fn got(bytes: &str) -> Got {
+pub fn got(bytes: &str) -> Got {
     let Some((head, body)) = bytes.split_once("\r\n\r\n") else { return Got::Cut };
     let status: u16 = head[9..12].parse().unwrap();
     let field = |name: &str| {
@@ -422,8 +422,7 @@ async fn an_upstream_that_is_deaf_is_waited_for_no_longer_than_it_has() {
     stage.upstream.breaks(Fault::Deaf);
     let mut client = Raw::connect(stage.scene.door(), stage.scene.record()).await;
     client.write(REQUESTS[0]).await;
-    stage.upstream.connected(before).await;
-    // One who has connected waits for the answer already.
+    stage.upstream.knocked().await;
     stage.scene.clock.advance(Duration::from_secs(3600));
     let told = got(&client.read_to_end().await);
     assert_eq!(told, Got::Own(504, "upstream_timeout", "http_response_timeout"));

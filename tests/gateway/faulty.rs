@@ -68,6 +68,8 @@ struct Stage {
     /// Tells a fault that goes on later to go on.
     later: watch::Sender<usize>,
     closed: watch::Sender<usize>,
+    /// Requests that have come to one who is deaf.
+    knocks: watch::Sender<usize>,
 }
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
@@ -130,15 +132,15 @@ impl Faulty {
         *self.stage.logins.lock().unwrap()
     }
 
+    /// Waits for a request that nobody reads.
+    pub async fn knocked(&self) {
+        let mut knocks = self.stage.knocks.subscribe();
+        within(knocks.wait_for(|knocks| *knocks > 0)).await.unwrap();
+    }
+
     /// How many connections there have been.
     pub fn connections(&self) -> usize {
         *self.accepted.borrow()
-    }
-
-    /// Waits for a connection beyond so many.
-    pub async fn connected(&self, beyond: usize) {
-        let mut accepted = self.accepted.clone();
-        within(accepted.wait_for(|now| *now > beyond)).await.unwrap();
     }
 
     /// What comes later comes now; waits until it has.
@@ -184,6 +186,12 @@ impl Stage {
             let is_deaf = matches!(*self.next.lock().unwrap(), Some(Fault::Deaf));
             if is_deaf && come.is_empty() {
                 *self.next.lock().unwrap() = None;
+                let tcp = match &stream {
+                    Either::Left(stream) => stream,
+                    Either::Right(stream) => stream.get_ref().0,
+                };
+                _ = tcp.readable().await;
+                self.knocks.send_modify(|count| *count += 1);
                 // Until the other side gives up: nothing that it has sent is taken.
                 std::future::pending::<()>().await;
             }

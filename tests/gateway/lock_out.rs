@@ -5,6 +5,7 @@ use std::time::Duration;
 use doorward::emulator::{Forced, Kind, Totp, User, Vendor};
 use doorward::session::Mechanism;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::harness::{Scene, Setup, within};
 use crate::vendors::{login_line, read};
@@ -191,6 +192,52 @@ async fn an_upstream_that_is_down_costs_no_attempt() {
     for _ in 0..6 {
         let first = read(&scene).send().await;
         assert_eq!((first.status.as_u16(), first.problem()), (502, "upstream_unreachable".into()));
+        assert_eq!(read(&scene).send().await.problem(), "login_held_back");
+        scene.clock.advance(Duration::from_secs(400));
+    }
+    scene.stop().await;
+}
+
+/// Listens, and never says a word of TLS: connections are begun and never made.
+async fn mute(lines: &str) -> (Setup, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut setup = Setup::of(Vendor::ThoughtSpot);
+    setup.origin = Some(format!("https://{}", listener.local_addr().unwrap()));
+    setup.upstream = lines.to_owned();
+    (setup, listener)
+}
+
+/// Fails when the time for an answer runs while a connection is made: nothing was sent, and nobody
+/// may count it as an attempt.
+#[tokio::test]
+async fn a_connection_that_takes_longer_than_an_answer_may_costs_no_attempt() {
+    let times = "connect_timeout = \"300ms\"\nresponse_timeout = \"50ms\"";
+    let (setup, _listener) = mute(times).await;
+    let scene = setup.start().await;
+    for _ in 0..4 {
+        let first = read(&scene).send().await;
+        let told = (first.status.as_u16(), first.problem());
+        assert_eq!(told, (504, "upstream_connect_timeout".to_owned()));
+        assert_eq!(read(&scene).send().await.problem(), "login_held_back");
+        scene.clock.advance(Duration::from_secs(400));
+    }
+    scene.stop().await;
+}
+
+/// Fails when a login whose time is up before there is a connection counts as one that may have been
+/// sent.
+#[tokio::test]
+async fn a_login_whose_time_is_up_before_it_is_connected_costs_no_attempt() {
+    let (setup, listener) = mute("connect_timeout = \"60s\"").await;
+    let scene = setup.tables("\n[timeouts]\nlogin = \"5s\"\n").start().await;
+    for _ in 0..4 {
+        let call = read(&scene).spawn();
+        let _held = within(listener.accept()).await.unwrap();
+        // Its time began before it connected.
+        scene.clock.advance(Duration::from_secs(5));
+        let first = within(call).await.unwrap();
+        let told = (first.status.as_u16(), first.problem());
+        assert_eq!(told, (504, "upstream_connect_timeout".to_owned()));
         assert_eq!(read(&scene).send().await.problem(), "login_held_back");
         scene.clock.advance(Duration::from_secs(400));
     }

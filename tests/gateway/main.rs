@@ -28,6 +28,7 @@ mod decoded_bodies;
 mod defects;
 mod doctor;
 mod faults;
+mod faults_http2;
 mod grants;
 mod grpc;
 mod hostile;

@@ -2,7 +2,7 @@
 
 use doorward::emulator::Vendor;
 
-use crate::client::Protocol;
+use crate::client::{Protocol, Raw};
 use crate::puppet::{Puppet, Reply, TOKEN};
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
@@ -115,4 +115,21 @@ async fn a_205_has_no_content() {
         assert!(answer.body.is_empty() && matches!(answer.one("content-length"), "" | "0"));
     }
     scene.stop().await;
+}
+
+/// Fails when fields behind an answer are lost because it comes before its request's end.
+#[tokio::test]
+async fn fields_behind_an_answer_before_the_requests_end_reach_the_client() {
+    let puppet = Puppet::logged_in(|_| Reply::json("{}")).await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    puppet.answer_early(chunked("x-sum: 7\r\n"));
+    let mut client = Raw::connect(scene.door(), scene.record()).await;
+    let fields = "host: localhost\r\nte: trailers\r\ncontent-length: 10\r\n";
+    client.write(format!("POST /v3/x HTTP/1.1\r\n{fields}\r\nhalf ")).await;
+    let told = client.read_to("\r\n0\r\n").await;
+    assert!(told.contains("2\r\nok\r\n"), "{told}");
+    client.read_to("\r\n0\r\nx-sum: 7\r\n\r\n").await;
+    client.write("a body").await;
+    drop(client);
+    scene.stop().await.assert_no_leak();
 }

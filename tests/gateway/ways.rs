@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use doorward::emulator::Vendor;
@@ -12,9 +13,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ALL_VERSIONS;
 use rustls::version::TLS12;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::client::Raw;
 use crate::front::{Authority, Front, NOW, Pair, Shown, ca_file, tls};
@@ -283,5 +286,78 @@ async fn an_upstream_that_stops_taking_a_body_is_given_up() {
     let answer = within(call.send()).await;
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (504, "upstream_timeout"));
     assert_eq!(answer.one("proxy-status"), "doorward; error=connection_write_timeout");
+    scene.stop().await;
+}
+
+/// Fails when an upstream that takes no connection at its Unix socket is told as a fault of ours, or
+/// is tried for ever.
+#[tokio::test]
+async fn a_unix_socket_that_takes_no_connection_is_told_as_the_upstreams_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let (listener, address) = (socket(), SockAddr::unix(&path).unwrap());
+    listener.bind(&address).unwrap();
+    listener.listen(0).unwrap();
+    let mut waiting = vec![listener];
+    loop {
+        let another = socket();
+        another.set_nonblocking(true).unwrap();
+        if another.connect(&address).is_err() {
+            break;
+        }
+        waiting.push(another);
+    }
+    let mut setup = Setup::of(Vendor::Contentstack);
+    setup.origin = Some("http://app.local".to_owned());
+    setup.upstream = format!(
+        "unix_socket = {path:?}\nconnect_timeout = \"100ms\"\n\
+         circuit = {{ failures_max = 2, pause = \"1h\", pause_max = \"1h\" }}"
+    );
+    let scene = setup.start().await;
+    for _ in 0..2 {
+        let answer = vendors::read(&scene).send().await;
+        let told = (answer.status.as_u16(), answer.problem());
+        assert_eq!(told, (504, "upstream_connect_timeout".to_owned()));
+        assert_eq!(answer.one("proxy-status"), "doorward; error=connection_timeout");
+        scene.clock.advance(Duration::from_secs(400));
+    }
+    assert_eq!(vendors::read(&scene).send().await.problem(), "upstream_circuit_open");
+    scene.stop().await;
+}
+
+/// Fails when time in which a connection is made counts as time in which the upstream does not answer:
+/// nothing was sent, and its client is to know that.
+#[tokio::test]
+async fn a_request_that_is_not_connected_is_no_request_without_an_answer() {
+    let puppet = puppet().await;
+    let authority = Authority::new("ours");
+    let config = tls(&authority.issue(&["localhost"], NOW), None, ALL_VERSIONS);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = ca_file(folder.path(), &authority);
+    let mut setup = Setup::of(Vendor::Contentstack);
+    setup.origin = Some(format!("https://localhost:{port}"));
+    setup.upstream = format!(
+        "http2 = \"never\"\ntls = {{ ca_file = {ca:?} }}\n\
+         connect_timeout = \"1s\"\nresponse_timeout = \"2s\""
+    );
+    let scene = setup.start().await;
+    let call = vendors::read(&scene).spawn();
+    // The login gets through.
+    let (stream, _) = within(listener.accept()).await.unwrap();
+    let backend = puppet.address();
+    tokio::spawn(async move {
+        let mut client = TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
+        let mut upstream = TcpStream::connect(backend).await.unwrap();
+        _ = copy_bidirectional(&mut client, &mut upstream).await;
+    });
+    // The request does not.
+    let _held = within(listener.accept()).await.unwrap();
+    scene.clock.advance(Duration::from_secs(3));
+    let answer = within(call).await.unwrap();
+    let told = (answer.status.as_u16(), answer.problem());
+    assert_eq!(told, (504, "upstream_connect_timeout".to_owned()));
     scene.stop().await;
 }

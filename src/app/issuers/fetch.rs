@@ -20,7 +20,7 @@ use crate::settings::{KeysAt, Location, Scheme};
 use crate::upstream::origin::Tls;
 use crate::upstream::tls::Terms;
 use crate::upstream::{
-    Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, Way, tls, with_causes,
+    Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, Wait, Way, tls, with_causes,
 };
 
 /// How long fetching may take with all its requests.
@@ -179,7 +179,9 @@ impl Source {
         }
         let pool = Pool::new(Arc::new(self.origin(from).ok_or_else(unusable)?));
         let head = RequestHead::new(&Method::GET, &target, &headers);
-        let answer = pool.send(&head, Full::new(Bytes::new())).await;
+        // All of a fetch has one time.
+        let wait = Wait::for_the_caller();
+        let answer = pool.send(&head, Full::new(Bytes::new()), &wait).await;
         let answer = answer.map_err(|source| FetchError::Send { url: shown(from), source })?;
         if answer.status != StatusCode::OK {
             return Err(FetchError::Status { url: shown(from), status: answer.status });

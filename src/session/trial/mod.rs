@@ -328,10 +328,8 @@ impl Run<'_, '_> {
         let header_names = header_names(&request, session);
         let started = trial.clock.now();
         let exchange = Exchange { request, session };
-        let answer = tokio::select! {
-            answer = trial.transport.exchange(trial.id, exchange) => answer,
-            () = trial.clock.sleep(trial.timeout) => Err(SendError::Timeout.into()),
-        };
+        let time_is_up = trial.clock.sleep(trial.timeout);
+        let answer = trial.transport.exchange(trial.id, exchange, time_is_up).await;
         self.exchanged.push(Exchanged { phase, step: index, header_names, answer: None });
         let report = StepReport {
             sent,
@@ -427,9 +425,7 @@ fn ending(cause: Cause) -> Ending {
         }
         Cause::Exchange(error) => Ending::Unreachable(error),
         // Each step of a trial has its own deadline, and its session needs nobody's room.
-        Cause::TimedOut | Cause::Stopped | Cause::NotKept(_) => {
-            Ending::Unreachable(SendError::Timeout.into())
-        }
+        Cause::Stopped | Cause::NotKept(_) => Ending::Unreachable(SendError::Timeout.into()),
         // A one-time code that cannot be recorded as sent is not sent.
         Cause::Unrecorded => Ending::Incomplete(Incomplete::Unrecorded),
         Cause::Unusable(unusable) => Ending::Refused { class: None, why: unusable.to_string() },

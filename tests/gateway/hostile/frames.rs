@@ -95,6 +95,7 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -219,14 +220,14 @@ impl Frames {
     }
 }
 
-async fn next(reading: &mut OwnedReadHalf) -> io::Result<Frame> {
+pub async fn next(reading: &mut OwnedReadHalf) -> io::Result<Frame> {
     let mut head = [0; 9];
     reading.read_exact(&mut head).await?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
     let mut payload = vec![0; length as usize];
     reading.read_exact(&mut payload).await?;
     let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-    Ok(Frame { kind: head[3], stream, payload })
+    Ok(Frame { kind: head[3], flags: head[4], stream, payload })
 }
 
 /// The status of an answer, which is its first field. Only the first answer of a connection may have

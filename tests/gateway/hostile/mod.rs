@@ -98,7 +98,7 @@ mod chunks;
 mod connections;
 mod fields;
 mod floods;
-mod frames;
+pub mod frames;
 mod framing;
 mod heads;
 mod http2;
@@ -125,7 +125,7 @@ const SMUGGLED: &str = "GET /v3/smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const LAST: &str = "GET /v3/last HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 /// A gateway in front of an upstream that answers everything and notes every byte.
-struct Stage {
+pub struct Stage {
     puppet: Puppet,
     scene: Scene,
 }
