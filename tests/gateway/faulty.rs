@@ -190,7 +190,8 @@ impl Stage {
                     Either::Left(stream) => stream,
                     Either::Right(stream) => stream.get_ref().0,
                 };
-                _ = tcp.readable().await;
+                // Looked at, and left where it is.
+                _ = tcp.peek(&mut [0]).await;
                 self.knocks.send_modify(|count| *count += 1);
                 // Until the other side gives up: nothing that it has sent is taken.
                 std::future::pending::<()>().await;
