@@ -84,8 +84,8 @@ impl Delivery<'_> {
         }
     }
 
-    /// Sends a request again that the upstream has not processed, while all of its body is there. It
-    /// is no second sending in the sense of the walk: nothing was done.
+    /// Sends a request again that was not sent, or that the upstream has not processed, while all of
+    /// its body is there. It is no second sending in the sense of the walk: nothing was done.
     async fn send_anew(
         &self,
         head: &RequestHead<'_>,

@@ -189,7 +189,7 @@ impl Dialler {
     /// A new connection to an address broke before there was an answer.
     pub(super) fn broke_off(&self, endpoint: &Endpoint, error: &Broken) {
         let is_its_fault = match error {
-            Broken::Closed | Broken::Connection(_) | Broken::Stalled => true,
+            Broken::Closed | Broken::Connection(_) | Broken::Unsent(_) | Broken::Stalled => true,
             Broken::Hyper(error) => error.is_closed() || error.is_incomplete_message(),
             Broken::Head(_) | Broken::Chunk(_) | Broken::Body(_) => false,
         };

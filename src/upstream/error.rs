@@ -36,6 +36,9 @@ pub enum Broken {
     /// The connection failed.
     #[error("the connection failed")]
     Connection(#[from] io::Error),
+    /// The connection failed before any byte of the request had left.
+    #[error("the connection failed before anything was sent")]
+    Unsent(#[source] io::Error),
     /// The answer's head is none.
     #[error("the answer cannot be read")]
     Head(#[from] BadHead),
@@ -169,10 +172,14 @@ pub(super) fn is_exhausted(error: &io::Error) -> bool {
 }
 
 impl Broken {
-    /// Whether the upstream itself says that it has not processed the request: it has refused the
-    /// stream, or goes away without it (RFC 9113 section 8.7).
+    /// Whether nothing of the request was sent, or the upstream itself says that it has not processed
+    /// it: it has refused the stream, or goes away without it (RFC 9113 section 8.7).
     fn is_unprocessed(&self) -> bool {
-        let Self::Hyper(error) = self else { return false };
+        let error = match self {
+            Self::Unsent(_) => return true,
+            Self::Hyper(error) => error,
+            _ => return false,
+        };
         let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
         cause.is_some_and(|cause| {
             let is_refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
@@ -297,7 +304,8 @@ impl SendError {
         matches!(self, Self::Unreachable(_)) || self.was_not_processed()
     }
 
-    /// Whether the request was sent, and the upstream says that it has not processed it.
+    /// Whether there was a connection, and the request was all the same not sent, or not processed as
+    /// the upstream says: it may be sent again.
     pub fn was_not_processed(&self) -> bool {
         matches!(self, Self::Broken(broken) if broken.is_unprocessed())
     }
@@ -308,6 +316,7 @@ impl SendError {
             Self::Unreachable(error) => return error.proxy_status(),
             Self::Timeout => "http_response_timeout",
             Self::Broken(Broken::Stalled) => "connection_write_timeout",
+            Self::Broken(Broken::Unsent(_)) => "connection_terminated",
             Self::Broken(_) if self.was_not_processed() => "destination_unavailable",
             Self::Broken(_) => "http_response_incomplete",
         })

@@ -22,6 +22,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// A request's body of unknown length.
+#[derive(Debug)]
 enum Outgoing {
     Text(&'static str),
     Done,
@@ -312,6 +313,40 @@ async fn no_closed_connection_is_used_however_busy_the_task_is() {
     }
     // Whatever has come is known from here on.
     tokio::task::yield_now().await;
+    let answer = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+/// Connections that look as if they took a request, and take nothing.
+async fn that_take_nothing(count: usize) -> (Vec<Connection<Outgoing>>, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mut connections, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let connected = tokio::join!(TcpStream::connect(address), listener.accept());
+        let stream = connected.0.unwrap();
+        socket2::SockRef::from(&stream).shutdown(std::net::Shutdown::Write).unwrap();
+        connections.push(Connection::Http1(Http1::new(Stream::tcp(stream), STALL_MAX)));
+        others.push(connected.1.unwrap().0);
+    }
+    (connections, others)
+}
+
+/// Fails when a request of which no byte has left is told as one that may have been executed: of its
+/// body something may have been taken, and there may have been too many such connections.
+#[tokio::test]
+async fn a_request_that_no_connection_took_was_not_sent() {
+    let (pool, _shown) = upstream("\r\n\r\n").await;
+    let (connections, _others) = that_take_nothing(UNSENT_RETRIES_MAX + 1).await;
+    connections.into_iter().for_each(|connection| pool.idle.give_back(connection));
+    let error = send(&pool, Method::GET, Outgoing::Done).await.unwrap_err();
+    assert!(error.was_not_processed() && pool.idle.len() == 0, "{error:?}");
+    assert_eq!(error.proxy_status().to_string(), "connection_terminated");
+    let (connections, _others) = that_take_nothing(2).await;
+    connections.into_iter().for_each(|connection| pool.idle.give_back(connection));
+    let error = send(&pool, Method::PUT, Outgoing::Text("a body")).await.unwrap_err();
+    assert!(error.was_not_processed() && pool.idle.len() == 1, "{error:?}");
+    // Without a body it goes on by itself.
     let answer = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
 }

@@ -117,7 +117,7 @@ impl Http1 {
                 }
                 Err(error) => Err(Failure { error: error.into(), unsent: None }),
             },
-            Err(error) => Err(Failure { error, unsent: outgoing.unsent() }),
+            Err(error) => Err(outgoing.failed(error)),
         }
     }
 }

@@ -9,6 +9,7 @@ use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::http1::waiting::Waiting;
+use crate::upstream::connection::Failure;
 use crate::upstream::error::Broken;
 use crate::upstream::stream::Outlet;
 
@@ -89,10 +90,15 @@ where
         self.state == State::Stopped
     }
 
-    /// The body, if no byte of the request was handed to the system and nothing of the body was
-    /// taken.
-    pub(super) fn unsent(self) -> Option<B> {
-        (!self.has_begun && self.state == State::Untouched).then_some(self.body)
+    /// What becomes of a request that is not answered. The body comes back if no byte of the request
+    /// was handed to the system and nothing of the body was taken.
+    pub(super) fn failed(self, error: Broken) -> Failure<B> {
+        let error = match error {
+            Broken::Connection(error) if !self.has_begun => Broken::Unsent(error),
+            error => error,
+        };
+        let is_untouched = !self.has_begun && self.state == State::Untouched;
+        Failure { error, unsent: is_untouched.then_some(self.body) }
     }
 
     /// The end is known by the length: a body need not be asked for it.
