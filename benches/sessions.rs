@@ -251,7 +251,7 @@ fn appointments(_: &mut Criterion) {
     for round in 1..=APPOINTMENT_ROUNDS {
         let unused = sessions.pop().unwrap();
         for session in &sessions {
-            broker.was_used(session);
+            broker.was_used(session, clock.now());
         }
         drop(unused);
         let due = Instant::now();

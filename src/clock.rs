@@ -3,6 +3,7 @@
 
 use std::ops::{Add, Sub};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
@@ -23,8 +24,10 @@ struct Source {
     started: Instant,
     wall_started: SystemTime,
     pace: Pace,
-    /// What [`Clock::advance`] has added so far; sleepers watch it.
-    moved: watch::Sender<Duration>,
+    /// What [`Clock::advance`] has added so far, in nanoseconds: read many times for each request.
+    moved: AtomicU64,
+    /// Sleepers watch it.
+    advanced: watch::Sender<()>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +55,9 @@ impl Clock {
     }
 
     fn new(wall_started: SystemTime, pace: Pace) -> Self {
-        let (moved, _) = watch::channel(Duration::ZERO);
-        Self(Arc::new(Source { started: Instant::now(), wall_started, pace, moved }))
+        let (advanced, _) = watch::channel(());
+        let (started, moved) = (Instant::now(), AtomicU64::new(0));
+        Self(Arc::new(Source { started, wall_started, pace, moved, advanced }))
     }
 
     /// The monotonic time now.
@@ -63,36 +67,42 @@ impl Clock {
             Pace::Times(0) => Duration::ZERO,
             Pace::Times(times) => self.0.started.elapsed().saturating_mul(times),
         };
-        Moment(REACH_BACK + run + *self.0.moved.borrow())
+        Moment(REACH_BACK + run + self.moved())
     }
 
     /// The wall time now. On the machine's clock it may jump in either direction.
     pub fn wall(&self) -> SystemTime {
         match self.0.pace {
-            Pace::Real => SystemTime::now() + *self.0.moved.borrow(),
+            Pace::Real => SystemTime::now() + self.moved(),
             Pace::Times(_) => self.0.wall_started + (self.now().0 - REACH_BACK),
         }
     }
 
+    fn moved(&self) -> Duration {
+        Duration::from_nanos(self.0.moved.load(Ordering::Relaxed))
+    }
+
     /// Moves this clock forward and wakes whoever slept past the new time.
     pub fn advance(&self, by: Duration) {
-        self.0.moved.send_modify(|moved| *moved += by);
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        // Whoever has not seen this is told of it afterwards.
+        self.0.advanced.send_modify(|()| _ = self.0.moved.fetch_add(by, Ordering::Relaxed));
     }
 
     /// Waits until this clock shows `moment`. Cancel safe.
     pub async fn sleep_until(&self, moment: Moment) {
-        let mut moved = self.0.moved.subscribe();
+        let mut advanced = self.0.advanced.subscribe();
         loop {
-            moved.mark_unchanged();
+            advanced.mark_unchanged();
             let left = moment.saturating_since(self.now());
             if left.is_zero() {
                 return;
             }
             // The sender lives in `self`, so `changed` cannot fail while we wait.
             match self.0.pace {
-                Pace::Times(0) => _ = moved.changed().await,
-                Pace::Times(times) => wait(&mut moved, left / times).await,
-                Pace::Real => wait(&mut moved, left).await,
+                Pace::Times(0) => _ = advanced.changed().await,
+                Pace::Times(times) => wait(&mut advanced, left / times).await,
+                Pace::Real => wait(&mut advanced, left).await,
             }
         }
     }
@@ -103,12 +113,12 @@ impl Clock {
     }
 }
 
-async fn wait(moved: &mut watch::Receiver<Duration>, machine_time: Duration) {
+async fn wait(advanced: &mut watch::Receiver<()>, machine_time: Duration) {
     // A scaled remainder can round to nothing; one tick keeps the loop from spinning.
     let machine_time = machine_time.max(Duration::from_micros(100));
     tokio::select! {
         () = tokio::time::sleep(machine_time) => {}
-        _ = moved.changed() => {}
+        _ = advanced.changed() => {}
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use foldhash::fast::RandomState;
+
 use super::certificate::CertificateError;
 use super::grant::Grants;
 use super::identity::{Connected, Credentials, Identities, SubjectAltName, UnixOwner};
@@ -33,7 +35,7 @@ pub struct Client<'a> {
 /// All clients, by the name that a key begins with, and by what connections show.
 #[derive(Debug)]
 pub struct Clients {
-    by_name: HashMap<String, Known>,
+    by_name: HashMap<String, Known, RandomState>,
     identities: Identities,
     tokens: Tokens,
     pub(super) issuers: Issuers,
@@ -72,7 +74,7 @@ impl Clients {
         tokens: Tokens,
         revocations: &Revocations,
     ) -> Self {
-        let (mut by_name, mut identities) = (HashMap::new(), Identities::default());
+        let (mut by_name, mut identities) = (HashMap::default(), Identities::default());
         for (client, number) in clients.into_iter().zip(0..) {
             let Client { name, keys, certificates, unix, grants } = client;
             let caller = Arc::new(Caller { number, name: Arc::from(name), grants });

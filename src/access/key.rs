@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use memchr::memrchr;
 use zeroize::Zeroizing;
 
 use crate::secret::SecretText;
@@ -133,8 +134,9 @@ impl ClientKey {
     /// form of a key.
     pub fn presented(text: &str) -> Result<(&str, Digest), KeyError> {
         let rest = text.strip_prefix(KEY_PREFIX).ok_or(KeyError::NotAKey)?;
-        let (id, tail) = rest.rsplit_once('_').ok_or(KeyError::Damaged)?;
-        let is_whole = tail.len() == SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
+        let end = memrchr(b'_', rest.as_bytes()).ok_or(KeyError::Damaged)?;
+        let (id, tail) = rest.split_at_checked(end).ok_or(KeyError::Damaged)?;
+        let is_whole = tail.len() == 1 + SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
         match is_whole && id.len() <= CLIENT_ID_BYTES_MAX {
             true => Ok((id, Digest::of(text))),
             false => Err(KeyError::Damaged),

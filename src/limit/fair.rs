@@ -120,6 +120,11 @@ impl<T> Fair<T> {
         }
     }
 
+    /// Whether a request goes at once: then its place is taken.
+    pub(super) fn goes(&mut self, kind: Kind, now: Moment) -> bool {
+        !self.is_behind(kind, now) && self.take(kind, now)
+    }
+
     /// A client's request asks to go. `wake` is kept if it has to wait. Where the queue is full, the
     /// last request of the client with the most gives way to one of a client with fewer: what would
     /// wake it is dropped.
@@ -130,7 +135,7 @@ impl<T> Fair<T> {
         deadline: Moment,
         wake: T,
     ) -> Asked {
-        if !self.is_behind(kind, now) && self.take(kind, now) {
+        if self.goes(kind, now) {
             return Asked::Go;
         }
         if self.waiting() >= self.bounds.waiting_max && !self.make_room(who) {

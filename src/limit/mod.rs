@@ -127,17 +127,21 @@ impl Limit {
         if self.is_open && self.paused(asked.1).load(Ordering::Relaxed) <= milliseconds(now) {
             return Ok(Permit(None));
         }
-        let (sender, receiver) = oneshot::channel();
-        let ticket = {
+        let (ticket, receiver) = {
             let mut state = self.lock();
             // No turn can come before the end of a pause.
             if state.fair.paused_until(asked.1) > deadline {
                 return Err(self.refusal(&state, asked, now));
             }
+            // Most need not wait, and nothing that would wake them.
+            if state.fair.goes(asked.1, now) {
+                return Ok(self.permit());
+            }
+            let (sender, receiver) = oneshot::channel();
             match state.fair.ask(asked, now, deadline, sender) {
                 Asked::Go => return Ok(self.permit()),
                 Asked::Full => return Err(self.refusal(&state, asked, now)),
-                Asked::Waits(ticket) => ticket,
+                Asked::Waits(ticket) => (ticket, receiver),
             }
         };
         self.watch();
@@ -276,9 +280,15 @@ impl Limit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let Some(limit) = self.0.take() else { return };
-        limit.lock().fair.ended();
-        limit.let_go();
-        limit.watch();
+        let is_waited_for = {
+            let mut state = limit.lock();
+            state.fair.ended();
+            state.fair.waiting() > 0
+        };
+        if is_waited_for {
+            limit.let_go();
+            limit.watch();
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What of a session stands in an answer's body is replaced: at endpoints that the recipe marks in
 //! the JSON, everywhere else by a search for the values themselves.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -31,7 +33,10 @@ pub(super) struct Concealment<'a> {
     /// Where the recipe says that session values stand.
     pub(super) pointers: Option<&'a [Pointer]>,
     pub(super) placeholder: &'a str,
+    /// Until when what is masked may be read.
     pub(super) deadline: Moment,
+    /// How long that may take at least.
+    pub(super) reading_time: Duration,
 }
 
 /// What was concealed, and what the rest of the answer has to go through.
@@ -127,7 +132,8 @@ impl Concealment<'_> {
         answer: &mut Looked,
     ) -> Result<Option<Vec<u8>>, Problem> {
         let bytes_max = shared.limits.mask_body_bytes_max;
-        answer.read(bytes_max, &shared.clock, self.deadline).await;
+        let deadline = self.deadline.max(shared.clock.now() + self.reading_time);
+        answer.read(bytes_max, &shared.clock, deadline).await;
         match answer.extent {
             Extent::Whole if answer.seen.is_empty() => return Ok(None),
             Extent::Whole => {}

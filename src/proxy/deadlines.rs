@@ -134,13 +134,19 @@ impl Drop for Sleep<'_> {
     }
 }
 
-/// Waits until the head of an answer is overdue. A body that is still coming in takes as long as it
-/// takes: then the head is due one `response_timeout` after its end, give or take another. Time in
-/// which a connection is made does not count, but for the request's own.
-pub(super) async fn overdue(core: &Core, delivery: &Delivery<'_>, deadline: Moment) -> Problem {
+/// Waits until the head of the answer to a request that is sent `now` is overdue. A body that is
+/// still coming in takes as long as it takes: then the head is due one `response_timeout` after its
+/// end, give or take another. Time in which a connection is made does not count, but for the
+/// request's own.
+pub(super) async fn overdue(
+    core: &Core,
+    delivery: &Delivery<'_>,
+    now: Moment,
+    deadline: Moment,
+) -> Problem {
     let (clock, replay) = (&core.shared.clock, delivery.replay);
     let window = delivery.upstream.origin.response_timeout;
-    let mut due = deadline.min(clock.now() + window);
+    let mut due = deadline.min(now + window);
     let mut seen = replay.progress();
     loop {
         core.deadlines.sleep_until(due).await;

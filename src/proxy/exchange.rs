@@ -227,8 +227,6 @@ async fn walk(
     let prepared = prepare::request(shared, client, &call, &body, rule, &record.id);
     let replay = Replay::new(body, &shared.keeping);
     let (mut answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
-    let deadline = deadline.max(shared.clock.now() + upstream.origin.response_timeout);
-
     let pointers = match rule {
         Some(EndpointRule::Mask(pointers)) => Some(pointers.as_slice()),
         _ => None,
@@ -307,7 +305,8 @@ async fn send(
         let session::Held { session, hold } = broker.session(key, trigger, deadline).await?;
         let mut session = Held { hold, session, next: None };
         record.generation = Some(session.session.generation);
-        record.session_at = Some(clock.now());
+        let sent_at = clock.now();
+        record.session_at = Some(sent_at);
         record.replayed = sendings > 0;
         sendings += 1;
         // It may have waited long for its turn and for its session.
@@ -316,8 +315,9 @@ async fn send(
         }
 
         let answer = tokio::select! {
+            biased;
             answer = delivery.send(&session.session, body) => answer?,
-            problem = overdue(core, &delivery, deadline) => return Err(problem),
+            problem = overdue(core, &delivery, sent_at, deadline) => return Err(problem),
         };
 
         throttle::heed(&core.shared, to, account, answer.status, &answer.headers);
@@ -334,7 +334,7 @@ async fn send(
         }
         let (policy, evidence) = match verdict {
             Verdict::Alive | Verdict::NeedsBody => {
-                broker.was_used(&session.session);
+                broker.was_used(&session.session, now);
                 session.next = broker.roll(&session.session, &answer.headers, prepared.path);
                 return Ok((answer, session));
             }
@@ -417,13 +417,11 @@ async fn finish(
     deadline: Moment,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
+    let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
     // Two ways to tell the end (RFC 9112 section 6.3).
-    let two_ends = answer.headers.contains_key(header::TRANSFER_ENCODING)
-        && answer.headers.contains_key(header::CONTENT_LENGTH);
+    let two_ends = codings.peek().is_some() && answer.headers.contains_key(header::CONTENT_LENGTH);
     // We have not said that we take another one (RFC 9112 section 7.4), and could not look into it.
-    let codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let mut codings = codings.filter(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if two_ends || codings.next().is_some() {
+    if two_ends || codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err(Problem::UpstreamBroken);
     }
     let placeholder = &to.upstream.recipe.placeholder;
@@ -435,13 +433,13 @@ async fn finish(
     location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
     shared.via.add(headers, answer.version);
     reply::passed_on(headers);
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        // RFC 9111 section 3.5: nobody else may be given what this session was given.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
-    }
+    // RFC 9111 section 3.5: nobody else may be given what this session was given.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
     headers.insert(&hop::REQUEST_ID, record.id.field());
     let search = to.upstream.search_bodies;
-    let concealment = Concealment { redactor, search, pointers, placeholder, deadline };
+    let reading_time = to.upstream.origin.response_timeout;
+    let concealment =
+        Concealment { redactor, search, pointers, placeholder, deadline, reading_time };
     let concealed = concealment.apply(shared, &mut answer).await?;
     (record.redacted, record.decoded) = (concealed.redacted, concealed.decoded);
     if record.reason == record::CLIENT_LEFT {

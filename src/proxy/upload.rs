@@ -63,9 +63,9 @@ impl Upload {
     /// The body that belongs to `head`.
     pub(super) fn new(incoming: Incoming, head: &Parts, watch: &Arc<Watch>) -> Self {
         let is_http1 = head.version <= Version::HTTP_11;
-        let waits_for_leave = head.headers.contains_key(header::EXPECT);
-        let watch = (!incoming.is_end_stream()).then(|| Arc::clone(watch));
-        let is_coming = is_http1 && !waits_for_leave;
+        let has_some = !incoming.is_end_stream();
+        let watch = has_some.then(|| Arc::clone(watch));
+        let is_coming = has_some && is_http1 && !head.headers.contains_key(header::EXPECT);
         let incoming = Some(incoming);
         Self { incoming, is_coming, is_http1, watch, ward: None, is_too_slow: false }
     }

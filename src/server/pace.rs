@@ -134,26 +134,27 @@ impl<S> Paced<S> {
     }
 
     /// Takes note of requests that have begun or are under way. Returns whether one is.
-    fn is_underway(&mut self) -> bool {
+    fn is_underway(&mut self, now: Instant) -> bool {
         let begun = self.traffic.begun.load(Ordering::Relaxed);
         let underway = begun != self.traffic.ended.load(Ordering::Relaxed);
         if underway || begun != self.begun {
             self.begun = begun;
             self.head_since = None;
-            self.quiet_since = Instant::now();
+            self.quiet_since = now;
         }
         underway
     }
 
     fn note_bytes(&mut self, bytes: &[u8]) {
-        if self.is_underway() {
+        let now = Instant::now();
+        if self.is_underway(now) {
             return;
         }
         if self.begun == 0 && self.head_since.is_none() && bytes.starts_with(b"PRI ") {
             self.http2 = true;
         }
         if !self.http2 {
-            self.head_since.get_or_insert_with(Instant::now);
+            self.head_since.get_or_insert(now);
         }
     }
 
@@ -194,14 +195,14 @@ impl<S> Paced<S> {
 
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         while self.timer.as_mut().poll(context).is_ready() {
-            let underway = self.is_underway();
+            let now = Instant::now();
+            let underway = self.is_underway(now);
             let is_leaving = self.traffic.is_to_leave();
             let deadline = match self.head_since {
                 Some(since) => since + self.pace.head,
                 None if is_leaving => self.quiet_since + self.pace.idle + self.pace.head,
                 None => self.quiet_since + self.pace.idle,
             };
-            let now = Instant::now();
             // Whoever waits for nothing makes room for others.
             let is_idle = self.head_since.is_none() && self.traffic.overload.is_shedding();
             let is_late = !underway && (now >= deadline || is_idle && !is_leaving);

@@ -241,9 +241,9 @@ impl Broker {
         self.0.expire(session, evidence);
     }
 
-    /// Takes note that a client's request was answered as by a living session.
-    pub fn was_used(&self, session: &Session) {
-        if session.tenure.was_used(self.0.clock.now()) {
+    /// Takes note that a client's request was answered now as by a living session.
+    pub fn was_used(&self, session: &Session, now: Moment) {
+        if session.tenure.was_used(now) {
             self.0.standing(&session.key).slots.used_first();
         }
     }
