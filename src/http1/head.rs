@@ -1,7 +1,6 @@
 //! Heads in bytes: where one ends, the names of its fields, a field that is written (RFC 9112
 //! sections 2 and 5).
 
-use bytes::BytesMut;
 use http::header::InvalidHeaderName;
 use http::{HeaderName, header};
 use memchr::memchr;
@@ -52,12 +51,18 @@ pub fn name(text: &str) -> Result<HeaderName, InvalidHeaderName> {
 }
 
 /// Writes a field behind what is there.
-pub fn field(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    head.reserve(name.as_str().len() + value.len() + 4);
-    head.extend_from_slice(name.as_str().as_bytes());
-    head.extend_from_slice(b": ");
+pub fn field(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    let name = name.as_str().as_bytes();
+    head.reserve(name.len() + value.len() + 4);
+    head.extend_from_slice(name);
+    head.extend(*b": ");
     head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
+    head.extend(*b"\r\n");
+}
+
+/// Writes the field that tells how long the body is.
+pub fn content_length(head: &mut Vec<u8>, length: u64) {
+    field(head, &header::CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
 }
 
 #[cfg(test)]

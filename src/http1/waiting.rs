@@ -1,11 +1,10 @@
 //! What of a message waits to be written: its head, sizes of chunks, pieces of its body.
 
-use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
@@ -19,7 +18,9 @@ pub const COPIED_BYTES_MAX: usize = 4 * 1024;
 #[derive(Debug)]
 pub struct Waiting {
     /// The head, sizes of chunks, short pieces.
-    queue: BytesMut,
+    queue: Vec<u8>,
+    /// So much of them has been written.
+    written: usize,
     /// A long piece, behind the queue.
     piece: Bytes,
     /// What is behind the piece.
@@ -28,19 +29,19 @@ pub struct Waiting {
 
 impl Waiting {
     /// A head.
-    pub fn new(head: BytesMut) -> Self {
-        Self { queue: head, piece: Bytes::new(), tail: b"" }
+    pub fn new(head: Vec<u8>) -> Self {
+        Self { queue: head, written: 0, piece: Bytes::new(), tail: b"" }
     }
 
     /// Whether all has been written.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.piece.is_empty() && self.tail.is_empty()
+        self.queued().is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
     /// Whether more may be put behind it. What is queued goes out before a long piece and its end:
     /// those have to be gone.
     pub fn takes_more(&self) -> bool {
-        self.piece.is_empty() && self.tail.is_empty() && self.queue.len() < COPIED_BYTES_MAX
+        self.piece.is_empty() && self.tail.is_empty() && self.queued().len() < COPIED_BYTES_MAX
     }
 
     /// Puts a piece of a body behind it.
@@ -84,9 +85,9 @@ impl Waiting {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let written = match self.piece.is_empty() && self.tail.is_empty() {
-            true => Pin::new(stream).poll_write(context, &self.queue),
+            true => Pin::new(stream).poll_write(context, self.queued()),
             false => {
-                let slices = [&self.queue[..], &self.piece[..], self.tail].map(IoSlice::new);
+                let slices = [self.queued(), &self.piece[..], self.tail].map(IoSlice::new);
                 Pin::new(stream).poll_write_vectored(context, &slices)
             }
         };
@@ -99,10 +100,20 @@ impl Waiting {
         })
     }
 
+    /// What of the queue has not been written.
+    fn queued(&self) -> &[u8] {
+        self.queue.get(self.written..).unwrap_or_default()
+    }
+
     fn written(&mut self, mut length: usize) {
-        let queued = length.min(self.queue.len());
-        self.queue.advance(queued);
+        let queued = length.min(self.queued().len());
+        self.written += queued;
         length -= queued;
+        // More may be put behind it before all has been written.
+        if self.written == self.queue.len() || self.written > COPIED_BYTES_MAX {
+            self.queue.drain(..self.written);
+            self.written = 0;
+        }
         let from_piece = length.min(self.piece.len());
         self.piece.advance(from_piece);
         length -= from_piece;

@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::response::Parts;
 use http::{Method, StatusCode, Version, header};
 use http_body::Body;
 
 use super::head::{BadHead, lists};
-use crate::http1::head::field;
+use crate::http1::head::{content_length, field};
 use crate::http1::waiting::COPIED_BYTES_MAX;
 
 /// Room for the line and the fields of most answers.
@@ -32,17 +32,8 @@ pub(super) enum Framing {
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) version: Version,
-    /// Whether the client takes trailers (RFC 9110 section 10.1.4).
+    /// Whether the client takes trailers.
     pub(super) takes_trailers: bool,
-}
-
-impl Asked {
-    /// Of a request with this head.
-    pub(super) fn by(head: &http::request::Parts) -> Self {
-        let mut wanted = head.headers.get_all(header::TE).iter();
-        let takes_trailers = wanted.any(|value| lists(value, b"trailers"));
-        Self { method: head.method.clone(), version: head.version, takes_trailers }
-    }
 }
 
 /// What becomes of the connection after an answer.
@@ -59,14 +50,14 @@ pub(super) fn head<B: Body<Data = Bytes>>(
     body: &B,
     asked: &Asked,
     mut after: After,
-) -> (BytesMut, Framing, After) {
+) -> (Vec<u8>, Framing, After) {
     let exact = match body.is_end_stream() {
         true => Some(0),
         false => body.size_hint().exact(),
     };
     let copied = exact.and_then(|length| usize::try_from(length).ok());
     let copied = copied.filter(|length| *length <= COPIED_BYTES_MAX).unwrap_or_default();
-    let mut head = BytesMut::with_capacity(USUAL_BYTES + copied);
+    let mut head = Vec::with_capacity(USUAL_BYTES + copied);
     let is_old = asked.version < Version::HTTP_11;
     line(&mut head, is_old, parts.status);
 
@@ -130,8 +121,8 @@ pub(super) fn head<B: Body<Data = Bytes>>(
 }
 
 /// The answer to a head that is none.
-pub(super) fn refusal(bad: BadHead) -> BytesMut {
-    let mut head = BytesMut::new();
+pub(super) fn refusal(bad: BadHead) -> Vec<u8> {
+    let mut head = Vec::new();
     line(&mut head, false, bad.status());
     head.extend_from_slice(b"connection: close\r\ncontent-length: 0\r\n");
     date(&mut head);
@@ -139,7 +130,7 @@ pub(super) fn refusal(bad: BadHead) -> BytesMut {
     head
 }
 
-fn line(head: &mut BytesMut, is_old: bool, status: StatusCode) {
+fn line(head: &mut Vec<u8>, is_old: bool, status: StatusCode) {
     if status == StatusCode::OK && !is_old {
         head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         return;
@@ -151,18 +142,13 @@ fn line(head: &mut BytesMut, is_old: bool, status: StatusCode) {
     }
 }
 
-fn content_length(head: &mut BytesMut, length: u64) {
-    // Writing to memory cannot fail.
-    _ = write!(head, "content-length: {length}\r\n");
-}
-
 thread_local! {
     /// The present second and its line: it is the same for thousands of answers.
     static DATE: RefCell<(Duration, String)> = const { RefCell::new((Duration::MAX, String::new())) };
 }
 
 /// The date of an answer (RFC 9110 section 6.6.1). It decides nothing: it is the system's.
-fn date(head: &mut BytesMut) {
+fn date(head: &mut Vec<u8>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let second = Duration::from_secs(now.as_secs());
     DATE.with_borrow_mut(|(last, line)| {
@@ -170,6 +156,7 @@ fn date(head: &mut BytesMut) {
             *last = second;
             line.clear();
             let date = httpdate::HttpDate::from(UNIX_EPOCH + second);
+            // Writing to memory cannot fail.
             _ = write!(line, "date: {date}\r\n");
         }
         head.extend_from_slice(line.as_bytes());

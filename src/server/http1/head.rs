@@ -34,6 +34,8 @@ pub(super) struct Head {
     pub(super) expects_continue: bool,
     /// Whether it asks for another protocol.
     pub(super) asks_for_upgrade: bool,
+    /// Whether the client takes trailers (RFC 9110 section 10.1.4).
+    pub(super) takes_trailers: bool,
 }
 
 /// How the end of a request's body is told.
@@ -178,7 +180,7 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
     let mut headers = HeaderMap::with_capacity(request.headers.len());
     let mut framing = Framing::default();
     let (mut says_close, mut says_keep_alive) = (false, false);
-    let (mut expects_continue, mut asks_for_upgrade) = (false, false);
+    let (mut expects_continue, mut asks_for_upgrade, mut takes_trailers) = (false, false, false);
     for field in request.headers.iter() {
         let name = name(field.name).map_err(|_| BadHead::Malformed)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
@@ -194,6 +196,7 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
                 expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             }
             header::UPGRADE => asks_for_upgrade = true,
+            header::TE => takes_trailers |= lists(&value, b"trailers"),
             _ => {}
         }
         headers.try_append(name, value).map_err(|_| BadHead::TooLarge)?;
@@ -217,6 +220,7 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
         // RFC 9110 section 10.1.1: HTTP/1.0 does not know it.
         expects_continue: expects_continue && !is_old,
         asks_for_upgrade: asks_for_upgrade && !is_old,
+        takes_trailers,
     })
 }
 

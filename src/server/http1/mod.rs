@@ -161,8 +161,9 @@ impl<S: Transport> Connection<'_, S> {
     /// Answers a request, to the end of its body and of the answer's.
     async fn answer(&self, head: Head) -> Then {
         let underway = self.client.traffic.begin();
-        let Head { parts, length, keeps_alive, expects_continue, asks_for_upgrade } = head;
-        let asked = Asked::by(&parts);
+        let Head { parts, length, keeps_alive, expects_continue, asks_for_upgrade, takes_trailers } =
+            head;
+        let asked = Asked { method: parts.method.clone(), version: parts.version, takes_trailers };
         let (core, peer) = (&self.client.core, &self.client.peer);
         let mut after = if keeps_alive { After::KeepAlive } else { After::Close };
         let mut hand_over = None;
@@ -224,27 +225,29 @@ impl<S: Transport> Connection<'_, S> {
         let (parts, body) = answer.into_parts();
         let (mut head, framing, after) = answer::head(&parts, &body, asked, after);
         if !leave.is_empty() {
-            head = BytesMut::from(&[leave, &head[..]].concat()[..]);
+            head = [leave, &head[..]].concat();
         }
         drop(parts);
-        let mut outgoing = Outgoing::new(head, body, framing, asked);
-        let cut = Cut { wire: &self.wire, passes_for_whole: outgoing.ends_by_close() };
-        let sending = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
-        let sent = self.unless_gone(sending).await;
-        if underway.is_cut()
-            && let Some(body) = outgoing.body()
         {
-            body.was_not_taken();
-        }
-        match sent {
-            Some(Ok(())) => cut.disarm(),
-            Some(Err(error)) => {
-                tracing::debug!(%error, "an answer is cut");
-                return Then::Drop;
+            let mut outgoing = Outgoing::new(head, body, framing, asked);
+            let cut = Cut { wire: &self.wire, passes_for_whole: outgoing.ends_by_close() };
+            let sending = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
+            let sent = self.unless_gone(sending).await;
+            if underway.is_cut()
+                && let Some(body) = outgoing.body()
+            {
+                body.was_not_taken();
             }
-            None => return Then::Drop,
+            match sent {
+                Some(Ok(())) => cut.disarm(),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "an answer is cut");
+                    return Then::Drop;
+                }
+                None => return Then::Drop,
+            }
         }
-        drop((outgoing, underway));
+        drop(underway);
         if after == After::Close {
             self.end_writing().await;
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 
@@ -40,7 +40,7 @@ pub(super) enum Cut {
 }
 
 impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
-    pub(super) fn new(head: BytesMut, body: B, framing: Framing, asked: &Asked) -> Self {
+    pub(super) fn new(head: Vec<u8>, body: B, framing: Framing, asked: &Asked) -> Self {
         let body = (framing != Framing::Length(0)).then_some(body);
         let takes_trailers = asked.takes_trailers;
         Self { body, framing, takes_trailers, ..Self::head_only(head) }
@@ -52,7 +52,7 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
     }
 
     /// An answer without a body.
-    pub(super) fn head_only(head: BytesMut) -> Self {
+    pub(super) fn head_only(head: Vec<u8>) -> Self {
         Self {
             waiting: Waiting::new(head),
             body: None,

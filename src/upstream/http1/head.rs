@@ -1,13 +1,12 @@
 //! Heads: a request's is written, an answer's is read (RFC 9112 sections 3 to 6).
 
-use std::fmt::Write as _;
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::outgoing::Framing;
-use crate::http1::head::{end, field, name};
+use crate::http1::head::{content_length, end, field, name};
 use crate::upstream::RequestHead;
 
 /// Answers with more fields than this are refused: no upstream needs them.
@@ -37,8 +36,8 @@ pub(super) fn of_request(
     authority: &HeaderValue,
     framing: Framing,
     expect: Expect,
-) -> BytesMut {
-    let mut head = BytesMut::with_capacity(USUAL_BYTES);
+) -> Vec<u8> {
+    let mut head = Vec::with_capacity(USUAL_BYTES);
     for part in [request.method.as_str(), " ", request.target.as_str(), " HTTP/1.1\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
@@ -51,8 +50,7 @@ pub(super) fn of_request(
     match framing {
         // A method that has a body says that there is none (RFC 9110 section 8.6).
         Framing::Length(0) if !is_said(request) => {}
-        // Writing to memory cannot fail.
-        Framing::Length(length) => _ = write!(head, "content-length: {length}\r\n"),
+        Framing::Length(length) => content_length(&mut head, length),
         Framing::Chunked => field(&mut head, &header::TRANSFER_ENCODING, b"chunked"),
     }
     if expect == Expect::Continue {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -66,7 +66,7 @@ where
         }
     }
 
-    pub(super) fn new(head: BytesMut, body: B, framing: Framing, stall_max: Duration) -> Self {
+    pub(super) fn new(head: Vec<u8>, body: B, framing: Framing, stall_max: Duration) -> Self {
         Self {
             waiting: Waiting::new(head),
             body,

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
@@ -166,7 +166,7 @@ fn an_upstream_that_takes_nothing_more_may_still_answer() {
     let framing = Framing::Length(4);
     for (taken_max, is_unsent) in [(0, true), (3, false), (10, false)] {
         let mut outgoing =
-            Outgoing::new(BytesMut::from("head "), pieces(&[b"body"], None), framing, STALL_MAX);
+            Outgoing::new(b"head ".to_vec(), pieces(&[b"body"], None), framing, STALL_MAX);
         let mut narrow = Narrow { width: 2, taken: Vec::new(), taken_max };
         let mut context = Context::from_waker(Waker::noop());
         let ended = outgoing.poll(&mut narrow, &mut context);
@@ -288,7 +288,7 @@ async fn a_chunk_has_ended_before_the_next_one_begins() {
         let expected = format!("4e20\r\n{text}\r\n{chunk}0\r\n\r\n");
         for left in [19_999, 20_005, 20_006, 20_007, 20_008] {
             let body = pieces(&[&long, next], None);
-            let mut outgoing = Outgoing::new(BytesMut::new(), body, Framing::Chunked, STALL_MAX);
+            let mut outgoing = Outgoing::new(Vec::new(), body, Framing::Chunked, STALL_MAX);
             let mut stalling = Stalling { left, is_ready: false, taken: Vec::new() };
             let mut context = Context::from_waker(Waker::noop());
             while outgoing.poll(&mut stalling, &mut context).map(Result::unwrap).is_pending() {}
@@ -334,7 +334,7 @@ impl Outlet for Let {
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_takes_nothing_for_too_long_is_given_up() {
     let body = pieces(&[b"body"], Some(4));
-    let mut outgoing = Outgoing::new(BytesMut::new(), body, Framing::Length(4), STALL_MAX);
+    let mut outgoing = Outgoing::new(Vec::new(), body, Framing::Length(4), STALL_MAX);
     let mut upstream = Let::default();
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..3 {
