@@ -24,7 +24,7 @@ use crate::upstream::{AnswerBody, Broken};
 pub struct ReplyBody {
     content: Content,
     /// Reports the request when the body ends or is dropped.
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     /// Keeps the session from being logged out.
     _hold: Option<Hold>,
     /// Its end closes the connection on which the upstream has not taken the request's body whole.
@@ -64,7 +64,7 @@ impl Content {
 impl ReplyBody {
     pub(super) fn new(
         content: Content,
-        record: Record,
+        record: Box<Record>,
         hold: Option<Hold>,
         unwanted: Option<Replay<Upload>>,
         ending: Option<Ending>,

@@ -81,9 +81,10 @@ pub(super) const UNDECODABLE: &str = "undecodable";
 pub(super) const NOT_TAKEN: &str = "not_taken";
 
 impl Record {
-    pub(super) fn new(core: &Core, head: &Parts, issued: &Issued<'_>, peer: &Peer) -> Self {
+    /// Boxed: it goes with the answer, which changes hands many times.
+    pub(super) fn new(core: &Core, head: &Parts, issued: &Issued<'_>, peer: &Peer) -> Box<Self> {
         let shared = Arc::clone(&core.shared);
-        Self {
+        Box::new(Self {
             id: core.request_id(),
             who: None,
             peer: peer.address,
@@ -109,7 +110,7 @@ impl Record {
             listener: Arc::clone(&peer.listener),
             shared,
             _under_way: core.under_way.clone(),
-        }
+        })
     }
 
     /// Notes that the answer's body did not come to its end. What decided an answer that is not the

@@ -201,13 +201,13 @@ pub struct Tunnel {
 struct Bytes {
     from_client: AtomicU64,
     from_upstream: AtomicU64,
-    record: Record,
+    record: Box<Record>,
 }
 
 impl Tunnel {
     pub(super) fn new(
         agreed: Agreed,
-        record: Record,
+        record: Box<Record>,
         hold: Hold,
         ending: Option<Ending>,
         idle_max: Duration,
