@@ -127,11 +127,15 @@ pub fn holds_credential(text: &[u8]) -> bool {
     static IN_BASE64: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
         in_base64(KEY_PREFIX).iter().map(|form| Finder::new(form).into_owned()).collect()
     });
-    spells_prefix(text)
+    // The prefix ends with `_`, as it is or as `%5F`: most texts have neither.
+    (memchr2(b'_', b'%', text).is_some() && spells_key(text))
         || (text.len() >= KEY_IN_BASE64_BYTES_MIN
             && IN_BASE64.iter().any(|form| form.find(text).is_some()))
-        || (memchr(b'%', text).is_some()
-            && memmem::find(text, b"%25").is_some()
+}
+
+fn spells_key(text: &[u8]) -> bool {
+    spells_prefix(text)
+        || (memmem::find(text, b"%25").is_some()
             && without_escapes(text).any(|text| spells_prefix(&text)))
 }
 
@@ -147,10 +151,6 @@ fn without_escapes(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 
 /// Whether a key begins here, percent-encoded or not.
 fn spells_prefix(text: &[u8]) -> bool {
-    // The prefix ends with `_`, as it is or as `%5F`.
-    if memchr2(b'_', b'%', text).is_none() {
-        return false;
-    }
     let prefix = KEY_PREFIX.as_bytes();
     let mut matched = 0;
     for byte in percent_decode(text) {
