@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
-use crate::http1::head::{end, name};
+use crate::http1::head::{end, lists, name};
 
 /// Heads with up to so many fields are parsed without memory for the list of them.
 const USUAL_FIELDS_MAX: usize = 100;
@@ -222,12 +222,6 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
         asks_for_upgrade: asks_for_upgrade && !is_old,
         takes_trailers,
     })
-}
-
-/// Whether a field is a list with this token in it.
-pub(super) fn lists(value: &HeaderValue, token: &[u8]) -> bool {
-    let mut members = value.as_bytes().split(|byte| *byte == b',');
-    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// What the fields of a request say of the end of its body.
