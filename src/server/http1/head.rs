@@ -97,7 +97,7 @@ pub(super) fn of_request(
     read: &mut BytesMut,
     looked_at: &mut usize,
     bounds: Bounds,
-) -> Result<Option<Head>, BadHead> {
+) -> Result<Option<Box<Head>>, BadHead> {
     if *looked_at == 0 {
         // RFC 9112 section 2.2: some clients send an empty line behind a body.
         while read.starts_with(b"\r\n") {
@@ -130,7 +130,7 @@ pub(super) fn of_request(
     };
     let mut head = None;
     let is_whole = parse(&bytes, bounds.fields_max, |request| {
-        head = Some(taken(request, &bytes)?);
+        head = Some(Box::new(taken(request, &bytes)?));
         Ok(())
     })?;
     head.filter(|_| is_whole).map(Some).ok_or(BadHead::Malformed)
