@@ -1,23 +1,28 @@
 //! Heads in bytes: where one ends, the names of its fields, a field that is written (RFC 9112
 //! sections 2 and 5).
 
+use std::sync::LazyLock;
+
 use http::header::InvalidHeaderName;
-use http::{HeaderName, header};
-use memchr::memchr;
+use http::{HeaderName, HeaderValue, header};
+use memchr::memmem::Finder;
+
+/// The end of a line and an empty one behind it, in the two ways in which lines end.
+static EMPTY_LINES: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [b"\n\r\n".as_slice(), b"\n\n"].map(Finder::new));
 
 /// Where the head ends in what was read, if its end has come since the last look. `looked_at` bytes
 /// were there then.
 pub fn end(read: &[u8], looked_at: usize) -> Option<usize> {
     // The empty line may have begun in what was there before.
-    let mut from = looked_at.saturating_sub(2);
-    loop {
-        let behind = from + memchr(b'\n', read.get(from..)?)? + 1;
-        match read.get(behind..)? {
-            [b'\n', ..] => return Some(behind + 1),
-            [b'\r', b'\n', ..] => return Some(behind + 2),
-            _ => from = behind,
-        }
-    }
+    let from = looked_at.saturating_sub(2);
+    let read = read.get(from..)?;
+    let find = |line: &Finder<'_>, read| line.find(read).map(|at| at + line.needle().len());
+    let [usual, bare] = &*EMPTY_LINES;
+    let end = find(usual, read);
+    // The other one counts where it comes first.
+    let before = read.get(..end.unwrap_or(read.len()))?;
+    find(bare, before).or(end).map(|end| from + end)
 }
 
 /// A field's name. Those that most messages have are known without a look into a table for each of
@@ -50,6 +55,12 @@ pub fn name(text: &str) -> Result<HeaderName, InvalidHeaderName> {
     })
 }
 
+/// Whether a field is a list with this token in it.
+pub fn lists(value: &HeaderValue, token: &[u8]) -> bool {
+    let mut members = value.as_bytes().split(|byte| *byte == b',');
+    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
+}
+
 /// Writes a field behind what is there.
 pub fn field(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     let name = name.as_str().as_bytes();
@@ -74,6 +85,8 @@ mod tests {
         for (bytes, expected) in [
             ("GET / HTTP/1.1\r\na: b\r\n\r\nbody", Some(24)),
             ("GET / HTTP/1.1\na: b\n\nbody", Some(21)),
+            ("GET / HTTP/1.1\na: b\n\n\r\nbody\n\n", Some(21)),
+            ("GET / HTTP/1.1\na: b\n\r\n\nbody\n\n", Some(22)),
             ("GET / HTTP/1.1\r\na: b\r\n\r", None),
             ("GET / HTTP/1.1\r\n", None),
             ("", None),

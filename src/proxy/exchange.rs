@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::authorize::{self, Asked, Read};
 use super::body::{Content, ReplyBody};
@@ -50,18 +50,19 @@ const SENDINGS_MAX: u32 = 2;
 /// Tells a client why its request was not sent again after its session was found dead.
 const DOORWARD_REPLAY: HeaderName = HeaderName::from_static("doorward-replay");
 
-/// Answers one request, whose head was `written` so. Dropping the future ends the request at the upstream, but no login.
+/// Answers one request. Dropping the future ends the request at the upstream, but no login.
 pub async fn exchange(
     core: Arc<Core>,
     peer: Arc<Peer>,
-    request: Request<Incoming>,
+    head: &mut Parts,
+    body: Incoming,
 ) -> Response<ReplyBody> {
-    let (mut head, body) = request.into_parts();
-    extended_connect::read_as_get(&mut head);
-    let (body, offered) = (Upload::new(body, &head, &core.watch), tunnel::offered(&mut head));
+    extended_connect::read_as_get(head);
+    let (body, offered) = (Upload::new(body, head, &core.watch), tunnel::offered(head));
+    let head = &*head;
     let issued = Issued::among(&head.headers);
-    let mut record = Record::new(&core, &head, &issued, &peer);
-    let client = Client { peer: &peer, head: &head, issued: &issued, offered };
+    let mut record = Record::new(&core, head, &issued, &peer);
+    let client = Client { peer: &peer, head, issued: &issued, offered };
     let reply = match walk(&core, client, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {

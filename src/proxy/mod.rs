@@ -221,13 +221,7 @@ impl Core {
 
     /// A new request id, unique without a system call.
     fn request_id(&self) -> RequestId {
-        let number = self.ids.fetch_add(1, Ordering::Relaxed);
-        let digits = hexadecimal_digits(number);
-        let mut text = String::with_capacity(self.id_prefix.len() + digits as usize);
-        text.push_str(&self.id_prefix);
-        push_hexadecimal(&mut text, number, digits);
-        // Hexadecimal digits and a dash are a header value.
-        RequestId(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-")))
+        RequestId::new(&self.id_prefix, self.ids.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -248,6 +242,19 @@ fn push_hexadecimal(text: &mut String, number: u64, digits: u32) {
 struct RequestId(HeaderValue);
 
 impl RequestId {
+    fn new(prefix: &str, number: u64) -> Self {
+        let digits = hexadecimal_digits(number);
+        let mut text = String::with_capacity(prefix.len() + digits as usize);
+        text.push_str(prefix);
+        push_hexadecimal(&mut text, number, digits);
+        // Hexadecimal digits and a dash are a header value.
+        let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"));
+        // None comes again: HTTP/2 must not fill its table of what comes again with them, nor search
+        // all of it for each (RFC 7541 section 6.2.3).
+        value.set_sensitive(true);
+        Self(value)
+    }
+
     fn field(&self) -> HeaderValue {
         self.0.clone()
     }
@@ -260,6 +267,13 @@ impl RequestId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_table_of_http2_keeps_a_request_id() {
+        let id = RequestId::new("1f-", 10);
+        assert_eq!(id.as_str(), "1f-0000000a");
+        assert!(id.field().is_sensitive());
+    }
 
     #[test]
     fn numbers_of_requests_have_eight_digits_or_as_many_as_they_need() {

@@ -148,7 +148,9 @@ impl Client {
             let (seen, tunnels) = (Arc::clone(&seen), Arc::clone(&led));
             // Boxed: it is moved several times before it runs.
             Box::pin(async move {
-                let mut answer = exchange(core, peer, request.map(Incoming::Http2)).await;
+                let (mut head, body) = request.into_parts();
+                let body = Incoming::Http2(body);
+                let mut answer = exchange(core, peer, &mut head, body).await;
                 unanswered.answered(answer.status());
                 if let Some(tunnel) = answer.body_mut().take_tunnel() {
                     tunnels.run(tunnel, seen.begin());

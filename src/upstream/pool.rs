@@ -202,7 +202,7 @@ where
     fn answer(&self, answer: Answered<B>) -> Answer<B> {
         match answer {
             Answered::Http1(http1::Answer { head, body }) => {
-                let Head { status, version, headers, bytes } = head;
+                let Head { status, version, headers, bytes, .. } = head;
                 let (head_bytes, body) = (Some(bytes), AnswerBody::new(body, self.idle.clone()));
                 Answer { status, version, headers, head_bytes, body, upgrade: None }
             }

@@ -9,8 +9,8 @@ use http::response::Parts;
 use http::{Method, StatusCode, Version, header};
 use http_body::Body;
 
-use super::head::{BadHead, lists};
-use crate::http1::head::{content_length, field};
+use super::head::BadHead;
+use crate::http1::head::{content_length, field, lists};
 use crate::http1::waiting::COPIED_BYTES_MAX;
 
 /// Room for the line and the fields of most answers.

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
-use crate::http1::head::{end, name};
+use crate::http1::head::{end, lists, name};
 
 /// Heads with up to so many fields are parsed without memory for the list of them.
 const USUAL_FIELDS_MAX: usize = 100;
@@ -97,7 +97,7 @@ pub(super) fn of_request(
     read: &mut BytesMut,
     looked_at: &mut usize,
     bounds: Bounds,
-) -> Result<Option<Head>, BadHead> {
+) -> Result<Option<Box<Head>>, BadHead> {
     if *looked_at == 0 {
         // RFC 9112 section 2.2: some clients send an empty line behind a body.
         while read.starts_with(b"\r\n") {
@@ -130,7 +130,7 @@ pub(super) fn of_request(
     };
     let mut head = None;
     let is_whole = parse(&bytes, bounds.fields_max, |request| {
-        head = Some(taken(request, &bytes)?);
+        head = Some(Box::new(taken(request, &bytes)?));
         Ok(())
     })?;
     head.filter(|_| is_whole).map(Some).ok_or(BadHead::Malformed)
@@ -222,12 +222,6 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
         asks_for_upgrade: asks_for_upgrade && !is_old,
         takes_trailers,
     })
-}
-
-/// Whether a field is a list with this token in it.
-pub(super) fn lists(value: &HeaderValue, token: &[u8]) -> bool {
-    let mut members = value.as_bytes().split(|byte| *byte == b',');
-    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 /// What the fields of a request say of the end of its body.

@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Request, Response};
+use http::Response;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -133,7 +133,7 @@ pub(super) async fn serve<S: Transport>(
     let then = loop {
         let then = match next(&connection.wire, bounds, age, stopped.as_mut()).await {
             // Boxed: most of the time there is none.
-            Next::Request(head) => Box::pin(connection.answer(*head)).await,
+            Next::Request(head) => Box::pin(connection.answer(head)).await,
             Next::Refused(bad) => {
                 tracing::debug!(error = %bad, "a request is refused");
                 client.core.shared.reject_unread(&client.peer, bad.reason());
@@ -159,33 +159,36 @@ pub(super) async fn serve<S: Transport>(
 
 impl<S: Transport> Connection<'_, S> {
     /// Answers a request, to the end of its body and of the answer's.
-    async fn answer(&self, head: Head) -> Then {
+    async fn answer(&self, mut head: Box<Head>) -> Then {
         let underway = self.client.traffic.begin();
-        let Head { parts, length, keeps_alive, expects_continue, asks_for_upgrade, takes_trailers } =
-            head;
-        let asked = Asked { method: parts.method.clone(), version: parts.version, takes_trailers };
+        let asked = Asked {
+            method: head.parts.method.clone(),
+            version: head.parts.version,
+            takes_trailers: head.takes_trailers,
+        };
         let (core, peer) = (&self.client.core, &self.client.peer);
-        let mut after = if keeps_alive { After::KeepAlive } else { After::Close };
+        let mut after = if head.keeps_alive { After::KeepAlive } else { After::Close };
         let mut hand_over = None;
-        let answer = match length {
+        let answer = match head.length {
             Ok(length) => {
-                let incoming = body::incoming(&self.wire, length, expects_continue);
-                let mut request = Request::from_parts(parts, incoming);
-                if asks_for_upgrade && length == Length::Exact(0) {
+                let body = body::incoming(&self.wire, length, head.expects_continue);
+                if head.asks_for_upgrade && length == Length::Exact(0) {
                     let (sender, receiver) = HandOver::new();
-                    request.extensions_mut().insert(receiver);
+                    head.parts.extensions.insert(receiver);
                     hand_over = Some(sender);
                 }
-                let answer = pin!(exchange(Arc::clone(core), Arc::clone(peer), request));
+                let (core, peer) = (Arc::clone(core), Arc::clone(peer));
+                let answer = pin!(exchange(core, peer, &mut head.parts, body));
                 self.unless_gone(answer).await
             }
             Err(why) => {
                 after = After::Close;
                 // Whatever follows may be a body.
                 self.wire.lock().begin(Body::GivenUp, false);
-                Some(refuse(core, peer, &parts, why))
+                Some(refuse(core, peer, &head.parts, why))
             }
         };
+        drop(head);
         let Some(mut answer) = answer else { return Then::Drop };
         if let (Some(tunnel), Some(hand_over)) = (answer.body_mut().take_tunnel(), hand_over) {
             underway.leads_to_tunnel();
@@ -352,9 +355,7 @@ async fn next<S: Transport>(
                 match is_http2 {
                     Some(true) => return Poll::Ready(Next::Http2),
                     Some(false) => match head::of_request(&mut wire.read, &mut looked_at, bounds) {
-                        Ok(Some(head)) => {
-                            return Poll::Ready(Next::Request(Box::new(head)));
-                        }
+                        Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
                         Ok(None) => {}
                         Err(bad) => return Poll::Ready(Next::Refused(bad)),
                     },

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::outgoing::Framing;
-use crate::http1::head::{content_length, end, field, name};
+use crate::http1::head::{content_length, end, field, lists, name};
 use crate::upstream::RequestHead;
 
 /// Answers with more fields than this are refused: no upstream needs them.
@@ -74,6 +74,20 @@ pub(in crate::upstream) struct Head {
     pub(in crate::upstream) headers: HeaderMap,
     /// The whole of it, as it came.
     pub(in crate::upstream) bytes: Bytes,
+    told: Told,
+}
+
+/// What an answer's fields tell of the end of its body, and of that of its connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    codings: usize,
+    /// Whether a coding is another one than `chunked`, or a list.
+    is_other: bool,
+    length: Option<u64>,
+    /// Whether a length is none, or another one than the one before.
+    is_no_length: bool,
+    closes: bool,
+    keeps_alive: bool,
 }
 
 /// A head that is none, or one of which the end of the body could be told in two ways.
@@ -160,14 +174,43 @@ fn taken(response: &httparse::Response<'_, '_>, bytes: &Bytes) -> Result<Head, B
         _ => Version::HTTP_10,
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    let (mut headers, mut told) =
+        (HeaderMap::with_capacity(response.headers.len()), Told::default());
     for field in response.headers.iter() {
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         let name = name(field.name).map_err(|_| BadHead::Malformed)?;
-        headers.append(name, value.map_err(|_| BadHead::Malformed)?);
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+        let value = value.map_err(|_| BadHead::Malformed)?;
+        match name {
+            header::TRANSFER_ENCODING => told.coding(&value),
+            header::CONTENT_LENGTH => told.length(&value),
+            header::CONNECTION => {
+                told.closes |= lists(&value, b"close");
+                told.keeps_alive |= lists(&value, b"keep-alive");
+            }
+            _ => {}
+        }
+        headers.append(name, value);
     }
     let status = status.ok_or(BadHead::Malformed)?;
-    Ok(Head { status, version, headers, bytes: bytes.clone() })
+    Ok(Head { status, version, headers, bytes: bytes.clone(), told })
+}
+
+impl Told {
+    fn coding(&mut self, value: &HeaderValue) {
+        self.codings += 1;
+        self.is_other |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    }
+
+    /// It may be said more than once (RFC 9110 section 8.6).
+    fn length(&mut self, value: &HeaderValue) {
+        for member in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let is_number = !member.is_empty() && member.iter().all(u8::is_ascii_digit);
+            let digits = str::from_utf8(member).ok().filter(|_| is_number);
+            let said = digits.and_then(|digits| digits.parse().ok());
+            self.is_no_length |= said.is_none() || self.length.is_some() && self.length != said;
+            self.length = said;
+        }
+    }
 }
 
 /// How the end of an answer's body is told.
@@ -187,10 +230,9 @@ impl Head {
     /// # Errors
     /// [`BadHead::Ambiguous`] for what could be told in two ways.
     pub(super) fn end(&self, method: &Method) -> Result<End, BadHead> {
-        let mut codings = self.headers.get_all(header::TRANSFER_ENCODING).iter();
-        let coding = codings.next();
-        let length = self.content_length()?;
-        if coding.is_some() && (length.is_some() || self.version < Version::HTTP_11) {
+        let Told { codings, is_other, length, is_no_length, .. } = self.told;
+        let is_coded = codings > 0;
+        if is_no_length || is_coded && (length.is_some() || self.version < Version::HTTP_11) {
             return Err(BadHead::Ambiguous);
         }
         if *method == Method::HEAD
@@ -198,44 +240,18 @@ impl Head {
         {
             return Ok(End::Length(0));
         }
-        match (coding, length) {
+        match (codings, length) {
+            (0, Some(length)) => Ok(End::Length(length)),
+            (0, None) => Ok(End::Close),
+            (1, _) if !is_other => Ok(End::Chunked),
             // Another coding was not asked for (`TE`).
-            (Some(coding), _) => match coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                true if codings.next().is_none() => Ok(End::Chunked),
-                _ => Err(BadHead::Ambiguous),
-            },
-            (None, Some(length)) => Ok(End::Length(length)),
-            (None, None) => Ok(End::Close),
+            _ => Err(BadHead::Ambiguous),
         }
-    }
-
-    /// The one length that is said; it may be said more than once (RFC 9110 section 8.6).
-    fn content_length(&self) -> Result<Option<u64>, BadHead> {
-        let mut length = None;
-        for value in self.headers.get_all(header::CONTENT_LENGTH) {
-            let text = value.to_str().map_err(|_| BadHead::Ambiguous)?;
-            for member in text.split(',').map(|member| member.trim_matches([' ', '\t'])) {
-                let is_number = !member.is_empty() && member.bytes().all(|b| b.is_ascii_digit());
-                let said = member.parse().ok().filter(|_| is_number).ok_or(BadHead::Ambiguous)?;
-                if length.is_some_and(|length| length != said) {
-                    return Err(BadHead::Ambiguous);
-                }
-                length = Some(said);
-            }
-        }
-        Ok(length)
     }
 
     /// Whether the connection may take another request after this answer (RFC 9112 section 9.3).
     pub(super) fn keeps_alive(&self) -> bool {
-        let says = |token: &str| {
-            let values = self.headers.get_all(header::CONNECTION).iter();
-            let mut tokens = values.filter_map(|value| value.to_str().ok());
-            tokens.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(token)))
-        };
-        match self.version {
-            Version::HTTP_11 => !says("close"),
-            _ => says("keep-alive") && !says("close"),
-        }
+        let Told { closes, keeps_alive, .. } = self.told;
+        !closes && (self.version == Version::HTTP_11 || keeps_alive)
     }
 }

@@ -212,7 +212,7 @@ impl Outlet for Breaking {
 #[test]
 fn what_was_handed_over_before_a_write_failed_was_sent() {
     for (before_it_breaks, is_unsent) in [(0, true), (1, false), (17, false)] {
-        let (head, framing) = (BytesMut::from("head "), Framing::Length(0));
+        let (head, framing) = (b"head ".to_vec(), Framing::Length(0));
         let mut outgoing = Outgoing::new(head, pieces(&[], None), framing, STALL_MAX);
         let mut breaking = Breaking { handed_over: 500, before_it_breaks };
         let ended = outgoing.poll(&mut breaking, &mut Context::from_waker(Waker::noop()));
