@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use doorward::app;
 use doorward::cli::{self, Exit};
 use doorward::diagnosis::Paint;
@@ -24,7 +24,9 @@ struct Line {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Init(cli::init::Init),
     Run(cli::run::Run),
+    Exec(cli::exec::Exec),
     Check(cli::check::Check),
     Try(cli::trial::Try),
     Audit(cli::audit::Audit),
@@ -33,6 +35,8 @@ enum Command {
     Key(cli::key::Key),
     Recipes(cli::recipes::Recipes),
     Schema(cli::schema::Schema),
+    Completions(cli::completions::Completions),
+    Man(cli::man::Man),
     #[cfg(feature = "emulator")]
     Demo(cli::demo::Demo),
     #[cfg(feature = "emulator")]
@@ -42,7 +46,9 @@ enum Command {
 fn main() -> ExitCode {
     let line = Line::parse();
     let (mut out, mut errors) = (io::stdout().lock(), io::stderr());
-    match run(line.command, &mut out, &mut errors) {
+    // Nearly every command holds secrets for a while.
+    let ended = app::hide_memory().and_then(|()| run(line.command, &mut out, &mut errors));
+    match ended {
         Ok(exit) => exit.into(),
         // Whoever read our output has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok.into(),
@@ -56,6 +62,10 @@ fn main() -> ExitCode {
 fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::Result<Exit> {
     let (environment, paint) = (Environment::Process, paint(&io::stderr()));
     match command {
+        Command::Init(init) => init.run(&mut cli::init::Terminal, paint, out, errors),
+        Command::Exec(exec) => exec.run(environment, paint, errors),
+        Command::Completions(completions) => completions.run(Line::command(), out),
+        Command::Man(man) => man.run(Line::command(), out),
         Command::Run(run) => run.run(environment, paint, out, errors),
         Command::Check(check) => check.run(environment, &app::recipe_shape, paint, out, errors),
         Command::Try(trial) => trial.run(environment, self::screen(), out, errors),

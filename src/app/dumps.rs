@@ -10,16 +10,24 @@ use rustix::process::{
 #[derive(Clone, Copy, Debug)]
 pub struct DumpsBefore(Option<u64>);
 
-/// Forbids core dumps of this process, and with them that another process of the same user reads its
-/// memory (`PR_SET_DUMPABLE`, `RLIMIT_CORE`). What it starts may have some again where the hard limit
-/// allows it.
+/// Keeps this process's memory from core dumps and from other processes of the same user
+/// (`PR_SET_DUMPABLE`). What it starts is as it would be otherwise.
+///
+/// # Errors
+/// When the system does not know how.
+pub fn hide_memory() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// The same, and what it starts writes no core dump either (`RLIMIT_CORE`), unless it raises its
+/// limit itself: commands that give secrets hold them.
 ///
 /// # Errors
 /// When the system does not know how.
 pub fn forbid_core_dumps() -> io::Result<DumpsBefore> {
+    hide_memory()?;
     let Rlimit { current, maximum } = getrlimit(Resource::Core);
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(DumpsBefore(current))
 }
 

@@ -116,3 +116,53 @@ fn is_at(written: &Address, handed: &Address) -> bool {
 pub(super) fn none_left(inherited: &Inherited) -> Result<(), Unfit> {
     inherited.names().next().map_or(Ok(()), |name| Err(Unfit::Unclaimed(name.to_owned())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::HalfClosed;
+
+    fn listener(access: Access, behind_tls: bool) -> Listener {
+        Listener {
+            name: "main".to_owned(),
+            address: settings::Address::Inherited("main".to_owned()),
+            access,
+            tls: None,
+            behind_tls,
+            proxies: None,
+            half_closed: HalfClosed::Left,
+        }
+    }
+
+    #[test]
+    fn a_socket_that_others_reach_needs_clients_and_tls() {
+        let at = |address: &str| Address::Tcp(address.parse().unwrap());
+        for (address, access, behind_tls, is_safe) in [
+            ("127.0.0.1:80", Access::Open, false, true),
+            ("[::1]:80", Access::Open, false, true),
+            ("0.0.0.0:80", Access::Open, true, false),
+            ("10.0.0.5:80", Access::Clients, false, false),
+            ("10.0.0.5:80", Access::Clients, true, true),
+        ] {
+            let fit = fits(&listener(access, behind_tls), None, &at(address));
+            assert_eq!(fit.is_ok(), is_safe, "{address}");
+        }
+        let told = fits(&listener(Access::Open, false), None, &at("10.0.0.5:80")).unwrap_err();
+        assert!(told.to_string().contains("access = \"clients\""), "{told}");
+    }
+
+    #[test]
+    fn a_socket_must_be_where_the_configuration_says() {
+        let at = |address: &str| Address::Tcp(address.parse().unwrap());
+        for (written, handed, fit) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:0", "127.0.0.1:80", true),
+            ("127.0.0.1:81", "127.0.0.1:80", false),
+            ("0.0.0.0:0", "127.0.0.1:80", false),
+        ] {
+            assert_eq!(is_at(&at(written), &at(handed)), fit, "{written}, {handed}");
+        }
+        let unix = |path: &str| Address::Unix(path.into());
+        assert!(is_at(&unix("/a"), &unix("/a")) && !is_at(&unix("/a"), &unix("/b")));
+    }
+}

@@ -52,6 +52,11 @@ struct Told {
 }
 
 impl Check {
+    /// The one of these files, for people.
+    pub(super) fn of(config: ConfigFiles) -> Self {
+        Self { config, json: false }
+    }
+
     /// Prints one line to `out` where all is well, all faults to `errors` where not. With `--json`
     /// both go to `out` as one object.
     ///

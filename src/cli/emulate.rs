@@ -143,6 +143,10 @@ fn announce(
         out,
         "  admin     {origin}/__admin/counters (also: expire, switches, requests, clock)"
     )?;
+    let reads = vendor.demonstration().reads;
+    if let Some(read) = reads.iter().find(|read| read.headers.is_empty()) {
+        writeln!(out, "  a call    {origin}{}", read.target)?;
+    }
     if let Some(authority) = authority {
         writeln!(out, "  trust     {}", authority.file.display())?;
     }

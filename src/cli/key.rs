@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_name_that_no_key_can_hold_is_a_fault_of_usage() {
         let error = Line::try_parse_from(["doorward", "new", "Al ice"]).unwrap_err();
-        assert_eq!(error.exit_code(), Exit::Usage as i32);
+        assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()));
         assert!(error.to_string().contains("lower-case letters"), "{error}");
     }
 }

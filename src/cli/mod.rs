@@ -4,13 +4,17 @@
 pub mod audit;
 pub mod check;
 pub mod clear;
+pub mod completions;
 #[cfg(feature = "emulator")]
 pub mod demo;
 #[cfg(feature = "emulator")]
 pub mod emulate;
-mod ink;
+pub mod exec;
 pub mod explain;
+pub mod init;
+mod ink;
 pub mod key;
+pub mod man;
 pub mod recipes;
 mod replay;
 pub mod run;
@@ -29,25 +33,41 @@ use crate::settings::{Loaded, Sources};
 
 /// How a command ended. The numbers above 2 are those of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// It did what it should.
-    Ok = 0,
+    Ok,
     /// It looked for something that should be, and found that it is not.
-    Failed = 1,
+    Failed,
     /// It was called in a way that it does not know.
-    Usage = 2,
+    Usage,
     /// An upstream cannot be reached (`EX_UNAVAILABLE`).
-    Unreachable = 69,
+    Unreachable,
     /// An upstream refused a login (`EX_NOPERM`).
-    Refused = 77,
+    Refused,
     /// The configuration cannot be used (`EX_CONFIG`).
-    Config = 78,
+    Config,
+    /// Another command ran, and ended so.
+    OfCommand(u8),
+}
+
+impl Exit {
+    /// The code that the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 69,
+            Self::Refused => 77,
+            Self::Config => 78,
+            Self::OfCommand(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

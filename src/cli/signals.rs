@@ -1,7 +1,11 @@
-//! The signals that ask a command to stop, and the one that asks it what it has rejected.
+//! The signals that ask a command to stop, the one that asks it what it has rejected, and those that
+//! it passes on to a command of its own.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM and SIGINT, caught from here on.
@@ -48,5 +52,44 @@ impl RejectedSignal {
     /// Waits for the next one. Cancel safe.
     pub(super) async fn next(&mut self) {
         _ = self.0.recv().await;
+    }
+}
+
+/// What a process is told that it should pass on to the command that it runs.
+#[derive(Debug)]
+pub(super) struct PassedSignals {
+    streams: [(Number, Signal); 6],
+}
+
+impl PassedSignals {
+    /// Catches SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the system does not let them be caught.
+    pub(super) fn catch() -> io::Result<Self> {
+        let caught = |number, kind| Ok::<_, io::Error>((number, signal(kind)?));
+        Ok(Self {
+            streams: [
+                caught(Number::TERM, SignalKind::terminate())?,
+                caught(Number::INT, SignalKind::interrupt())?,
+                caught(Number::QUIT, SignalKind::quit())?,
+                caught(Number::HUP, SignalKind::hangup())?,
+                caught(Number::USR1, SignalKind::user_defined1())?,
+                caught(Number::USR2, SignalKind::user_defined2())?,
+            ],
+        })
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub(super) async fn next(&mut self) -> Number {
+        poll_fn(|context| {
+            for (number, stream) in &mut self.streams {
+                if stream.poll_recv(context).is_ready() {
+                    return Poll::Ready(*number);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }

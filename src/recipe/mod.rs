@@ -363,6 +363,41 @@ pub struct Shape {
     pub parameters: Vec<(String, bool)>,
 }
 
+/// What a recipe asks an operator for, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asks {
+    /// The upstream's name as people say it.
+    pub title: String,
+    /// The fields of an account: its name first, then its secrets.
+    pub fields: Vec<AskedField>,
+    /// The parameters.
+    pub parameters: Vec<AskedParameter>,
+}
+
+/// A field of an account, in the recipe's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedField {
+    /// Its key.
+    pub name: String,
+    /// What it is.
+    pub kind: FieldKind,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// What it is for.
+    pub help: String,
+}
+
+/// A parameter, in the recipe's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedParameter {
+    /// Its key.
+    pub name: String,
+    /// What holds where nothing is said; nothing where it must be set.
+    pub default: Option<String>,
+    /// What it is for.
+    pub help: String,
+}
+
 /// The recipes built into the binary: name and text, by name.
 pub const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 
@@ -411,6 +446,14 @@ impl Recipe {
     /// All faults of the recipe's structure.
     pub fn shape(document: &Document) -> Result<Shape, Faults> {
         load::shape(document)
+    }
+
+    /// What an operator is asked for, in the recipe's words.
+    ///
+    /// # Errors
+    /// The faults of a recipe's structure.
+    pub fn asks(document: &Document) -> Result<Asks, Faults> {
+        load::asks(document)
     }
 
     /// The field that names the account at the upstream.

@@ -44,7 +44,7 @@ pub use recipes::{
     FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference, RecipeShape, Recipes,
     Secrecy,
 };
-pub use reference::{reference, schema};
+pub use reference::{explanation, reference, schema};
 pub use state::{AtStop, OnFailure, State};
 pub use variables::VARIABLE_PREFIX;
 pub use ways::{Authorities, Identity, Proxy, Sni, UpstreamTls, Way};

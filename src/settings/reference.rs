@@ -61,6 +61,25 @@ pub fn reference() -> String {
     writer.out
 }
 
+/// What a key is for, in the words of its schema. `path` leads to it from the top; names that an
+/// operator chooses stand for themselves.
+pub fn explanation(path: &[&str]) -> Option<String> {
+    let schema = schema();
+    let writer = Writer { schema: &schema, out: String::new() };
+    let (mut property, mut table) = (&schema, &schema);
+    for name in path {
+        property = match table.get("properties").and_then(|keys| keys.get(*name)) {
+            Some(key) => key,
+            None => named_entries(table)?,
+        };
+        table = writer.target(property);
+        if let Some(items) = table.get("items") {
+            table = writer.target(items);
+        }
+    }
+    text(property, "description").or(text(table, "description"))
+}
+
 struct Writer<'s> {
     schema: &'s Value,
     out: String,

@@ -16,8 +16,9 @@ pub const VARIABLE_PREFIX: &str = "DOORWARD_";
 /// What stands between the levels: key names have single underscores themselves.
 const LEVEL_SEPARATOR: &str = "__";
 
-/// Variables that the command line reads and the configuration does not.
-const COMMAND_LINE_VARIABLES: [&str; 1] = ["DOORWARD_CONFIG"];
+/// Variables that the configuration does not read: one is the command line's, two are what
+/// `doorward exec` tells its command.
+const COMMAND_LINE_VARIABLES: [&str; 3] = ["DOORWARD_CONFIG", "DOORWARD_URL", "DOORWARD_KEY"];
 
 /// Kubernetes puts the addresses of services into every container; a service that is called
 /// `doorward` must not keep Doorward from starting.

@@ -7,5 +7,6 @@
 mod curl;
 mod emulate;
 mod live;
+mod newcomer;
 mod once;
 mod process;

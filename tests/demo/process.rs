@@ -1,5 +1,6 @@
 //! A running `doorward`: its lines as they come, a signal, its end.
 
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -27,7 +28,13 @@ pub struct Ended {
 
 impl Process {
     pub fn start(arguments: &[&str]) -> Process {
-        let mut child = command(arguments).stderr(Stdio::inherit()).spawn().unwrap();
+        Self::start_in(Path::new("."), arguments)
+    }
+
+    /// The same, in this folder.
+    pub fn start_in(folder: &Path, arguments: &[&str]) -> Process {
+        let mut doorward = command(arguments);
+        let mut child = doorward.current_dir(folder).stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Process { child, lines, said: String::new() }
     }
@@ -75,7 +82,12 @@ impl Process {
 
 /// Runs `doorward` until it ends by itself.
 pub async fn run(arguments: &[&str]) -> Ended {
-    let output = command(arguments).stderr(Stdio::piped()).output();
+    run_in(Path::new("."), arguments).await
+}
+
+/// The same, in this folder.
+pub async fn run_in(folder: &Path, arguments: &[&str]) -> Ended {
+    let output = command(arguments).current_dir(folder).stderr(Stdio::piped()).output();
     let output = timeout(STEP_TIME_MAX, output).await.expect("it ends").unwrap();
     Ended {
         code: output.status.code(),

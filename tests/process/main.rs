@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod dumps;
+mod exec;
 mod kills;
 mod manager;
 mod overload;
+mod pages;
 mod pairs;
 mod revocation;
 mod signals;

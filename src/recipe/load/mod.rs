@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::template::{BUILT_IN, OF_CLIENT_LOGIN, Scope};
-use super::{Field, Recipe, Shape, written};
+use super::{AskedField, AskedParameter, Asks, Field, FieldKind, Recipe, Shape, written};
 use crate::diagnosis::{Document, Faults};
 
 /// The name by which templates read a recipe's placeholder.
@@ -36,6 +36,33 @@ pub(super) fn shape(document: &Document) -> Result<Shape, Faults> {
             .map(|(name, parameter)| (name, parameter.default.is_none()))
             .collect(),
     })
+}
+
+pub(super) fn asks(document: &Document) -> Result<Asks, Faults> {
+    let faults = document.judge::<written::Recipe>();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let recipe: written::Recipe = document.deserialize()?;
+    let fields = recipe.account.into_iter().map(|(name, field)| AskedField {
+        name,
+        kind: field.kind,
+        optional: field.optional,
+        help: field.help,
+    });
+    let mut fields: Vec<_> = fields.collect();
+    fields.sort_by_key(|field| match (field.kind, field.optional) {
+        (FieldKind::LoginName, _) => 0,
+        (FieldKind::Plain, false) => 1,
+        (FieldKind::Secret, false) => 2,
+        (_, true) => 3,
+    });
+    let parameters = recipe.parameters.into_iter().map(|(name, parameter)| AskedParameter {
+        name,
+        default: parameter.default,
+        help: parameter.help,
+    });
+    Ok(Asks { title: recipe.title, fields, parameters: parameters.collect() })
 }
 
 pub(super) fn load(
