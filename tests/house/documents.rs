@@ -97,9 +97,9 @@ fn every_toml_block_is_loaded_or_an_excerpt() {
 }
 
 #[test]
-fn every_file_below_config_loads() {
+fn every_configuration_below_config_and_deploy_loads() {
     let mut count = 0;
-    for (path, text) in files("config", ".toml") {
+    for (path, text) in files("config", ".toml").into_iter().chain(files("deploy", ".toml")) {
         count += 1;
         if path.starts_with("config/recipes/") {
             let document = Document::parse(&path, text.as_str());
@@ -109,7 +109,7 @@ fn every_file_below_config_loads() {
             loads(&root().join(&path), &path);
         }
     }
-    assert!(count > 6, "{count}");
+    assert!(count > 8, "{count}");
 }
 
 /// With the real recipes; secrets are not read.
