@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Response};
+use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +33,8 @@ enum Outgoing {
     Slow {
         _held: oneshot::Sender<Infallible>,
     },
+    /// More will come, some day; whoever asks for it when this is set dies.
+    Cursed(Arc<AtomicBool>),
     /// It has no end, and tells when it is dropped.
     Endless {
         _held: oneshot::Sender<Infallible>,
@@ -51,6 +54,11 @@ impl Body for Outgoing {
             Self::Done => Poll::Ready(None),
             same @ (Self::Stalled | Self::Slow { .. }) => {
                 *self = same;
+                Poll::Pending
+            }
+            Self::Cursed(curse) => {
+                assert!(!curse.load(Ordering::Relaxed), "this is what the test is about");
+                *self = Self::Cursed(curse);
                 Poll::Pending
             }
             same @ Self::Endless { .. } => {
@@ -360,6 +368,28 @@ async fn an_upstream_that_closes_after_its_answer_waits_for_no_client() {
     tokio::time::pause();
     let closed = tokio::time::timeout(hour, stream.read(&mut [0])).await;
     assert_eq!(closed.unwrap().unwrap(), 0);
+}
+
+/// Fails when an answer whose reading dies is told as one that has ended.
+#[tokio::test]
+async fn an_answer_whose_task_dies_is_no_whole_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pool = pool(listener.local_addr().unwrap().port(), Http2::Never);
+    let upstream = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        _ = stream.read(&mut [0; 1024]).await;
+        let begin = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        stream.write_all(begin).await.unwrap();
+        stream
+    };
+    let curse = Arc::<AtomicBool>::default();
+    let body = Outgoing::Cursed(Arc::clone(&curse));
+    let (answer, mut stream) = tokio::join!(send(&pool, Method::POST, body), upstream);
+    let mut body = answer.unwrap().body;
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+    curse.store(true, Ordering::Relaxed);
+    stream.write_all(b"4\r\nmore\r\n").await.unwrap();
+    assert!(matches!(within(body.frame()).await, Ok(Some(Err(Broken::Closed)))));
 }
 
 /// Fails when a client that reads nothing before it has sent all waits for ever, because what it

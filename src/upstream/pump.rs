@@ -3,6 +3,8 @@
 //! wait for ever.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -20,6 +22,8 @@ pub(super) struct Pumped {
     frames: mpsc::Receiver<Result<Frame<Bytes>, Broken>>,
     /// What is still to come, where that is known.
     left: Option<u64>,
+    /// The task has read all of it. One that dies before has not.
+    is_whole: Arc<AtomicBool>,
     has_ended: bool,
 }
 
@@ -33,8 +37,9 @@ impl Pumped {
     {
         let left = incoming.size_hint().exact();
         let (sender, frames) = mpsc::channel(1);
-        tokio::spawn(pump(incoming, idle, sender));
-        Self { frames, left, has_ended: false }
+        let is_whole = Arc::<AtomicBool>::default();
+        tokio::spawn(pump(incoming, idle, sender, Arc::clone(&is_whole)));
+        Self { frames, left, is_whole, has_ended: false }
     }
 
     /// The next bytes, never none; then the fields behind them, where there are some.
@@ -43,6 +48,8 @@ impl Pumped {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = ready!(self.frames.poll_recv(context));
+        let is_cut = !self.has_ended && !self.is_whole.load(Ordering::Acquire);
+        let frame = frame.or_else(|| is_cut.then_some(Err(Broken::Closed)));
         match frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
             Some(Ok(Some(bytes))) => {
                 self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
@@ -65,6 +72,7 @@ async fn pump<B>(
     mut incoming: Incoming<B>,
     idle: Idle<B>,
     sender: mpsc::Sender<Result<Frame<Bytes>, Broken>>,
+    is_whole: Arc<AtomicBool>,
 ) where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -90,6 +98,7 @@ async fn pump<B>(
         };
         room.send(frame);
     }
+    is_whole.store(true, Ordering::Release);
     drop(sender);
     finish(incoming.over(), &idle).await;
 }
