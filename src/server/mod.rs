@@ -2,6 +2,7 @@
 
 mod connection;
 mod http1;
+mod linger;
 mod metered;
 mod pace;
 mod patience;
