@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
 use super::http1::{self, End, Transport};
+use super::linger::Lingering;
 use super::metered::Metered;
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
@@ -116,7 +117,7 @@ impl Client {
     async fn converse<S: Transport>(self, stream: S, http2: bool, stop: &Stop) {
         let Limits { head_timeout: head, idle_timeout: idle, write, .. } = self.limits;
         let pace = Pace { head, idle, write };
-        let stream = Paced::new(stream, Arc::clone(&self.traffic), pace, http2);
+        let stream = Paced::new(stream, Arc::clone(&self.traffic), pace);
         if http2 {
             return Box::pin(self.converse_in_http2(stream, stop)).await;
         }
@@ -135,6 +136,7 @@ impl Client {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { core, peer, limits, traffic, .. } = self;
+        traffic.speaks_http2();
         let told = (Arc::clone(&core.shared), Arc::clone(&peer));
         let (seen, patience) = (Arc::clone(&traffic), Arc::<Patience>::default());
         let asked = Arc::clone(&patience);
@@ -159,7 +161,8 @@ impl Client {
             })
         });
         let builder = builder(limits, streams);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Lingering::new(stream));
+        let mut connection = pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,

@@ -3,6 +3,7 @@
 mod connection;
 mod http1;
 mod inherited;
+mod linger;
 mod metered;
 mod pace;
 mod patience;

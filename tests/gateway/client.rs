@@ -322,6 +322,15 @@ impl Raw {
         _ = within(self.stream.flush()).await;
     }
 
+    /// Writes for as long as the other side takes it; how much that was.
+    pub async fn write_until_closed(&mut self) -> usize {
+        let (piece, mut written) = (vec![b'x'; 64 * 1024], 0);
+        while self.stream.write_all(&piece).await.is_ok() && self.stream.flush().await.is_ok() {
+            written += piece.len();
+        }
+        written
+    }
+
     /// Reads until `text` is there; returns all that was read so far.
     pub async fn read_to(&mut self, text: &str) -> String {
         let mut buffer = [0; 16 * 1024];

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::client::Raw;
 use crate::harness::{Scene, refused, within};
 use crate::puppet::{Puppet, Reply};
+use crate::upgrades::{AGREE, ASK};
 
 const OK: &str = "{\"ok\":true}";
 
@@ -119,6 +120,43 @@ async fn requests_one_behind_the_other_are_answered_in_order() {
     scene.stop().await;
 }
 
+/// Fails when it makes a difference how much the system gives at once, or what is behind a request
+/// for an upgrade is lost.
+#[tokio::test]
+async fn requests_that_come_byte_by_byte_are_as_good_as_whole_ones() {
+    let puppet = Puppet::logged_in(|request| match request.contains("upgrade: ") {
+        true => Reply::hand_over(AGREE),
+        false => Reply::json(OK),
+    })
+    .await;
+    let scene = puppet.scene(Vendor::Contentstack).await;
+    let bytes = format!(
+        "\r\nPOST /v3/1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nbody\r\n\
+         PUT /v3/2 HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+         transfer-encoding: chunked\r\n\r\n3;x=y\r\none\r\n1\r\n2\r\n0\r\nx: y\r\n\r\n\
+         GET /v3/3 HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n{ASK}behind it"
+    );
+    for width in [1, 2, 3, bytes.len()] {
+        puppet.answer_expecting(Reply::go_on());
+        let mut client = connect(&scene).await;
+        for piece in bytes.as_bytes().chunks(width) {
+            client.write(piece).await;
+        }
+        let mut upstream = puppet.handed_over().await;
+        crate::upgrades::hear(&mut upstream, "behind it").await;
+        upstream.write_all(b"and back").await.unwrap();
+        let all = client.read_to("and back").await;
+        let all = all.replace("HTTP/1.1 100 Continue\r\n\r\n", "");
+        assert_eq!((answers(&all), all.matches(OK).count()), (4, 3), "{width}: {all}");
+        let calls = puppet.take_calls();
+        assert!(calls[0].starts_with("POST /v3/1 ") && calls[0].ends_with("\r\n\r\nbody"));
+        assert!(calls[1].starts_with("PUT /v3/2 ") && !calls[1].contains("x: y"), "{calls:?}");
+        assert!(calls[2].starts_with("GET /v3/3 ") && calls[2].ends_with("\r\n\r\n"));
+        assert_eq!(calls.len(), 4, "{width}");
+    }
+    scene.stop().await;
+}
+
 /// Fails when an old client gets chunks, or the end of an answer is told in no way.
 #[tokio::test]
 async fn an_old_client_reads_a_body_of_unknown_length_to_the_end_of_its_connection() {
@@ -189,6 +227,15 @@ async fn a_body_that_nobody_asked_for_ends_the_connection_with_the_answer() {
         &scene,
         "POST /v3/%00 HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
          content-length: 4\r\n\r\n",
+    )
+    .await;
+    assert!(all.starts_with("HTTP/1.1 4"), "{all}");
+    assert_eq!((answers(&all), all.matches("connection: close").count()), (1, 1), "{all}");
+    // Whoever asks for something else does not wait, and is not read either.
+    let all = said(
+        &scene,
+        "POST /v3/%00 HTTP/1.1\r\nhost: localhost\r\nexpect: something\r\n\
+         content-length: 4\r\n\r\nbodyGET /v3/x HTTP/1.1\r\nhost: localhost\r\n\r\n",
     )
     .await;
     assert!(all.starts_with("HTTP/1.1 4"), "{all}");

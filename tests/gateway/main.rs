@@ -24,6 +24,7 @@ mod access;
 mod audit;
 mod audit_chain;
 mod audit_hostile;
+mod closing;
 mod decoded_bodies;
 mod defects;
 mod doctor;

@@ -13,6 +13,11 @@ use crate::puppet::{Puppet, Reply};
 /// No client may pause for longer than a second; other waits are as long as always.
 const SHORT: &str = "[timeouts]\nbody = \"1s\"\nwrite = \"1s\"\n";
 
+/// A head may take a second, and what is between two requests a long time.
+const HEAD_SHORT: &str = "[timeouts]\nhead = \"1s\"\nidle = \"1h\"\n";
+
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 const ENDLESS: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/zip\r\ncontent-length: 1000000000000\r\n\r\n";
 
@@ -29,6 +34,13 @@ async fn puppet() -> Puppet {
 
 fn setup(puppet: &Puppet, tables: &str) -> Setup {
     puppet.setup(Vendor::Contentstack).tables(tables)
+}
+
+/// Waits for as long as the head of a request may take.
+pub async fn head_is_late(scene: &Scene) {
+    let mut late = Raw::connect(scene.door(), scene.record()).await;
+    late.write("GET /v3/x HT").await;
+    assert_eq!(late.read_to_end().await, "");
 }
 
 /// Sends on until the other side closes.
@@ -106,6 +118,92 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_and_gives_everything_b
         slow.read_bytes_to_end().await;
         scene.stop().await;
     }
+}
+
+/// Fails when nobody is woken to cut such a client, because its upload is stuck as well.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_though_its_upload_is_stuck_too() {
+    let puppet = puppet().await;
+    puppet.answer_expecting(Reply::go_on());
+    // Whoever cannot write all of this reads nothing either.
+    puppet.answer_early(Reply::stall([ENDLESS.as_bytes(), &vec![b'x'; 64 << 20]].concat()));
+    let scene = setup(&puppet, "[timeouts]\nwrite = \"1s\"\n").start().await;
+    let mut client = Raw::connect(scene.door(), scene.record()).await;
+    let head = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000000\r\n\r\n";
+    client.write(head).await;
+    within(client.write_until_closed()).await;
+    until("it is reported", || reasons(&scene, "/v3/x") == ["not_taken"]).await;
+    scene.stop().await;
+}
+
+/// Fails when a part of a head that came behind another request has longer than any other.
+#[tokio::test]
+async fn a_head_that_began_during_a_request_has_no_longer_than_any_other() {
+    let puppet = puppet().await;
+    let scene = setup(&puppet, HEAD_SHORT).start().await;
+    for rest in ["GET /v3/y HT", "GET /v3/y HTTP/1.1\r\nhost: localh", "\r"] {
+        let mut client = Raw::connect(scene.door(), scene.record()).await;
+        client.write(format!("{GET}{rest}")).await;
+        let said = client.read_to_end().await;
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{said}");
+    }
+    // Nor one of which a part came behind a body.
+    let mut client = Raw::connect(scene.door(), scene.record()).await;
+    let post = "POST /v3/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nbo";
+    client.write(post).await;
+    puppet.body_begun(1).await;
+    client.write("dyGET /v3/y HT").await;
+    let said = client.read_to_end().await;
+    assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{said}");
+    scene.stop().await;
+}
+
+/// Fails when what begins like a connection of HTTP/2 and does not go on has longer than any head.
+#[tokio::test]
+async fn the_beginning_of_http2_has_no_longer_than_any_head() {
+    let puppet = puppet().await;
+    let scene = setup(&puppet, HEAD_SHORT).start().await;
+    for length in [1, 3, 4, 14, 23] {
+        let mut client = Raw::connect(scene.door(), scene.record()).await;
+        client.write(&PREFACE[..length]).await;
+        assert_eq!(client.read_to_end().await, "", "{length}");
+    }
+    scene.stop().await;
+}
+
+/// Fails when a connection of HTTP/2 that came in pieces is taken for one whose head is late.
+#[tokio::test]
+async fn over_http2_a_beginning_in_pieces_is_as_good_as_a_whole_one() {
+    let puppet = puppet().await;
+    let tables = HEAD_SHORT.replace("head = \"1s\"", "head = \"2s\"");
+    let scene = setup(&puppet, &tables).start().await;
+    assert_eq!(scene.call("GET", "/v3/x").send().await.status, 200);
+    let mut clients = Vec::new();
+    for length in [1, 3, 10, 18, 23] {
+        let mut stream = TcpStream::connect(("127.0.0.1", scene.port())).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&PREFACE[..length]).await.unwrap();
+        // Whoever has answered these has read that, on whatever core it is; if not, it is no matter.
+        for _ in 0..4 {
+            assert_eq!(scene.call("GET", "/v3/x").send().await.status, 200);
+        }
+        stream.write_all(&PREFACE[length..]).await.unwrap();
+        let mut client = Http2 { stream };
+        client.frame(SETTINGS, 0, 0, &[]).await;
+        clients.push(client);
+    }
+    for _ in 0..2 {
+        head_is_late(&scene).await;
+        for client in &mut clients {
+            client.frame(PING, 0, 0, b"and me? ").await;
+        }
+    }
+    for client in &mut clients {
+        client.request(1, "GET", "/v3/x", Ends::Yes).await;
+        assert_eq!(client.data(1).await, "{}");
+    }
+    drop(clients);
+    scene.stop().await;
 }
 
 /// Fails when somebody who waits for a slow upstream is taken for a slow client.
@@ -196,29 +294,29 @@ async fn over_http2_a_connection_without_a_request_is_told_to_leave() {
     scene.stop().await;
 }
 
-const DATA: u8 = 0;
+pub const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const ACK: u8 = 1;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const ACK: u8 = 1;
 const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub const WINDOW_UPDATE: u8 = 8;
 
 /// A connection of HTTP/2 whose frames the test writes (RFC 9113 section 4.1).
-struct Http2 {
+pub struct Http2 {
     stream: TcpStream,
 }
 
-struct Frame {
-    kind: u8,
-    flags: u8,
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
     stream: u8,
-    payload: Vec<u8>,
+    pub payload: Vec<u8>,
 }
 
 #[derive(PartialEq)]
-enum Ends {
+pub enum Ends {
     Yes,
     No,
 }
@@ -226,21 +324,25 @@ enum Ends {
 impl Http2 {
     async fn connect(scene: &Scene, settings: &[u8]) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", scene.port())).await.unwrap();
+        Self::begin(stream, settings).await
+    }
+
+    pub async fn begin(mut stream: TcpStream, settings: &[u8]) -> Self {
+        stream.write_all(PREFACE).await.unwrap();
         let mut client = Self { stream };
-        client.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         client.frame(SETTINGS, 0, 0, settings).await;
         client
     }
 
     /// One frame; a connection that is gone takes none.
-    async fn frame(&mut self, kind: u8, flags: u8, stream: u8, payload: &[u8]) {
+    pub async fn frame(&mut self, kind: u8, flags: u8, stream: u8, payload: &[u8]) {
         let length = u8::try_from(payload.len()).unwrap();
         let head = [0, 0, length, kind, flags, 0, 0, 0, stream];
         _ = within(self.stream.write_all(&[&head, payload].concat())).await;
     }
 
     /// A head in literals without Huffman coding (RFC 7541 section 6.2.2).
-    async fn request(&mut self, stream: u8, method: &str, path: &str, ends: Ends) {
+    pub async fn request(&mut self, stream: u8, method: &str, path: &str, ends: Ends) {
         let mut block = Vec::new();
         for (index, value) in [(2, method), (6, "http"), (4, path), (1, "localhost")] {
             block.extend([index, u8::try_from(value.len()).unwrap()]);
@@ -251,7 +353,7 @@ impl Http2 {
     }
 
     /// The next frame; nothing at the end.
-    async fn next(&mut self) -> Option<Frame> {
+    pub async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         within(self.stream.read_exact(&mut head)).await.ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);

@@ -53,6 +53,10 @@ impl<S: Transport> Reading<S> {
             return Poll::Ready(None);
         }
         let mut wire = self.wire.lock();
+        if wire.body() != wire::Body::Coming {
+            // It was given up: what follows may be missing a part.
+            return Poll::Ready(Some(Err(BrokenOff::Closed)));
+        }
         ready!(wire.poll_leave(context))?;
         loop {
             match self.left.take(&mut wire.read)? {

@@ -12,15 +12,14 @@ use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Response;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Client;
-use super::pace::Underway;
+use super::linger::Linger;
+use super::pace::{Traffic, Underway};
 use super::prefixed::Prefixed;
 use crate::proxy::body::ReplyBody;
 use crate::proxy::exchange::{exchange, refuse};
@@ -29,15 +28,11 @@ use answer::{After, Asked};
 use head::{BadHead, Bounds, Head, Length};
 use outgoing::Outgoing;
 pub(super) use wire::Transport;
-use wire::{Body, Wire};
+use wire::{Body, Rest, Wire};
 
-/// How long a client whose last bytes nobody wants may still send some: they are read, since a
-/// connection that is closed while some come is reset, and with it goes the answer (RFC 9112 section
-/// 9.6).
-const LINGER_MAX: Duration = Duration::from_secs(2);
-
-/// A client that sends nothing for so long has read its answer, or never will.
-const LINGER_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How much of a body may still come when its request has been answered: an upstream may want the
+/// rest, but not for ever.
+const REST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// How a connection ended.
 pub(super) enum End<S> {
@@ -75,9 +70,9 @@ enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Next,
-    /// It is closed, and the client is told.
+    /// It is closed, and the client is told, which has had no answer.
     Close,
-    /// The same, but the client may be sending.
+    /// The same, but an answer may be on its way, and the client may be sending.
     Linger,
     /// It is dropped: the client has been told, or is gone, or must not take what it got for the
     /// whole.
@@ -131,23 +126,27 @@ pub(super) async fn serve<S: Transport>(
     let bounds = Bounds { bytes_max, fields_max };
     let mut age = Age::New;
     let then = loop {
-        let then = match next(&connection.wire, bounds, age, stopped.as_mut()).await {
-            // Boxed: most of the time there is none.
-            Next::Request(head) => Box::pin(connection.answer(head)).await,
-            Next::Refused(bad) => {
-                tracing::debug!(error = %bad, "a request is refused");
-                client.core.shared.reject_unread(&client.peer, bad.reason());
-                Box::pin(connection.refuse(bad)).await
-            }
-            Next::Http2 => {
-                let taken = connection.wire.lock().take();
-                return match taken {
-                    Some((stream, read)) => End::Http2(stream, read),
-                    None => End::Closed,
-                };
-            }
-            Next::Nothing => Then::Close,
-        };
+        let then =
+            match next(&connection.wire, &client.traffic, bounds, age, stopped.as_mut()).await {
+                // Boxed: most of the time there is none.
+                Next::Request(head) => Box::pin(connection.answer(head)).await,
+                Next::Refused(bad) => {
+                    tracing::debug!(error = %bad, "a request is refused");
+                    client.core.shared.reject_unread(&client.peer, bad.reason());
+                    Box::pin(connection.refuse(bad)).await
+                }
+                Next::Http2 => {
+                    let taken = connection.wire.lock().take();
+                    return match taken {
+                        Some((stream, read)) => End::Http2(stream, read),
+                        None => End::Closed,
+                    };
+                }
+                Next::Nothing => match age {
+                    Age::New => Then::Close,
+                    Age::Used => Then::Linger,
+                },
+            };
         if then != Then::Next {
             break then;
         }
@@ -219,9 +218,9 @@ impl<S: Transport> Connection<'_, S> {
     ) -> Then {
         let (leave, after) = {
             let mut wire = self.wire.lock();
-            // A body that broke off, or for which its client was never told to send it, is none of
-            // which the end could be found.
-            let has_end = wire.body() != Body::Failed && !wire.waits();
+            // A body that broke off, that nobody reads, or for which its client was never told to send
+            // it, is none of which the end could be found.
+            let has_end = matches!(wire.body(), Body::Over | Body::Coming) && !wire.waits();
             let goes_on = has_end && !self.stopping.is_cancelled();
             (wire.answer(), if goes_on { after } else { After::Close })
         };
@@ -250,15 +249,24 @@ impl<S: Transport> Connection<'_, S> {
                 None => return Then::Drop,
             }
         }
+        let body = self.wire.lock().body();
+        let body = if body == Body::Coming { self.rest(after).await } else { body };
         drop(underway);
+        match (body, after) {
+            (Body::Over, After::KeepAlive) => Then::Next,
+            _ => Then::Linger,
+        }
+    }
+
+    /// Waits for the rest of a body whose request is answered, as long as enough of it moves. It is
+    /// under way for so long: what comes is no head, and the connection does not idle.
+    async fn rest(&self, after: After) -> Body {
         if after == After::Close {
             self.end_writing().await;
         }
-        match (poll_fn(|context| self.wire.lock().poll_body_end(context)).await, after) {
-            (Body::Over, After::KeepAlive) => Then::Next,
-            (Body::Over, After::Close) if self.wire.lock().read.is_empty() => Then::Drop,
-            _ => Then::Linger,
-        }
+        let rest = Rest::new(self.client.core.watch.body(), REST_BYTES_MAX);
+        self.wire.lock().watch(rest);
+        poll_fn(|context| self.wire.lock().poll_rest(context)).await
     }
 
     /// Tells the client that its connection is a tunnel, and serves that.
@@ -316,7 +324,7 @@ impl<S: Transport> Connection<'_, S> {
             Then::Close => self.end_writing().await,
             Then::Linger => {
                 self.end_writing().await;
-                _ = timeout(LINGER_MAX, self.linger()).await;
+                self.linger().await;
             }
             Then::Next | Then::Drop => {}
         }
@@ -324,14 +332,12 @@ impl<S: Transport> Connection<'_, S> {
 
     /// Reads on until the client has ended, or has read its answer.
     async fn linger(&self) {
-        let come = || {
-            poll_fn(|context| {
-                let mut wire = self.wire.lock();
-                wire.read.clear();
-                wire.poll_read(context)
-            })
-        };
-        while let Ok(Ok(1..)) = timeout(LINGER_PAUSE_MAX, come()).await {}
+        let mut linger = Linger::new();
+        poll_fn(|context| match self.wire.lock().stream() {
+            Ok(stream) => linger.poll(stream, context),
+            Err(_) => Poll::Ready(()),
+        })
+        .await;
     }
 }
 
@@ -339,6 +345,7 @@ impl<S: Transport> Connection<'_, S> {
 /// that it speaks HTTP.
 async fn next<S: Transport>(
     wire: &Wire<S>,
+    traffic: &Traffic,
     bounds: Bounds,
     age: Age,
     mut stopped: Pin<&mut impl Future<Output = ()>>,
@@ -362,7 +369,10 @@ async fn next<S: Transport>(
                     None => {}
                 }
             }
-            wire.rest();
+            match wire.read.is_empty() {
+                true => wire.idle(),
+                false => traffic.head_begins(),
+            }
             match wire.poll_read(context) {
                 Poll::Ready(Ok(count)) if count > 0 => has_come = true,
                 Poll::Ready(_) => return Poll::Ready(Next::Nothing),

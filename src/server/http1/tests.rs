@@ -1,10 +1,11 @@
 //! Requests on the wire: what is read of them, and that hyper reads none otherwise.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -15,9 +16,11 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::head::{Bounds, Length, is_http2};
-use super::wire::{Body, Transport, Wire};
+use super::wire::{Body, Rest, Transport, Wire};
 use super::{Age, Next, body, next};
+use crate::proxy::patience::{Slowness, Watch};
 use crate::server::HalfClosed;
+use crate::server::pace::Traffic;
 
 const BOUNDS: Bounds = Bounds { bytes_max: 64 * 1024, fields_max: 100 };
 
@@ -65,13 +68,13 @@ async fn sending(bytes: &[u8], width: usize, mut client: DuplexStream) {
 /// What is read of a connection until it ends.
 async fn read_by_us(bytes: &[u8], width: usize) -> (Vec<Seen>, Ended) {
     let (client, server) = duplex(1 << 17);
-    let wire = Wire::new(server, HalfClosed::Left);
+    let (wire, traffic) = (Wire::new(server, HalfClosed::Left), Traffic::default());
     let reading = async {
         let mut seen = Vec::new();
         let mut age = Age::New;
         let mut stopped = pin!(pending());
         let ended = loop {
-            let head = match next(&wire, BOUNDS, age, stopped.as_mut()).await {
+            let head = match next(&wire, &traffic, BOUNDS, age, stopped.as_mut()).await {
                 Next::Request(head) => head,
                 Next::Refused(bad) => break Ended::Refused(bad.status()),
                 Next::Http2 => break Ended::Http2,
@@ -307,6 +310,29 @@ async fn whoever_reads_a_body_learns_that_its_connection_is_over() {
     let read = tokio::time::timeout(std::time::Duration::from_secs(10), &mut reading).await;
     assert!(read.unwrap().unwrap().is_err());
     assert_eq!(wire.lock().body(), Body::Failed);
+}
+
+/// Fails when a body goes on with a part missing after it was given up, or goes on for ever.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_was_given_up_after_its_answer_passes_nothing_on() {
+    let slowness = Slowness { pause_max: Duration::from_secs(30), bytes_per_second_min: 240 };
+    let watch = Arc::new(Watch::new(slowness, slowness));
+    tokio::spawn(Arc::clone(&watch).look());
+    for (bytes_max, is_too_much) in [(1024, false), (3, true)] {
+        let (mut client, server) = duplex(1024);
+        let wire = Wire::new(server, HalfClosed::Left);
+        let mut incoming = body::incoming(&wire, Length::Exact(8), false);
+        wire.lock().watch(Rest::new(watch.body(), bytes_max));
+        client.write_all(b"half").await.unwrap();
+        let ended = poll_fn(|context| wire.lock().poll_rest(context));
+        let (come, ended) =
+            tokio::join!(incoming.frame(), tokio::time::timeout(Duration::from_secs(3600), ended),);
+        assert_eq!(come.unwrap().is_err(), is_too_much);
+        assert_eq!(ended.unwrap(), Body::Failed, "{bytes_max}");
+        client.write_all(b"more").await.unwrap();
+        let more = incoming.frame().await;
+        assert!(!matches!(more, Some(Ok(_))), "{more:?}");
+    }
 }
 
 /// Pieces of requests, most of them good.

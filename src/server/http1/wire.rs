@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::proxy::patience::Ward;
 use crate::server::HalfClosed;
 
 /// Room for what is read at once of heads: most come whole, and with them small bodies. It lies on
@@ -53,6 +54,32 @@ pub(super) struct State<S> {
     waker: Option<Waker>,
     /// Who waits for more of it: a stream that is dropped wakes nobody.
     reader: Option<Waker>,
+    /// How much more of it may come, when its request is answered.
+    rest: Option<Box<Rest>>,
+}
+
+/// What may still come of a body.
+pub(super) struct Rest {
+    /// Looks at how fast it does.
+    ward: Ward,
+    bytes_max: u64,
+}
+
+impl Rest {
+    /// So much, and as fast as `ward` says.
+    pub(super) fn new(ward: Ward, bytes_max: u64) -> Box<Self> {
+        Box::new(Self { ward, bytes_max })
+    }
+
+    /// So much has come. Whether that was too much.
+    fn came(&mut self, bytes: usize) -> bool {
+        let left = self.bytes_max.checked_sub(bytes as u64);
+        self.bytes_max = left.unwrap_or_default();
+        self.ward.went_on(bytes as u64);
+        // Whoever takes it may be what is waited for: it must go on in either case.
+        self.ward.wait();
+        left.is_none()
+    }
 }
 
 /// How far the body of the present request is read.
@@ -81,6 +108,7 @@ impl<S: Transport> Wire<S> {
             has_answered: false,
             waker: None,
             reader: None,
+            rest: None,
         })))
     }
 
@@ -132,6 +160,12 @@ impl<S: Transport> State<S> {
         match read.is_pending() {
             true => note(&mut self.reader, context),
             false => self.reader = None,
+        }
+        if let (Poll::Ready(Ok(count)), Some(rest)) = (&read, &mut self.rest)
+            && rest.came(*count)
+        {
+            self.body_ended(Body::Failed);
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
         }
         read
     }
@@ -201,6 +235,28 @@ impl<S: Transport> State<S> {
         Poll::Pending
     }
 
+    /// The request is answered: of its body only so much may still come.
+    pub(super) fn watch(&mut self, rest: Box<Rest>) {
+        self.rest = Some(rest);
+    }
+
+    /// Waits until nobody reads the body any more, or until it does not go on as it must: then
+    /// whoever reads it is told that it has broken off.
+    pub(super) fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Body> {
+        if self.body == Body::Coming
+            && let Some(rest) = &self.rest
+            && rest.ward.poll_wait(context).is_ready()
+        {
+            self.body = Body::Failed;
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+        let ended = ready!(self.poll_body_end(context));
+        self.rest = None;
+        Poll::Ready(ended)
+    }
+
     /// Waits until the client has gone away. While its request is not over, and after it has sent
     /// more, that cannot be seen.
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -219,11 +275,9 @@ impl<S: Transport> State<S> {
         }
     }
 
-    /// Nothing of a buffer is kept while the connection waits.
-    pub(super) fn rest(&mut self) {
-        if self.read.is_empty() {
-            self.read = BytesMut::new();
-        }
+    /// Nothing is kept while the connection waits, of a buffer that is empty.
+    pub(super) fn idle(&mut self) {
+        self.read = BytesMut::new();
         self.waker = None;
     }
 }

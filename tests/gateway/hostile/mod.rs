@@ -12,7 +12,7 @@
 //! | 6. HTTP/1.0 with a transfer coding | `hostile/framing::a_transfer_coding_in_http_1_0_is_refused` | |
 //! | 7. HTTP/1.0 with a body and no length | `hostile/framing::a_body_without_a_length_in_http_1_0_is_none` | |
 //! | 8. A body where none is usual | `hostile/framing::a_body_on_any_method_is_a_body` | |
-//! | 9. An own answer to a request whose body is unread | `hostile/bodies::an_unread_body_never_becomes_the_next_request` | |
+//! | 9. An own answer to a request whose body is unread | `hostile/bodies::an_unread_body_never_becomes_the_next_request`, `closing::what_comes_behind_the_last_request_does_not_take_its_answer_away`, `closing::an_upload_without_end_ends_its_connection_after_its_answer` | |
 //! | 10. A chunk size that is no number | `hostile/chunks::a_chunk_size_that_is_no_number_is_400_and_ends_the_upload` | Zeros before a size are digits |
 //! | 11. A bare CR or LF in a chunk line | `hostile/chunks::a_bare_cr_or_lf_in_a_chunk_line_is_400` | |
 //! | 12. Chunk extensions of 64 KiB and 16 MB | `hostile/chunks::chunk_extensions_have_a_bound` | |
@@ -44,7 +44,7 @@
 //! | 38. A fragment in the target | `hostile/targets::a_fragment_in_the_target_is_refused` | In HTTP/2 it is dropped before anything is decided, and never sent |
 //! | 39. A query that looks like a path | `hostile/targets::the_query_is_no_part_of_the_path` | |
 //! | 40. Heads without end | `hostile/heads::heads_have_bounds` | |
-//! | 41. Slow heads, slow bodies, idle connections | `protocols::a_connection_without_a_request_is_closed_after_its_time`, `replay::a_client_that_stops_in_the_middle_of_its_body_gets_408`, `pace::a_body_that_does_not_go_on_gets_408_and_its_connection_ends`, `pace::over_http2_a_body_that_does_not_go_on_gets_408_and_others_go_on`, `pace::a_client_that_takes_nothing_of_its_answer_is_cut_and_gives_everything_back`, `pace::over_http2_a_stream_that_takes_nothing_is_reset_and_others_go_on` | |
+//! | 41. Slow heads, slow bodies, idle connections | `protocols::a_connection_without_a_request_is_closed_after_its_time`, `replay::a_client_that_stops_in_the_middle_of_its_body_gets_408`, `pace::a_body_that_does_not_go_on_gets_408_and_its_connection_ends`, `pace::over_http2_a_body_that_does_not_go_on_gets_408_and_others_go_on`, `pace::a_client_that_takes_nothing_of_its_answer_is_cut_and_gives_everything_back`, `pace::over_http2_a_stream_that_takes_nothing_is_reset_and_others_go_on`, `pace::a_head_that_began_during_a_request_has_no_longer_than_any_other`, `pace::the_beginning_of_http2_has_no_longer_than_any_head`, `closing::an_upload_that_is_stuck_after_its_answer_ends_its_connection` | |
 //! | 42. An early end | `hostile/bodies::what_breaks_off_is_never_whole` | |
 //! | 43. A bad request behind a good one | `hostile/heads::after_a_bad_request_nothing_more_is_answered`, `hostile/connections::pipelined_requests_are_answered_in_order_and_once` | |
 //! | 44. HTTP/2 messages that are none | `hostile/http2::fields_that_http_2_must_not_have_are_refused`, `hostile/http2::pseudo_fields_that_are_none_are_refused`, `hostile/http2::pseudo_fields_twice_late_unknown_or_missing_are_refused`, `hostile/http2::a_length_that_is_not_kept_is_never_a_whole_request`, `hostile/http2::trailers_of_http_2_end_here`, `hostile/http2::frames_that_are_none_end_the_connection` | Pseudo fields in trailers go the way of all trailers |
