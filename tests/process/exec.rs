@@ -50,7 +50,7 @@ impl Running {
         line.expect("the command says nothing more")
     }
 
-    async fn ended(mut self) -> (Option<i32>, String) {
+    async fn ended(self) -> (Option<i32>, String) {
         drop(self.input);
         let output = timeout(STEP_TIME_MAX, self.child.wait_with_output()).await.unwrap().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
