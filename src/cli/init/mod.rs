@@ -6,6 +6,7 @@ mod plan;
 mod write;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use ask::{Asking, Terminal};
@@ -121,11 +122,15 @@ impl Init {
         let width = trial.len().max(run.len());
         writeln!(out, "\nnext:")?;
         writeln!(out, "  {trial:<width$}  # one login, shown step by step, and its logout")?;
-        writeln!(
-            out,
-            "  {run:<width$}  # then, without any credential: curl http://{}/",
-            self.listen
-        )?;
+        // A port that is yet to be chosen is printed once it is.
+        let reached = self.listen.parse().is_ok_and(|address: SocketAddr| address.port() != 0);
+        match reached {
+            true => {
+                let call = format!("curl http://{}/", self.listen);
+                writeln!(out, "  {run:<width$}  # then, without any credential: {call}")?;
+            }
+            false => writeln!(out, "  {run:<width$}  # it prints where it listens")?,
+        }
         Ok(Exit::Ok)
     }
 }
