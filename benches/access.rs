@@ -19,7 +19,9 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use data_encoding::BASE64URL_NOPAD;
 use doorward::access::grant::{Grant, Grants};
-use doorward::access::identity::{Connected, Credentials, SubjectAltName, UnixOwner, UnixPeer};
+use doorward::access::identity::{
+    Connected, Credentials, Shown, SubjectAltName, UnixOwner, UnixPeer,
+};
 use doorward::access::jwt::{Algorithm, Expected, Issuer, KeySet, Published, Rule, SEEN_TIME_MAX};
 use doorward::access::key::{ClientKey, KnownKey};
 use doorward::access::revoked::Revocations;
@@ -115,7 +117,8 @@ fn bench_connection(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
     let clients = Clients::new([one], tokens(), &Revocations::default());
     let access = Access::Clients(Arc::new(clients));
     let unix = Some(UnixPeer { uid: 7, gid: 7 });
-    let connected = access.recognise(&Credentials { certificate: None, unix }).unwrap();
+    let shown = Shown::read(&Credentials { certificate: None, unix }).unwrap();
+    let connected = access.recognise(&shown);
     let mut headers = HeaderMap::new();
     headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
     group.bench_function("a connection that shows its client", |bencher| {

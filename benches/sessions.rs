@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use stage::upstream::Upstream;
 
 /// Accounts, and with them keys of the store.
-const ACCOUNTS: u16 = 64;
+const ACCOUNTS: u32 = 64;
 
 /// Threads that ask at the same time.
 const THREADS: [usize; 3] = [1, 2, 8];
@@ -54,7 +54,7 @@ const WAITERS: usize = 10_000;
 const WAITER_ROUNDS: u16 = 20;
 
 /// Clients of each account, every one with a session of its own: 100 032 sessions.
-const CLIENTS: u16 = 1563;
+const CLIENTS: u32 = 1563;
 
 /// How often all sessions are looked after.
 const APPOINTMENT_ROUNDS: usize = 5;
@@ -160,7 +160,7 @@ fn waiters(_: &mut Criterion) {
     // As a core does it: one thread runs all who wait.
     let core = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for round in 0..WAITER_ROUNDS {
-        let key = key(&broker, round);
+        let key = key(&broker, round.into());
         let before = resident_kib();
         let (mut woken, grown) = core.block_on(wait_together(&site, &broker, &clock, key, before));
         woken.sort_unstable();
@@ -276,7 +276,7 @@ async fn open_all(broker: &Broker, clock: &Clock) -> Vec<SessionKey> {
             let mut keys = Vec::new();
             for client in 0..CLIENTS {
                 let scope = Scope::Client(ClientNumber(client));
-                let key = broker.key(UpstreamId(0), AccountId(account), scope);
+                let key = broker.key(AccountId(account), scope);
                 session(&broker, &clock, key).await.unwrap();
                 keys.push(key);
             }
@@ -302,8 +302,8 @@ async fn session(
     held.map(|held| held.session)
 }
 
-fn key(broker: &Broker, account: u16) -> SessionKey {
-    broker.key(UpstreamId(0), AccountId(account), Scope::Shared)
+fn key(broker: &Broker, account: u32) -> SessionKey {
+    broker.key(AccountId(account), Scope::Shared)
 }
 
 /// A broker with [`ACCOUNTS`] accounts at one upstream; nobody reads its events.
@@ -311,17 +311,18 @@ fn broker(site: &Upstream, clock: &Clock) -> Broker {
     let (reporter, _) = reports();
     let origin = Arc::new(origin(site));
     Broker::new(Parts {
-        upstreams: vec![doorward::session::Upstream {
+        upstreams: vec![Arc::new(doorward::session::Upstream {
+            id: UpstreamId(0),
             name: Arc::from("bench"),
             recipe_print: doorward::session::recipe_print(&recipe()),
             recipe: Arc::new(recipe()),
             origin: Arc::clone(&origin),
             tenant: doorward::session::Tenant(Fingerprint::of([])),
-            accounts: (0..ACCOUNTS).map(account).collect(),
+            accounts: (0..ACCOUNTS).map(|number| Arc::new(account(number))).collect(),
+            transport: Transport::new(Arc::new(Pool::new(origin)), ANSWER_BYTES_MAX),
             streams: doorward::session::Streams::Drain,
             search_bodies: doorward::session::SearchBodies::Identity,
-        }],
-        transport: Transport::new(vec![Pool::new(origin)], ANSWER_BYTES_MAX),
+        })],
         clock: clock.clone(),
         reporter,
         limits: Limits {
@@ -364,14 +365,19 @@ fn recipe() -> Recipe {
     Recipe::load(&document, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
-fn account(number: u16) -> Account {
+fn account(number: u32) -> Account {
     let login_name = format!("bench-{number}");
     let password = SecretText::from(stage::PASSWORD.to_owned());
     let fingerprint = Fingerprint::of([&password]);
     let mut values = Values::default();
     values.set("username", SecretText::from(login_name.clone()));
     values.set("password", password);
-    Account::new(&login_name.clone(), login_name, Credentials { values, fingerprint })
+    Account::new(
+        AccountId(number),
+        &login_name.clone(),
+        login_name,
+        Credentials { values, fingerprint },
+    )
 }
 
 criterion_group!(benches, store, storm, waiters, crowd, appointments);

@@ -109,7 +109,8 @@ async fn start(upstream: &Upstream, key: &ClientKey) -> App {
 }
 
 fn address(app: &App, name: &str) -> SocketAddr {
-    let listening = app.listening().iter().find(|listening| listening.name == name).unwrap();
+    let all = app.listening();
+    let listening = all.iter().find(|listening| listening.name == name).unwrap();
     match &listening.address {
         Address::Tcp(address) => *address,
         Address::Unix(path) => panic!("{} is no TCP address", path.display()),

@@ -14,7 +14,7 @@ use super::identity::SubjectAltName;
 pub struct CertificateError;
 
 /// What of a certificate counts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Certificate {
     /// The names that say whose it is; of other kinds there are none.
     pub(super) names: Vec<SubjectAltName>,

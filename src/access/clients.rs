@@ -6,9 +6,8 @@ use std::time::SystemTime;
 
 use foldhash::fast::RandomState;
 
-use super::certificate::CertificateError;
 use super::grant::Grants;
-use super::identity::{Connected, Credentials, Identities, SubjectAltName, UnixOwner};
+use super::identity::{self, Connected, Identities, SubjectAltName, UnixOwner};
 use super::jwt::{Issuer, Issuers, Rule};
 use super::key::{ClientKey, KeyError, KeyPrint, KnownKey};
 use super::presented::Stands;
@@ -20,6 +19,8 @@ use crate::secret::SecretText;
 /// What is known of a client.
 #[derive(Debug, Default)]
 pub struct Client<'a> {
+    /// Its number; no two have the same.
+    pub number: u32,
     /// Its name; no two are the same.
     pub name: &'a str,
     /// Its keys.
@@ -75,8 +76,8 @@ impl Clients {
         revocations: &Revocations,
     ) -> Self {
         let (mut by_name, mut identities) = (HashMap::default(), Identities::default());
-        for (client, number) in clients.into_iter().zip(0..) {
-            let Client { name, keys, certificates, unix, grants } = client;
+        for client in clients {
+            let Client { number, name, keys, certificates, unix, grants } = client;
             let caller = Arc::new(Caller { number, name: Arc::from(name), grants });
             identities.add(&caller, certificates, unix);
             let keys = keys.into_iter().map(|key| (key, revocations.of(&key.digest))).collect();
@@ -107,11 +108,8 @@ impl Clients {
     }
 
     /// Who has made a connection.
-    pub(super) fn recognise(
-        &self,
-        credentials: &Credentials<'_>,
-    ) -> Result<Connected, CertificateError> {
-        self.identities.recognise(credentials)
+    pub(super) fn recognise(&self, shown: &identity::Shown) -> Connected {
+        self.identities.recognise(shown)
     }
 
     /// The client whose request it is. All that it and its connection show must be of one client.

@@ -1,5 +1,6 @@
 //! What a connection shows of who is at its other end: the names in a client's certificate, and
-//! whose process it is at a Unix socket. It is looked at once, when the connection is made.
+//! whose process it is at a Unix socket. It is read once, when the connection is made; whose it is,
+//! each request asks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -144,6 +145,24 @@ pub struct Credentials<'a> {
     pub unix: Option<UnixPeer>,
 }
 
+/// What a connection shows. It is read once; whose it is may change while the connection lives.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    certificate: Option<Certificate>,
+    unix: Option<UnixPeer>,
+}
+
+impl Shown {
+    /// What a connection comes with, read.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read.
+    pub fn read(credentials: &Credentials<'_>) -> Result<Self, CertificateError> {
+        let certificate = credentials.certificate.map(Certificate::read).transpose()?;
+        Ok(Self { certificate, unix: credentials.unix })
+    }
+}
+
 /// Who has made a connection, as far as the connection itself shows it.
 #[derive(Clone, Debug, Default)]
 pub struct Connected {
@@ -201,25 +220,18 @@ impl Identities {
         add(&mut self.unix, caller, unix);
     }
 
-    /// Who has made a connection.
-    ///
-    /// # Errors
-    /// When the certificate cannot be read.
-    pub(super) fn recognise(
-        &self,
-        credentials: &Credentials<'_>,
-    ) -> Result<Connected, CertificateError> {
+    /// Who has made a connection that shows this.
+    pub(super) fn recognise(&self, shown: &Shown) -> Connected {
         let mut found = Connected::default();
-        if let Some(der) = credentials.certificate {
-            let certificate = Certificate::read(der)?;
+        if let Some(certificate) = &shown.certificate {
             found.until = Some(certificate.until);
             found.meet(certificate.names.iter().filter_map(|name| self.certificates.get(name)));
         }
-        if let Some(UnixPeer { uid, gid }) = credentials.unix {
+        if let Some(UnixPeer { uid, gid }) = shown.unix {
             let owners = [UnixOwner::User(uid), UnixOwner::Group(gid)];
             found.meet(owners.iter().filter_map(|owner| self.unix.get(owner)));
         }
-        Ok(found)
+        found
     }
 }
 

@@ -183,7 +183,7 @@ impl Digest {
     }
 
     /// The digest itself.
-    pub(super) fn bytes(&self) -> &[u8; 32] {
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 

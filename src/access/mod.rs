@@ -25,7 +25,7 @@ use crate::recipe::Recipe;
 pub use certificate::CertificateError;
 pub use clients::{Client, Clients, IssuedToken, LoggedIn};
 use grant::Grants;
-use identity::{Connected, Credentials};
+use identity::{Connected, Shown};
 pub use presented::{CLIENT_ACCOUNT, CLIENT_KEY, Issued, KEY_PLACES, Withheld, holds_credential};
 use revoked::Revocation;
 
@@ -41,8 +41,8 @@ pub enum Access {
 /// A client that showed who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Its place among the clients.
-    pub number: u16,
+    /// Which one it is, as long as Doorward runs.
+    pub number: u32,
     /// Its name.
     pub name: Arc<str>,
     /// What it may do.
@@ -160,14 +160,12 @@ impl Access {
         }
     }
 
-    /// Who has made a connection, as far as the connection itself shows it. Asked once for each.
-    ///
-    /// # Errors
-    /// When its certificate cannot be read.
-    pub fn recognise(&self, credentials: &Credentials<'_>) -> Result<Connected, CertificateError> {
+    /// Who has made a connection that shows this. Asked for each of its requests: the clients may be
+    /// others than when it was made.
+    pub fn recognise(&self, shown: &Shown) -> Connected {
         match self {
-            Self::Open => Ok(Connected::default()),
-            Self::Clients(clients) => clients.recognise(credentials),
+            Self::Open => Connected::default(),
+            Self::Clients(clients) => clients.recognise(shown),
         }
     }
 

@@ -8,10 +8,7 @@ use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::limits;
-use super::reach::Outside;
-use super::secrets::{Field, Kept};
-use super::{way, words};
+use super::ids::Ids;
 use crate::access::key::NoRandomness;
 use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
@@ -25,15 +22,13 @@ use crate::recipe::{self, FieldKind, Recipe};
 use crate::route::{Route, Sharing, Table};
 use crate::secret::{Fingerprint, SecretText};
 use crate::server;
-use crate::session::{
-    self, Account, AccountId, Broker, Mechanism, Parts, Tenant, Transport, Upstream, UpstreamId,
-};
+use crate::session::{self, Broker};
 use crate::settings::{
-    self, Credentials, FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference,
-    RecipeShape, Secrecy, Settings,
+    self, FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference, RecipeShape, Secrecy,
+    Settings,
 };
 use crate::telemetry::{Rejections, Reporter};
-use crate::upstream::{Origin, Pool, Resolver, tls};
+use crate::upstream::tls;
 
 /// The largest recipe file, in bytes.
 const RECIPE_BYTES_MAX: u64 = 1024 * 1024;
@@ -64,74 +59,37 @@ pub enum BuildError {
     Inconsistent(String),
 }
 
-/// The rooms of the data path.
-pub(super) struct Rooms {
-    pub(super) shared: Shared,
-    /// Where upstreams are, by [`UpstreamId`].
-    pub(super) origins: Vec<Arc<Origin>>,
-}
-
-pub(super) fn rooms(
-    settings: &Settings,
-    credentials: &Credentials,
+/// What holds for as long as the process lives.
+pub(super) fn shared(
+    broker: Broker,
     clock: &Clock,
     reporter: &Reporter,
-    resolver: &Resolver,
-    without: Option<Mechanism>,
-    kept: session::Kept,
-) -> Result<Rooms, BuildError> {
-    let outside = Outside {
-        clock: clock.clone(),
-        reporter: Some(reporter.downgrade()),
-        resolver: resolver.clone(),
-    };
-    let mut upstreams = Vec::new();
-    for written in &settings.upstreams {
-        upstreams.push(upstream(written, credentials, &outside)?);
-    }
-    let origins: Vec<_> = upstreams.iter().map(|upstream| Arc::clone(&upstream.origin)).collect();
-    let routes = routes(settings)?;
-    let broker = Broker::new(Parts {
-        upstreams,
-        transport: Transport::new(
-            origins.iter().map(|origin| Pool::new(Arc::clone(origin))).collect(),
-            settings.limits.login_answer_bytes_max,
-        ),
-        clock: clock.clone(),
-        reporter: reporter.clone(),
-        limits: session_limits(settings),
-        control: tokio::runtime::Handle::current(),
-        without,
-        kept,
-    });
-    let recipes: Vec<_> = broker.recipes().collect();
-    let admission = Arc::new(limits(settings, &recipes, clock)?);
-    let shared = Shared {
-        routes,
+    cut_off: CancellationToken,
+) -> Shared {
+    Shared {
         broker,
-        admission,
         clock: clock.clone(),
         reporter: reporter.clone(),
         rejections: Rejections::default(),
         overload: Arc::new(Overload::new(super::strain::descriptors_max())),
-        limits: proxy::Limits {
-            verdict_body_bytes_max: settings.limits.verdict_body_bytes_max,
-            mask_body_bytes_max: settings.limits.login_answer_bytes_max,
-            request_timeout: settings.timeouts.request,
-            tunnel_idle: settings.timeouts.tunnel_idle,
-            client_login_bytes_max: settings.limits.client_login_bytes_max,
-            client_login_timeout: settings.timeouts.head,
-            body: slowness(settings, settings.timeouts.body),
-            answer: slowness(settings, settings.timeouts.write),
-            client_token_life: settings.timeouts.client_token,
-        },
-        keeping: Arc::new(keeping(settings)),
-        // Set by whoever can cut off.
-        cut_off: CancellationToken::new(),
-        key_headers: settings.access.key_headers.clone(),
+        cut_off,
         via: via(),
-    };
-    Ok(Rooms { shared, origins })
+    }
+}
+
+/// Bounds of requests.
+pub(super) fn request_limits(settings: &Settings) -> proxy::Limits {
+    proxy::Limits {
+        verdict_body_bytes_max: settings.limits.verdict_body_bytes_max,
+        mask_body_bytes_max: settings.limits.login_answer_bytes_max,
+        request_timeout: settings.timeouts.request,
+        tunnel_idle: settings.timeouts.tunnel_idle,
+        client_login_bytes_max: settings.limits.client_login_bytes_max,
+        client_login_timeout: settings.timeouts.head,
+        body: slowness(settings, settings.timeouts.body),
+        answer: slowness(settings, settings.timeouts.write),
+        client_token_life: settings.timeouts.client_token,
+    }
 }
 
 /// How slow a client may be that may pause for `pause_max`.
@@ -139,7 +97,8 @@ fn slowness(settings: &Settings, pause_max: Duration) -> Slowness {
     Slowness { pause_max, bytes_per_second_min: settings.limits.bytes_per_second_min }
 }
 
-fn keeping(settings: &Settings) -> Keeping {
+/// Where request bodies are kept.
+pub(super) fn keeping(settings: &Settings) -> Keeping {
     let limits = &settings.limits;
     Keeping {
         memory_bytes_max: limits.replay_body_bytes_max as u64,
@@ -150,7 +109,8 @@ fn keeping(settings: &Settings) -> Keeping {
     }
 }
 
-fn session_limits(settings: &Settings) -> session::Limits {
+/// How long the parts of a session's life may take.
+pub(super) fn session_limits(settings: &Settings) -> session::Limits {
     session::Limits {
         login_timeout: settings.timeouts.login,
         login_distance: settings.timeouts.login_distance,
@@ -167,33 +127,6 @@ fn via() -> Via {
     Via::new(&format!("doorward-{name}"))
 }
 
-/// One upstream with its recipe, its origin and its accounts.
-///
-/// # Errors
-/// See [`BuildError`].
-pub(super) fn upstream(
-    written: &settings::Upstream,
-    credentials: &Credentials,
-    outside: &Outside,
-) -> Result<Upstream, BuildError> {
-    let recipe = recipe(written)?;
-    let accounts = written
-        .accounts
-        .iter()
-        .map(|account| self::account(written, account, &recipe, credentials))
-        .collect::<Result<_, _>>()?;
-    Ok(Upstream {
-        name: Arc::from(written.name.as_str()),
-        recipe_print: session::recipe_print(&recipe),
-        recipe: Arc::new(recipe),
-        origin: Arc::new(way::origin(written, credentials, outside)?),
-        tenant: tenant(written),
-        accounts,
-        streams: words::streams(written.streams),
-        search_bodies: words::search_bodies(written.search_bodies),
-    })
-}
-
 /// An upstream's recipe with its parameters.
 ///
 /// # Errors
@@ -201,38 +134,6 @@ pub(super) fn upstream(
 pub(super) fn recipe(written: &settings::Upstream) -> Result<Recipe, BuildError> {
     let document = recipe_document(&written.recipe)?;
     Recipe::load(&document, &written.parameters).map_err(BuildError::Recipe)
-}
-
-fn account(
-    upstream: &settings::Upstream,
-    written: &settings::Account,
-    recipe: &Recipe,
-    credentials: &Credentials,
-) -> Result<Account, BuildError> {
-    let fields = fields(upstream, written, credentials)?;
-    let fields = fields.iter().map(|field| (field.name.as_str(), field.text.clone()));
-    let credentials = self::credentials(recipe, fields);
-    let login_name = credentials.values.text(recipe.login_name_field()).to_owned();
-    Ok(Account::new(&written.name, login_name, credentials))
-}
-
-fn fields(
-    upstream: &settings::Upstream,
-    account: &settings::Account,
-    credentials: &Credentials,
-) -> Result<Vec<Field>, BuildError> {
-    let fields = account.fields.iter().map(|(name, field)| match field {
-        settings::Field::Text(text) => Ok(Field::new(name, SecretText::from(text.clone()), None)),
-        settings::Field::Secret(source) => {
-            let secret = credentials.secret(&upstream.name, &account.name, name);
-            let secret = secret.cloned().ok_or_else(|| {
-                let (upstream, account) = (&upstream.name, &account.name);
-                BuildError::Inconsistent(format!("no secret for {upstream}.{account}.{name}"))
-            })?;
-            Ok(Field::new(name, secret, Some(source.clone())))
-        }
-    });
-    fields.collect()
 }
 
 /// What an account logs in with, out of its fields.
@@ -249,49 +150,6 @@ pub(super) fn credentials<'f>(
         values.set(name.to_owned(), text);
     }
     session::Credentials { values, fingerprint: Fingerprint::of(&secrets) }
-}
-
-/// The accounts with secrets that can change while Doorward runs.
-///
-/// # Errors
-/// See [`BuildError`].
-pub(super) fn kept(
-    settings: &Settings,
-    credentials: &Credentials,
-    broker: &Broker,
-) -> Result<Vec<Kept>, BuildError> {
-    let mut kept = Vec::new();
-    for (upstream, written) in (0..).zip(&settings.upstreams) {
-        for (account, written_account) in (0..).zip(&written.accounts) {
-            let fields = fields(written, written_account, credentials)?;
-            if fields.iter().any(Field::can_change) {
-                let id = UpstreamId(upstream);
-                kept.push(Kept {
-                    upstream: id,
-                    account: AccountId(account),
-                    upstream_name: Arc::from(written.name.as_str()),
-                    account_name: Arc::from(written_account.name.as_str()),
-                    recipe: Arc::clone(&broker.upstream(id).recipe),
-                    fields,
-                });
-            }
-        }
-    }
-    Ok(kept)
-}
-
-fn tenant(written: &settings::Upstream) -> Tenant {
-    let mut place = format!("{}{}", written.origin, written.base_path);
-    // Either makes another server of the same URL.
-    if let Some(authority) = &written.authority {
-        place.push_str(&format!(" as {authority}"));
-    }
-    if let settings::Way::Unix(path) = &written.way {
-        place.push_str(&format!(" at {}", path.display()));
-    }
-    let parameters = written.parameters.iter().map(|(name, value)| format!("{name}={value}"));
-    let texts = std::iter::once(place).chain(parameters).map(SecretText::from);
-    Tenant(Fingerprint::of(&texts.collect::<Vec<_>>()))
 }
 
 /// Which peers send the PROXY protocol.
@@ -342,20 +200,17 @@ impl TimeProvider for Wall {
 ///
 /// # Errors
 /// See [`BuildError`].
-pub(super) fn routes(settings: &Settings) -> Result<Table, BuildError> {
-    let upstreams = &settings.upstreams;
+pub(super) fn routes(settings: &Settings, ids: &Ids) -> Result<Table, BuildError> {
     let routes = settings.routes.iter().zip(0..).map(|(route, number)| {
-        let (upstream, account) = ids(upstreams, &route.upstream, &route.account)?;
-        let choices = route.accounts.iter().map(|name| {
-            ids(upstreams, &route.upstream, name).map(|(_, account)| (name.clone(), account))
-        });
+        let id = |account: &str| ids.account(&route.upstream, account);
+        let choices = route.accounts.iter().map(|name| Ok((name.clone(), id(name)?)));
         Ok(Route {
             number,
             host: route.host.clone(),
             prefix: route.path.trim_end_matches('/').to_owned(),
             strip_prefix: route.prefix == settings::Prefix::Stripped,
-            upstream,
-            account,
+            upstream: ids.upstream(&route.upstream)?,
+            account: id(&route.account)?,
             choices: choices.collect::<Result<_, BuildError>>()?,
             sharing: match route.session {
                 settings::SessionScope::Shared => Sharing::Shared,
@@ -364,21 +219,6 @@ pub(super) fn routes(settings: &Settings) -> Result<Table, BuildError> {
         })
     });
     routes.collect::<Result<Vec<_>, BuildError>>().map(Table::new)
-}
-
-pub(super) fn ids(
-    upstreams: &[settings::Upstream],
-    upstream: &str,
-    account: &str,
-) -> Result<(UpstreamId, AccountId), BuildError> {
-    let unknown = || BuildError::Inconsistent(format!("no account {upstream}.{account}"));
-    let number = |index: usize| u16::try_from(index).map_err(|_| unknown());
-    let upstream_index =
-        upstreams.iter().position(|known| known.name == upstream).ok_or_else(unknown)?;
-    let accounts = upstreams.get(upstream_index).map_or(&[][..], |known| &known.accounts);
-    let account_index =
-        accounts.iter().position(|known| known.name == account).ok_or_else(unknown)?;
-    Ok((UpstreamId(number(upstream_index)?), AccountId(number(account_index)?)))
 }
 
 pub(super) fn server_limits(settings: &Settings, cores: usize) -> server::Limits {

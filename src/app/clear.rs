@@ -2,7 +2,7 @@
 
 use super::reach::Outside;
 use super::trial::{choose, known};
-use super::{StartError, TrialError, audit, build, state};
+use super::{StartError, TrialError, audit, state, upstreams};
 use crate::audit::cleared;
 use crate::clock::Clock;
 use crate::session::counted::{self, Cleared};
@@ -49,7 +49,9 @@ pub async fn clear(
     let credentials = loaded.read_credentials_of(&written).map_err(TrialError::Faults)?;
     let clock = Clock::system();
     let outside = Outside::untold(&clock);
-    let built = build::upstream(&written, &credentials, &outside).map_err(TrialError::Build)?;
+    let answer_bytes_max = loaded.settings.limits.login_answer_bytes_max;
+    let built = upstreams::alone(&written, &credentials, &outside, answer_bytes_max);
+    let built = built.map_err(TrialError::Build)?;
     let (kept, _) = state::open(loaded, &clock)?;
     // Whatever cannot be told is not done.
     let mut trail = audit::open(loaded)?;

@@ -4,59 +4,104 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::heart::Heart;
-use crate::proxy::{Core, Shared, UnderWayCount};
-use crate::server::{self, Limits, Listener, Stop, Unregistered};
-use crate::upstream::{Origin, Pool};
+use crate::proxy::force::InForce;
+use crate::proxy::{self, Shared, UnderWayCount};
+use crate::server::{self, Open, Socket, Unregistered};
 
-/// A core that runs.
-pub(super) struct Running {
-    pub(super) thread: JoinHandle<()>,
+/// A core that runs. Its thread ends when none of its sockets is open any more.
+#[derive(Debug)]
+pub(super) struct Core {
+    core: Arc<proxy::Core>,
+    runtime: Handle,
+    served: TaskTracker,
+    everything: CancellationToken,
     /// Shows whether it hangs.
     pub(super) heart: Heart,
     /// Its requests.
     pub(super) under_way: UnderWayCount,
 }
 
-/// Starts core `number` and returns once its sockets are served.
-///
-/// # Errors
-/// When there is no thread, no runtime or no descriptor for it.
-pub(super) fn start(
-    number: usize,
-    sockets: Vec<(Unregistered, Listener)>,
-    shared: &Arc<Shared>,
-    origins: &[Arc<Origin>],
-    limits: Limits,
-    stop: &Stop,
-) -> io::Result<Running> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let pools = origins.iter().map(|origin| Pool::new(Arc::clone(origin))).collect();
-    let core = Arc::new(Core::new(Arc::clone(shared), pools));
-    // They end with the runtime.
-    runtime.spawn(core.looks_after_deadlines());
-    let (heart, answers) = Heart::new(number);
-    runtime.spawn(answers);
-    let under_way = core.under_way.count();
-    let served = TaskTracker::new();
-    {
-        let _inside = runtime.enter();
-        for (socket, listener) in sockets {
-            let socket = socket.register()?;
-            let serving = server::serve(socket, listener, Arc::clone(&core), limits, stop.clone());
-            served.spawn_on(serving, runtime.handle());
-        }
-        // It ends with the runtime.
+/// A core's thread is ready to run.
+pub(super) struct Ready {
+    core: Core,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Ready {
+    /// Makes core `number`.
+    ///
+    /// # Errors
+    /// When there is no runtime or no descriptor for it.
+    pub(super) fn new(
+        number: usize,
+        shared: &Arc<Shared>,
+        in_force: &Arc<InForce>,
+        everything: &CancellationToken,
+    ) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let core = Arc::new(proxy::Core::new(Arc::clone(shared), Arc::clone(in_force)));
+        // These end with the runtime.
+        runtime.spawn(core.looks_after_deadlines());
         runtime.spawn(Arc::clone(&core.watch).look());
+        let (heart, answers) = Heart::new(number);
+        runtime.spawn(answers);
+        let core = Core {
+            under_way: core.under_way.count(),
+            core,
+            runtime: runtime.handle().clone(),
+            served: TaskTracker::new(),
+            everything: everything.clone(),
+            heart,
+        };
+        Ok(Self { core, runtime })
     }
-    served.close();
-    let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-        runtime.block_on(served.wait());
-        // Connections to upstreams are tasks of this runtime: they end with it.
-        runtime.shutdown_background();
-    })?;
-    Ok(Running { thread, heart, under_way })
+
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Starts its thread, once it has sockets.
+    ///
+    /// # Errors
+    /// When there is no thread.
+    pub(super) fn start(self) -> io::Result<(Core, JoinHandle<()>)> {
+        let Self { core, runtime } = self;
+        core.served.close();
+        let served = core.served.clone();
+        let name = format!("core-{}", core.heart.number());
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            runtime.block_on(served.wait());
+            // Connections to upstreams are tasks of this runtime: they end with it.
+            runtime.shutdown_background();
+        })?;
+        Ok((core, thread))
+    }
+}
+
+impl Core {
+    /// Makes a socket known to the core's runtime.
+    ///
+    /// # Errors
+    /// When the runtime has no descriptor left.
+    pub(super) fn register(&self, socket: Unregistered) -> io::Result<Socket> {
+        let _inside = self.runtime.enter();
+        socket.register()
+    }
+
+    /// Serves a socket from now on.
+    pub(super) fn serve(&self, socket: Socket, open: &Open) {
+        let everything = self.everything.clone();
+        let serving = server::serve(socket, open.clone(), Arc::clone(&self.core), everything);
+        self.served.spawn_on(serving, &self.runtime);
+    }
+
+    /// Puts another configuration in force on it.
+    pub(super) fn put_in_force(&self, in_force: &Arc<InForce>) {
+        self.core.put_in_force(in_force);
+    }
 }

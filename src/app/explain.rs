@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{Method, Uri};
 
+use super::ids::Ids;
 use super::limits::bounds_something;
 use super::{BuildError, build, clients};
 use crate::access::Caller;
@@ -105,7 +106,8 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
     let settings = &loaded.settings;
     let recipes = settings.upstreams.iter().map(|written| build::recipe(written).map(Arc::new));
     let recipes = recipes.collect::<Result<Vec<_>, _>>()?;
-    let known = clients::granted(settings, &recipes)?;
+    let ids = Ids::by_name(settings);
+    let known = clients::granted(settings, &ids, &recipes)?;
     let caller = known.named(question.client).ok_or_else(|| unknown(settings, question.client))?;
     let target = question.url.path_and_query().filter(|target| target.path().starts_with('/'));
     let target = target.ok_or(ExplainError::NoPath)?;
@@ -120,11 +122,11 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
         limits: Vec::new(),
         outcome: Outcome::Refused(Problem::NoRoute),
     };
-    let routes = build::routes(settings)?;
+    let routes = build::routes(settings, &ids)?;
     let Some(route) = routes.find(host, &canonical.path) else { return Ok(explained) };
-    let number = usize::from(route.upstream.0);
-    let (Some(upstream), Some(recipe)) = (settings.upstreams.get(number), recipes.get(number))
-    else {
+    let mut upstreams = settings.upstreams.iter().zip(&recipes);
+    let is_meant = |name: &str| ids.upstream(name).is_ok_and(|id| id == route.upstream);
+    let Some((upstream, recipe)) = upstreams.find(|(upstream, _)| is_meant(&upstream.name)) else {
         return Ok(explained);
     };
     explained.route = Some((route.host.clone(), shown_path(route)));
@@ -143,7 +145,10 @@ pub fn explain(loaded: &Loaded, question: &Question<'_>) -> Result<Explained, Ex
             return Ok(explained);
         }
     };
-    let account = upstream.accounts.get(usize::from(permit.account.0));
+    let mut accounts = upstream.accounts.iter();
+    let account = accounts.find(|account| {
+        ids.account(&upstream.name, &account.name).is_ok_and(|id| id == permit.account)
+    });
     explained.account = account.map(|account| account.name.clone());
     explained.grant = permit.grant.map(|place| (place, grant_place(loaded, caller, place)));
     explained.outcome = match permit.read.rule {

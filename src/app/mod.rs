@@ -12,17 +12,23 @@ mod core;
 mod dumps;
 mod explain;
 mod heart;
+mod ids;
 mod issuers;
 mod limits;
+mod listeners;
 mod only;
 mod reach;
+mod reload;
 mod revoked;
+mod running;
 mod secrets;
 mod service;
 mod sockets;
 mod state;
 mod strain;
 mod trial;
+mod upstreams;
+mod watching;
 mod way;
 mod words;
 
@@ -32,21 +38,19 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::access::Access;
-use crate::access::identity::Ways;
 use crate::access::key::NoRandomness;
 use crate::access::revoked::Revocations;
 use crate::access::tombstones::TombstoneError;
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
-use crate::limit::Limits;
 use crate::proxy::{Shared, UnderWayCount};
 pub use crate::server::Inherited;
-use crate::server::{self, Address, Ownership, Stop};
-use crate::session::{LogoutReport, Mechanism};
+use crate::server::{Address, Ownership, Stop};
+use crate::session::{Broker, LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
 use crate::telemetry::{Event, Reader, Rejected, reports};
 use crate::upstream;
@@ -57,7 +61,11 @@ pub use clear::{ClearError, clear};
 pub use clients::TOKENS_END;
 pub use dumps::{DumpsBefore, allow_core_dumps, forbid_core_dumps, hide_memory};
 pub use explain::{ExplainError, Explained, Held, Outcome, Question, explain};
+use listeners::Planning;
 pub use only::only;
+use reach::Outside;
+pub use reload::{Progress, Reloaded, Reloader};
+use running::{Parts, Prepared, Process, Running};
 pub use service::Service;
 pub use state::NOT_KEPT;
 pub use strain::{descriptor_advice, raise_descriptors};
@@ -67,7 +75,9 @@ pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 /// sessions open.
 #[derive(Debug)]
 pub struct App {
-    listening: Vec<Listening>,
+    running: Arc<Mutex<Option<Running>>>,
+    reloader: Reloader,
+    watching: watching::Keeper,
     stop: Stop,
     /// Ends the cores' threads even when nobody asks to: a runtime that is dropped waits for them.
     _cut_off: [DropGuard; 2],
@@ -75,16 +85,10 @@ pub struct App {
     hearts: Vec<heart::Heart>,
     under_way: Vec<UnderWayCount>,
     broker: crate::session::Broker,
-    limits: Arc<Limits>,
-    secrets: secrets::Keeper,
-    revoked: Option<revoked::Keeper>,
-    issuers: issuers::Keeper,
     reading: JoinHandle<()>,
     audit: Option<crate::audit::Ended>,
-    timeouts: settings::Timeouts,
     clock: Clock,
     shared: Weak<Shared>,
-    _gauge: strain::Gauge,
 }
 
 /// A listener that is there.
@@ -176,6 +180,12 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Core(#[source] io::Error),
+    /// Nothing is started any more.
+    #[error("Doorward is stopping")]
+    Stopping,
+    /// A reload has died.
+    #[error("the reload was interrupted")]
+    Interrupted,
 }
 
 impl App {
@@ -184,130 +194,98 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub fn start(loaded: &Loaded, surroundings: Surroundings) -> Result<Self, StartError> {
-        let mut listening = Vec::new();
-        let started = Self::start_rooms(loaded, surroundings, &mut listening);
-        if started.is_err() {
-            listening.iter().for_each(Listening::clean_up);
-        }
-        started
-    }
-
-    fn start_rooms(
-        loaded: &Loaded,
-        surroundings: Surroundings,
-        listening: &mut Vec<Listening>,
-    ) -> Result<Self, StartError> {
         upstream::tls::install_crypto_provider();
         draw_first()?;
-        let settings = &loaded.settings;
-        let (credentials, _) = loaded.read_credentials().map_err(StartError::Faults)?;
+        let Surroundings { clock, resolver, mut readers, without, mut inherited } = surroundings;
         let (reporter, reports) = reports();
-        let clock = surroundings.clock;
+        let reporter_too = Some(reporter.downgrade());
+        let process = Process {
+            outside: Outside { clock: clock.clone(), reporter: reporter_too, resolver },
+            clock: clock.clone(),
+            reporter: reporter.clone(),
+            revocations: Revocations::default(),
+            token_key: clients::key_of_process()?,
+        };
+        let prepared = Prepared::new(&process, loaded.clone(), None)?;
         let (kept, notices) = state::open(loaded, &clock)?;
         for notice in notices {
             reporter.report(Event::StateNotice(notice.to_string()));
         }
-        let without = surroundings.without;
-        let resolver = &surroundings.resolver;
-        let built =
-            build::rooms(settings, &credentials, &clock, &reporter, resolver, without, kept)?;
-        let keeping = secrets::Parts {
-            accounts: build::kept(settings, &credentials, &built.shared.broker)?,
-            broker: built.shared.broker.clone(),
-            environment: loaded.environment().clone(),
-            clock: clock.clone(),
-            reporter: reporter.clone(),
+        let broker = Broker::new(prepared.broker_parts(&process, without, kept));
+        let stop = Stop::default();
+        let shared = build::shared(broker.clone(), &clock, &reporter, stop.everything.clone());
+        let shared = Arc::new(shared);
+        let released = CancellationToken::new();
+        let in_force = prepared.in_force(&released);
+
+        let number = loaded.settings.cores.unwrap_or_else(available_cores);
+        let ready = (0..number)
+            .map(|number| core::Ready::new(number, &shared, &in_force, &stop.everything));
+        let ready: Vec<_> = ready.collect::<Result<_, _>>().map_err(StartError::Core)?;
+        let cores: Vec<_> = ready.iter().map(core::Ready::core).collect();
+        let planning = Planning {
+            before: &[],
+            cores: &cores,
+            clock: &clock,
+            stopping: &stop.accepting,
+            inherited: &mut inherited,
         };
-        let recipes: Vec<_> = built.shared.broker.recipes().collect();
-        let revocations = Revocations::default();
-        let revoked = revoked::open(settings, &revocations, &reporter)?;
-        let tokens = clients::tokens(loaded)?;
-        let (issuers, fetchers) = issuers::issuers(settings)?;
-        let clients = clients::clients(settings, &recipes, tokens, &revocations, issuers)?;
-        let cores = settings.cores.unwrap_or_else(available_cores);
-
-        let mut inherited = surroundings.inherited;
-        let mut sockets: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-        for listener in &settings.listeners {
-            let ways = clients::ways(listener, &settings.clients);
-            let access = clients::access(listener.access, &clients);
-            let (bound, served) = listen(listener, cores, access, ways, &clock, &mut inherited)?;
-            let scheme = if served.tls.is_some() { "https" } else { "http" };
-            for (place, socket) in bound.sockets.into_iter().enumerate() {
-                if let Some(core) = sockets.get_mut(place % cores) {
-                    core.push((socket, served.clone()));
-                }
-            }
-            listening.push(Listening {
-                name: listener.name.clone(),
-                address: bound.address,
-                scheme,
-                ownership: bound.ownership,
-            });
-        }
+        let planned = listeners::plan(&loaded.settings, planning)?;
         sockets::none_left(&inherited)?;
-
-        let mut readers = surroundings.readers;
         let audit = audit::start(loaded, &reporter)?.map(|(audit, ended)| {
             readers.push(Box::new(audit));
             ended
         });
+        // Before the first request.
         let reports = reports.for_readers(readers);
+        let listeners = planned.carry_out(Vec::new(), &cores);
 
-        let stop = Stop::default();
-        let mut shared = built.shared;
-        shared.cut_off = stop.everything.clone();
-        let shared = Arc::new(shared);
-        let budget = strain::Budget::new(settings.limits.memory_bytes_max);
-        let limits = build::server_limits(settings, cores);
-        let mut threads = Vec::new();
-        let (mut hearts, mut under_way) = (Vec::new(), Vec::new());
-        for (number, sockets) in sockets.into_iter().enumerate() {
-            let started = core::start(number, sockets, &shared, &built.origins, limits, &stop);
-            match started {
-                Ok(core::Running { thread, heart, under_way: counted }) => {
-                    hearts.push(heart);
-                    under_way.push(counted);
-                    threads.push(Handle::current().spawn_blocking(move || {
-                        // A core that panicked has said so already; the others go on.
-                        _ = thread.join();
-                    }));
-                }
-                Err(error) => {
-                    stop.accepting.cancel();
-                    stop.everything.cancel();
-                    return Err(StartError::Core(error));
-                }
-            }
+        let cut_off = [stop.accepting.clone().drop_guard(), stop.everything.clone().drop_guard()];
+        let (mut cores, mut threads) = (Vec::new(), Vec::new());
+        for ready in ready {
+            // Dropped, the guards end those that run.
+            let (core, thread) = ready.start().map_err(|error| {
+                listeners.iter().for_each(|listener| listener.listening.clean_up());
+                StartError::Core(error)
+            })?;
+            cores.push(core);
+            threads.push(Handle::current().spawn_blocking(move || {
+                // A core that panicked has said so already; the others go on.
+                _ = thread.join();
+            }));
         }
+        let hearts = cores.iter().map(|core| core.heart.clone()).collect();
+        let under_way = cores.iter().map(|core| core.under_way.clone()).collect();
+        let stopping = stop.accepting.clone();
+        let parts = Parts { shared, cores, listeners, in_force, released, stopping };
+        let running = prepared.run(process, parts);
+        let (shared, told) = (Arc::downgrade(&running.shared), reporter.downgrade());
+        let (running, reloader) = Reloader::of(running, stop.accepting.clone());
         Ok(Self {
-            listening: std::mem::take(listening),
-            _cut_off: [stop.accepting.clone().drop_guard(), stop.everything.clone().drop_guard()],
+            watching: watching::Keeper::start(reloader.clone(), clock.clone(), told),
+            running,
+            reloader,
+            _cut_off: cut_off,
             stop,
             cores: threads,
             hearts,
             under_way,
-            broker: shared.broker.clone(),
-            limits: Arc::clone(&shared.admission),
-            secrets: secrets::Keeper::start(keeping),
-            revoked: revoked.map(|known| revoked::Keeper::start(known, clock.clone())),
-            issuers: issuers::Keeper::start(fetchers, &clock, &reporter),
+            broker,
             reading: tokio::spawn(reports.run()),
             audit,
-            timeouts: settings.timeouts.clone(),
             clock,
-            shared: Arc::downgrade(&shared),
-            _gauge: strain::Gauge::start(
-                budget,
-                Arc::clone(&shared.overload),
-                reporter.downgrade(),
-            ),
+            shared,
         })
     }
 
     /// The listeners, with their real ports.
-    pub fn listening(&self) -> &[Listening] {
-        &self.listening
+    pub fn listening(&self) -> Vec<Listening> {
+        self.reloader.listening()
+    }
+
+    /// What reads the configuration again.
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
     }
 
     /// Whether this process is about to stop: nobody should be sent here any more.
@@ -317,7 +295,7 @@ impl App {
 
     /// How many requests wait for their turn at a limit.
     pub fn waiting(&self) -> usize {
-        self.limits.waiting()
+        self.reloader.waiting()
     }
 
     /// The last messages that were rejected for what they are, the oldest first.
@@ -340,12 +318,13 @@ impl App {
 
     /// Stops in order: for the shutdown delay everything is served, and whoever asks is told to send
     /// nobody; then no new connections, running requests end within the drain time, sessions are
-    /// logged out within the logout time, the last events are read.
+    /// logged out within the logout time, the last events are read. A reload under way is given up.
     pub async fn stop(self) -> LogoutReport {
         self.stop.leaving.cancel();
-        self.clock.sleep(self.timeouts.shutdown_delay).await;
+        self.clock.sleep(self.reloader.timeouts().shutdown_delay).await;
         self.stop.accepting.cancel();
-        let drain = self.clock.sleep(self.timeouts.drain);
+        let timeouts = self.reloader.timeouts();
+        let drain = self.clock.sleep(timeouts.drain);
         let stop = self.stop.everything.clone();
         let cores = async {
             for core in self.cores {
@@ -361,15 +340,14 @@ impl App {
                 cores.await;
             }
         }
-        for listener in &self.listening {
+        self.watching.stop().await;
+        for listener in self.reloader.listening() {
             listener.clean_up();
         }
-        self.secrets.stop().await;
-        if let Some(revoked) = self.revoked {
-            revoked.stop().await;
+        if let Some(running) = self.running.lock().await.take() {
+            running.stop().await;
         }
-        self.issuers.stop().await;
-        let report = self.broker.stop(self.timeouts.logout).await;
+        let report = self.broker.stop(timeouts.logout).await;
         self.broker.close_state().await;
         drop(self.broker);
         // Reports end when the last reporter is gone; a task that still holds one is not waited
@@ -394,33 +372,6 @@ fn draw_first() -> Result<(), BuildError> {
 
 fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn listen(
-    listener: &settings::Listener,
-    cores: usize,
-    access: Access,
-    ways: Ways,
-    clock: &Clock,
-    inherited: &mut Inherited,
-) -> Result<(server::Bound, server::Listener), StartError> {
-    let tls = listener
-        .tls
-        .as_ref()
-        .map(|tls| server::tls_server(build::listener_tls(tls, clock)))
-        .transpose()
-        .map_err(BuildError::from)?;
-    let bound = sockets::open(listener, cores, inherited)?;
-    let pages = match (&bound.address, tls.is_some() || listener.behind_tls) {
-        (_, true) => Some("https"),
-        (server::Address::Tcp(_), false) => Some("http"),
-        // Only something in front makes pages of what comes by a Unix socket.
-        (server::Address::Unix(_), false) => None,
-    };
-    let proxies = listener.proxies.as_ref().map(|proxies| Arc::new(build::senders(proxies)));
-    let half_closed = build::half_closed(listener.half_closed);
-    let name = Arc::from(listener.name.as_str());
-    Ok((bound, server::Listener { name, tls, access, ways, pages, proxies, half_closed }))
 }
 
 /// Judges and reads the settings, with the recipes that they name.

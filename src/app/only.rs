@@ -48,6 +48,8 @@ pub fn only(
         limits: None,
     }];
     settings.issuers.clear();
+    // What is read again would be all of it.
+    settings.watch = false;
     settings.upstreams = vec![written];
     settings.routes = vec![Route {
         host: None,

@@ -1,7 +1,7 @@
 //! Looks after the file of revoked keys while Doorward runs: what is appended to it counts at once,
 //! and for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::access::key::Digest;
 use crate::access::revoked::Revocations;
 use crate::access::tombstones::{self, Tombstone, TombstoneError, Tombstones};
 use crate::clock::Clock;
@@ -37,7 +36,7 @@ pub(super) struct Known {
     clients: BTreeMap<String, Arc<str>>,
     reporter: Reporter,
     /// Tombstones that the file has had.
-    seen: Vec<Digest>,
+    seen: HashSet<[u8; 32]>,
     /// What was last found that is not as it should be.
     found: Option<Trouble>,
     /// What was last told.
@@ -67,7 +66,7 @@ pub(super) fn open(
     });
     let (revocations, clients) = (revocations.clone(), clients.collect());
     let reporter = reporter.clone();
-    let seen = Vec::new();
+    let seen = HashSet::new();
     let mut known = Known { path, revocations, clients, reporter, seen, found: None, told: None };
     let Tombstones { all, damage } = tombstones::read(&known.path)?;
     match damage {
@@ -147,7 +146,8 @@ impl Known {
         };
         // What can be read counts, whatever stands beside it: a key more is refused, never one less.
         self.take(&all, Learned::Running);
-        let missing = self.seen.iter().filter(|seen| !all.iter().any(|one| one.digest == **seen));
+        let missing =
+            self.seen.iter().filter(|seen| !all.iter().any(|one| one.digest.bytes() == *seen));
         let found = match (trouble, missing.count()) {
             (Some(error), _) => Some(Trouble::Unreadable(in_one_line(&error))),
             (None, 0) => None,
@@ -174,10 +174,11 @@ impl Known {
 
     fn take(&mut self, all: &[Tombstone], learned: Learned) {
         for Tombstone { digest, at, .. } in all {
-            if !self.revocations.revoke(digest) {
+            let is_new = self.revocations.revoke(digest);
+            self.seen.insert(*digest.bytes());
+            if !is_new {
                 continue;
             }
-            self.seen.push(*digest);
             if let Some(client) = self.clients.get(&digest.to_string()) {
                 self.reporter.report(Event::Revocation(Revocation::Taken {
                     client: Arc::clone(client),

@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::clock::{Clock, Moment};
 use crate::recipe::Recipe;
 use crate::secret::{Environment, Place, SecretText, Source, Watch};
-use crate::session::{AccountId, Broker, UpstreamId};
+use crate::session::{Account, Broker};
 use crate::telemetry::{Event, Reporter, SecretTrouble};
 
 /// How often files are looked at although nothing was told: not every file system tells, and not
@@ -36,10 +36,8 @@ pub(super) struct Parts {
 
 /// The secrets of one account.
 pub(super) struct Kept {
-    pub(super) upstream: UpstreamId,
-    pub(super) account: AccountId,
+    pub(super) account: Arc<Account>,
     pub(super) upstream_name: Arc<str>,
-    pub(super) account_name: Arc<str>,
     pub(super) recipe: Arc<Recipe>,
     pub(super) fields: Vec<Field>,
 }
@@ -287,7 +285,7 @@ impl Looking {
 
     fn report_unreadable(&self, account: usize, why: String) {
         let Some(kept) = self.accounts.get(account) else { return };
-        let (upstream, account) = (&kept.upstream_name, &kept.account_name);
+        let (upstream, account) = (&kept.upstream_name, &kept.account.name);
         let (upstream, account) = (Arc::clone(upstream), Arc::clone(account));
         let trouble = SecretTrouble::Unreadable { upstream, account, why };
         self.reporter.report(Event::SecretTrouble(trouble));
@@ -296,7 +294,7 @@ impl Looking {
     fn rotate(&self, account: usize, broker: &Broker) {
         let Some(kept) = self.accounts.get(account) else { return };
         let fields = kept.fields.iter().map(|field| (field.name.as_str(), field.text.clone()));
-        broker.rotate(kept.upstream, kept.account, super::build::credentials(&kept.recipe, fields));
+        broker.rotate(&kept.account, super::build::credentials(&kept.recipe, fields));
     }
 
     fn field(&self, (account, field): Spot) -> Option<&Field> {

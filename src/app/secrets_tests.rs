@@ -9,18 +9,19 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::recipe;
+use crate::session::AccountId;
 use crate::telemetry::reports;
 
 fn looking(file: &Path) -> Looking {
     let (name, _) = recipe::BUILT_IN.first().unwrap();
     let recipe = Recipe::load(&recipe::built_in(name).unwrap(), &BTreeMap::new());
     let source = Source::strict(Place::File(file.to_owned()));
+    let recipe = Arc::new(recipe.unwrap_or_else(|faults| panic!("{faults}")));
+    let credentials = crate::app::build::credentials(&recipe, []);
     let kept = Kept {
-        upstream: UpstreamId(0),
-        account: AccountId(0),
+        account: Arc::new(Account::new(AccountId(0), "account", String::new(), credentials)),
         upstream_name: Arc::from("upstream"),
-        account_name: Arc::from("account"),
-        recipe: Arc::new(recipe.unwrap_or_else(|faults| panic!("{faults}"))),
+        recipe,
         fields: vec![Field::new("password", SecretText::from("old".to_owned()), Some(source))],
     };
     let (reporter, _) = reports();

@@ -84,7 +84,14 @@ pub(super) fn open(
 }
 
 /// Whether a socket that was handed over is what the configuration says.
-fn fits(listener: &Listener, written: Option<&Address>, handed: &Address) -> Result<(), Unfit> {
+///
+/// # Errors
+/// What does not fit.
+pub(super) fn fits(
+    listener: &Listener,
+    written: Option<&Address>,
+    handed: &Address,
+) -> Result<(), Unfit> {
     let name = || listener.name.clone();
     if let Some(written) = written
         && !is_at(written, handed)

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use super::advice::{About, Advice};
 use super::reach::Outside;
-use super::{BuildError, StartError, build, state};
+use super::{BuildError, StartError, state, upstreams};
 use crate::clock::Clock;
 use crate::diagnosis::{Faults, suggestion};
 use crate::recipe::Recipe;
 use crate::session::counted::{Counted, NotCounted};
 use crate::session::trial::{Progress, Trial, TrialReport, Waiting};
-use crate::session::{Transport, UpstreamId};
 use crate::settings::{self, Loaded};
 use crate::state::Unwritable;
-use crate::upstream::{Pool, tls};
+use crate::upstream::tls;
 
 /// Why nothing was tried.
 #[derive(Debug, thiserror::Error)]
@@ -128,9 +127,9 @@ pub async fn try_out(
     let written = &settings::Upstream { accounts: vec![account.clone()], ..written.clone() };
     let credentials = loaded.read_credentials_of(written).map_err(TrialError::Faults)?;
     let clock = Clock::system();
-    let built = build::upstream(written, &credentials, &Outside::untold(&clock))?;
-    let pool = Pool::new(Arc::clone(&built.origin));
-    let transport = Transport::new(vec![pool], settings.limits.login_answer_bytes_max);
+    let answer_bytes_max = settings.limits.login_answer_bytes_max;
+    let outside = Outside::untold(&clock);
+    let built = upstreams::alone(written, &credentials, &outside, answer_bytes_max)?;
     let recipe = Arc::clone(&built.recipe);
     let about = About { upstream: written, account, recipe: &recipe };
     let (upstream, url) = (written.name.as_str(), about.url());
@@ -145,9 +144,7 @@ pub async fn try_out(
         Ok(counted) => {
             let trial = Trial {
                 upstream: &built,
-                id: UpstreamId(0),
                 account: 0,
-                transport: &transport,
                 clock: &clock,
                 counted: &counted,
                 timeout: settings.timeouts.login,

@@ -201,6 +201,7 @@ impl Line {
             | Event::StateNotice(_)
             | Event::Reach(_)
             | Event::Strain(_)
+            | Event::Reload(_)
             | Event::Rejected(_)
             | Event::Audit(_) => None,
         }

@@ -4,16 +4,19 @@ use std::io::{self, IsTerminal, Write};
 
 use tokio::runtime::Builder;
 
-use super::signals::{RejectedSignal, StopSignals};
+use super::signals::{RejectedSignal, ReloadSignal, StopSignals};
 use super::{ConfigFiles, Exit, print_chain};
-use crate::app::{self, App, Inherited, Resolver, Service, StartError, Surroundings};
+use crate::app::{
+    self, App, Inherited, Progress, Reloaded, Resolver, Service, StartError, Surroundings,
+};
 use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::secret::Environment;
 use crate::settings::{CoreDumps, Loaded, LogFormat, Settings};
 use crate::telemetry::{Format, Log};
 
-/// Run the gateway until it is told to stop (SIGTERM, SIGINT)
+/// Run the gateway until it is told to stop (SIGTERM, SIGINT); SIGHUP has it read its configuration
+/// again
 #[derive(Clone, Debug, clap::Args)]
 pub struct Run {
     #[command(flatten)]
@@ -91,13 +94,32 @@ async fn serve(
             return Ok(Exit::Config);
         }
     };
+    let (mut asked, mut reload) = (RejectedSignal::catch()?, ReloadSignal::catch()?);
     announce(loaded, &app, out)?;
     let service = Service::start(&app);
-    let mut asked = RejectedSignal::catch()?;
+    let reloader = app.reloader().clone();
+    let mut progress = reloader.progress();
     loop {
         tokio::select! {
             () = signals.next() => break,
             () = asked.next() => app.report_rejected(),
+            // One that comes while another is under way is not lost: the next one follows.
+            () = reload.next() => {
+                // Told before it can be over: who has sent the signal waits for both words.
+                service.reloading();
+                let reloader = reloader.clone();
+                tokio::spawn(async move { reloader.reload().await });
+            }
+            Ok(()) = progress.changed() => {
+                let now = progress.borrow_and_update().clone();
+                match now {
+                    Progress::Reading => service.reloading(),
+                    Progress::Over(reloaded) => {
+                        service.reloaded();
+                        tell(&reloaded, &app, paint, out, errors)?;
+                    }
+                }
+            }
         }
     }
     service.stopping();
@@ -120,6 +142,28 @@ async fn serve(
         report.confirmed + report.unconfirmed
     )?;
     Ok(Exit::Ok)
+}
+
+/// Tells what came of a reload, as a start would.
+fn tell(
+    reloaded: &Reloaded,
+    app: &App,
+    paint: Paint,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
+    if reloaded.outcome.is_err() {
+        write!(errors, "{}", reloaded.report(paint))?;
+        return errors.flush();
+    }
+    for warning in &reloaded.warnings {
+        writeln!(errors, "warning: {warning}")?;
+    }
+    writeln!(out, "configuration reloaded")?;
+    for listening in app.listening() {
+        writeln!(out, "listening on {} ({})", listening.url(), listening.name)?;
+    }
+    out.flush()
 }
 
 fn announce(loaded: &Loaded, app: &App, out: &mut impl Write) -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! The signals that ask a command to stop, the one that asks it what it has rejected, and those that
-//! it passes on to a command of its own.
+//! The signals that ask a command to stop, to read its configuration again, and what it has
+//! rejected, and those that it passes on to a command of its own.
 
 use std::future::poll_fn;
 use std::io;
@@ -33,6 +33,25 @@ impl StopSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// SIGHUP, caught from here on: an operator asks for the configuration to be read again.
+#[derive(Debug)]
+pub(super) struct ReloadSignal(Signal);
+
+impl ReloadSignal {
+    /// Catches it. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the system does not let it be caught.
+    pub(super) fn catch() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        _ = self.0.recv().await;
     }
 }
 

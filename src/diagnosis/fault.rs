@@ -90,6 +90,15 @@ impl Fault {
         self.excerpt.as_ref().map(|excerpt| excerpt.column)
     }
 
+    /// The same in one line: the place, and what is wrong there.
+    pub fn in_one_line(&self) -> String {
+        let mut place = self.origin.display().to_string();
+        for number in [self.line(), self.column()].into_iter().flatten() {
+            place.push_str(&format!(":{number}"));
+        }
+        format!("{place}: {}", self.message)
+    }
+
     /// The report on this one fault, without a line end.
     pub fn report(&self, paint: Paint) -> String {
         let path = self.origin.display().to_string();
@@ -177,6 +186,11 @@ impl Faults {
 
     /// All reports and the closing line, with a line end; nothing where nothing is wrong.
     pub fn report(&self, paint: Paint) -> String {
+        self.report_with(paint, "nothing was started")
+    }
+
+    /// The same, where something else than that nothing was started comes of it.
+    pub fn report_with(&self, paint: Paint, consequence: &str) -> String {
         let sorted = self.sorted();
         let mut out = String::new();
         if sorted.is_empty() {
@@ -186,13 +200,13 @@ impl Faults {
             out.push_str(&fault.report(paint));
             out.push_str("\n\n");
         }
-        out.push_str(&closing_line(&sorted));
+        out.push_str(&closing_line(&sorted, consequence));
         out.push('\n');
         out
     }
 }
 
-fn closing_line(sorted: &[&Fault]) -> String {
+fn closing_line(sorted: &[&Fault], consequence: &str) -> String {
     let mut origins: Vec<&Path> = sorted.iter().map(|fault| fault.origin()).collect();
     origins.dedup();
     let number = match sorted.len() {
@@ -200,8 +214,8 @@ fn closing_line(sorted: &[&Fault]) -> String {
         number => format!("{number} faults"),
     };
     match origins.as_slice() {
-        [origin] => format!("{number} in {}; nothing was started", origin.display()),
-        origins => format!("{number} in {} places; nothing was started", origins.len()),
+        [origin] => format!("{number} in {}; {consequence}", origin.display()),
+        origins => format!("{number} in {} places; {consequence}", origins.len()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! All limits of a gateway, and the order in which a request asks for its places.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::{Kind, Limit, Permit, Refused, Whose};
 use crate::clock::Moment;
@@ -8,25 +11,26 @@ use crate::clock::Moment;
 /// The limits of all clients, routes and accounts.
 #[derive(Debug, Default)]
 pub struct Limits {
-    /// By client; nothing where it has none of its own.
-    pub clients: Vec<Option<Arc<Limit>>>,
+    /// By client, of those that have one of their own.
+    pub clients: ByNumber,
     /// By route, for each account of its upstream; nothing where a route has none.
-    pub routes: Vec<Vec<Arc<Limit>>>,
-    /// By upstream and account. Every account has one: its upstream may ask for a pause.
-    pub accounts: Vec<Vec<Arc<Limit>>>,
+    pub routes: Vec<ByNumber>,
+    /// By account. Every account has one: its upstream may ask for a pause.
+    pub accounts: ByNumber,
 }
+
+/// Limits by the number of whose they are.
+pub type ByNumber = HashMap<u32, Arc<Limit>, RandomState>;
 
 /// What a request needs places for.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// Its client, by its number; nothing where there are no keys.
-    pub client: Option<u16>,
+    pub client: Option<u32>,
     /// Its route, by its number.
     pub route: u16,
-    /// Its upstream, by its number.
-    pub upstream: u16,
     /// The account whose session it carries, by its number.
-    pub account: u16,
+    pub account: u32,
     /// What it does.
     pub kind: Kind,
 }
@@ -41,17 +45,17 @@ pub struct Permits {
 }
 
 impl Limits {
-    /// The limit of one account of one upstream, by their numbers.
-    pub fn account(&self, upstream: u16, account: u16) -> Option<&Arc<Limit>> {
-        self.accounts.get(usize::from(upstream))?.get(usize::from(account))
+    /// The limit of one account, by its number.
+    pub fn account(&self, account: u32) -> Option<&Arc<Limit>> {
+        self.accounts.get(&account)
     }
 
     fn client(&self, place: Place) -> Option<&Arc<Limit>> {
-        self.clients.get(usize::from(place.client?))?.as_ref()
+        self.clients.get(&place.client?)
     }
 
     fn route(&self, place: Place) -> Option<&Arc<Limit>> {
-        self.routes.get(usize::from(place.route))?.get(usize::from(place.account))
+        self.routes.get(usize::from(place.route))?.get(&place.account)
     }
 
     /// Lets a request go once it has a place at its client's, its route's and its account's limit.
@@ -70,8 +74,8 @@ impl Limits {
     /// # Errors
     /// See [`Limit::admit`].
     pub async fn admit(&self, place: Place, deadline: Moment) -> Result<Option<Permits>, Refused> {
-        let Some(account) = self.account(place.upstream, place.account) else { return Ok(None) };
-        let asked = (place.client.map_or(u32::MAX, u32::from), place.kind);
+        let Some(account) = self.account(place.account) else { return Ok(None) };
+        let asked = (place.client.unwrap_or(u32::MAX), place.kind);
         let client = match self.client(place) {
             None => None,
             Some(limit) => Some(limit.admit(asked, deadline).await?),
@@ -86,8 +90,8 @@ impl Limits {
 
     /// How many requests wait for their turn.
     pub fn waiting(&self) -> usize {
-        let accounts = self.accounts.iter().flatten();
-        let own = self.clients.iter().flatten().chain(self.routes.iter().flatten());
+        let accounts = self.accounts.values();
+        let own = self.clients.values().chain(self.routes.iter().flat_map(ByNumber::values));
         own.chain(accounts).map(|limit| limit.waiting()).sum()
     }
 }

@@ -40,6 +40,27 @@ impl Bucket {
         Self { rate, full_at: now }
     }
 
+    /// The same at another rate. What is left stays, or as much of it as there may be now: by a
+    /// change nobody gets more.
+    pub(super) fn at(self, rate: Rate, now: Moment) -> Self {
+        let used = self.full_at.saturating_since(now).as_nanos();
+        let used = used * rate.interval.as_nanos() / self.rate.interval.as_nanos().max(1);
+        let of = |burst: u32| u128::from(burst) * rate.interval.as_nanos();
+        let used = (used + of(rate.burst)).saturating_sub(of(self.rate.burst));
+        let used = Duration::from_nanos(u64::try_from(used).unwrap_or(u64::MAX));
+        Self { rate, full_at: now + used }
+    }
+
+    /// Its rate.
+    pub(super) fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// The same with no more than is left of another of the same rate.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self { full_at: self.full_at.max(other.full_at), ..self }
+    }
+
     /// The time from one request to the next where they come evenly.
     pub(super) fn interval(&self) -> Duration {
         self.rate.interval
@@ -63,6 +84,41 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn left(bucket: Bucket, now: Moment) -> usize {
+        let mut bucket = bucket;
+        std::iter::from_fn(|| bucket.take(now).then_some(())).count()
+    }
+
+    /// Fails when a change of the rate gives more requests at once than were left.
+    #[test]
+    fn another_rate_gives_nobody_more_than_was_left() {
+        let now = Moment::default() + Duration::from_secs(1000);
+        let rate = |millis, burst| Rate { interval: Duration::from_millis(millis), burst };
+        let after = |used: usize, from: Rate, to: Rate| {
+            let mut bucket = Bucket::new(from, now);
+            for _ in 0..used {
+                assert!(bucket.take(now));
+            }
+            bucket.at(to, now)
+        };
+        for (used, from, to, is_left) in [
+            (10, rate(100, 10), rate(100, 50), 0),
+            (7, rate(100, 10), rate(10, 50), 3),
+            (0, rate(100, 10), rate(10, 50), 10),
+            (4, rate(100, 10), rate(1000, 3), 3),
+            (9, rate(100, 10), rate(1000, 3), 1),
+            (10, rate(100, 10), rate(1000, 3), 0),
+        ] {
+            let bucket = after(used, from, to);
+            assert_eq!(left(bucket, now), is_left, "{used} of {from:?}, then {to:?}");
+        }
+        // It fills up at the new rate.
+        let bucket = after(10, rate(100, 10), rate(10, 50));
+        assert_eq!(left(bucket, now + Duration::from_millis(70)), 7);
+        let more = Bucket::new(rate(10, 50), now);
+        assert_eq!(left(more.least(bucket), now), 0);
+    }
 
     /// Fails when a client is told of a shorter window, or of another rate, than there is.
     #[test]

@@ -66,6 +66,14 @@ pub(super) enum Asked {
     Full,
 }
 
+impl Bounds {
+    /// Whether nothing is bounded.
+    pub(super) fn is_open(&self) -> bool {
+        let has_rate = [Kind::Read, Kind::Write].iter().any(|kind| self.rates.of(*kind).is_some());
+        !has_rate && self.in_flight_max.is_none()
+    }
+}
+
 impl Default for Rates {
     fn default() -> Self {
         Self::Together(None)
@@ -123,6 +131,29 @@ impl<T> Fair<T> {
     /// Whether a request goes at once: then its place is taken.
     pub(super) fn goes(&mut self, kind: Kind, now: Moment) -> bool {
         !self.is_behind(kind, now) && self.take(kind, now)
+    }
+
+    /// These are the bounds from now on. Those who wait go on waiting, what is under way counts, and
+    /// nobody gets more at once by the change.
+    pub(super) fn set(&mut self, bounds: Bounds, now: Moment) {
+        let is_apart = |rates: Rates| matches!(rates, Rates::Apart { .. });
+        let (was, is) = (is_apart(self.bounds.rates), is_apart(bounds.rates));
+        self.bounds = bounds;
+        match (was, is) {
+            (true, false) => {
+                self.reads.take_in(&mut self.writes);
+                self.reads.no_more_than(&self.writes, now);
+            }
+            (false, true) => self.writes.no_more_than(&self.reads, now),
+            _ => {}
+        }
+        self.reads.set(bounds.rates.of(Kind::Read), now);
+        self.writes.set(bounds.rates.of(Kind::Write), now);
+    }
+
+    /// The bounds.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// A client's request asks to go. `wake` is kept if it has to wait. Where the queue is full, the
@@ -184,8 +215,10 @@ impl<T> Fair<T> {
     }
 
     /// A request that waits has given up.
-    pub(super) fn leave(&mut self, (who, kind): (Who, Kind), ticket: u64) {
-        self.lane_mut(kind).leave(who, ticket);
+    pub(super) fn leave(&mut self, who: Who, ticket: u64) {
+        // It may have come when the kinds were counted otherwise.
+        self.reads.leave(who, ticket);
+        self.writes.leave(who, ticket);
     }
 
     /// A request is over.

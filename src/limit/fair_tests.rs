@@ -244,7 +244,7 @@ proptest! {
                 Act::End => {}
                 Act::Leave(which) if !waiting.is_empty() => {
                     let one = waiting.swap_remove(which.index(waiting.len()));
-                    fair.leave((one.who, one.kind), one.ticket);
+                    fair.leave(one.who, one.ticket);
                     prop_assert_eq!(one.wake.strong_count(), 0, "it left something behind");
                 }
                 Act::Leave(_) => {}
@@ -304,4 +304,26 @@ proptest! {
             }
         }
     }
+}
+
+/// Fails when a change of the bounds loses somebody who waits, or gives more than was left.
+#[test]
+fn other_bounds_lose_nobody_and_give_nobody_more() {
+    let bounds = |rates| Bounds { rates, in_flight_max: None, waiting_max: 10 };
+    let mut fair = Fair::new(bounds(apart(1, 1)), start());
+    for (kind, request) in [(READ, 1), (WRITE, 2), (READ, 3), (WRITE, 4)] {
+        fair.ask((request, kind), start(), never(), request);
+    }
+    assert_eq!(fair.waiting(), 2);
+    // Reads and writes in one queue.
+    fair.set(bounds(Rates::Together(rate(1, 5))), start());
+    assert_eq!((fair.waiting(), fair.next(start())), (2, None), "a larger burst");
+    // And apart again, at another rate.
+    fair.set(bounds(apart(10, 5)), start());
+    assert_eq!((fair.waiting(), fair.next(start())), (2, None), "by going back");
+    let gone: Vec<_> = (1..=2).filter_map(|tenth| fair.next(after(100 * tenth))).collect();
+    assert_eq!((gone.len(), fair.waiting()), (2, 0));
+    // Without a rate nobody has to wait.
+    fair.set(bounds(Rates::Together(None)), after(200));
+    assert_eq!(fair.ask((1, READ), after(200), never(), 5), Asked::Go);
 }

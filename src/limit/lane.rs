@@ -37,6 +37,32 @@ impl<T> Lane<T> {
         }
     }
 
+    /// Has its requests come at another rate; see [`Bucket::at`].
+    pub(super) fn set(&mut self, rate: Option<Rate>, now: Moment) {
+        self.bucket = match (rate, self.bucket) {
+            (None, _) => None,
+            (Some(rate), None) => Some(Bucket::new(rate, now)),
+            (Some(rate), Some(bucket)) => Some(bucket.at(rate, now)),
+        };
+    }
+
+    /// Nobody is given more than by another one, whose pause holds here, too.
+    pub(super) fn no_more_than(&mut self, other: &Self, now: Moment) {
+        self.pause(other.paused_until);
+        self.bucket = match (self.bucket, other.bucket) {
+            (Some(bucket), Some(other)) => Some(bucket.least(other.at(bucket.rate(), now))),
+            (bucket, _) => bucket,
+        };
+    }
+
+    /// Has those who wait elsewhere wait here.
+    pub(super) fn take_in(&mut self, other: &mut Self) {
+        while let Some(who) = other.turns.front().copied() {
+            let Some(waiter) = other.remove(who, 0) else { return };
+            self.push(who, waiter);
+        }
+    }
+
     /// How many wait.
     pub(super) fn count(&self) -> usize {
         self.count

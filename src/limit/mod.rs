@@ -11,7 +11,7 @@ mod budget;
 mod fair;
 mod lane;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Clock, Moment};
-pub use all::{Limits, Permits, Place};
+pub use all::{ByNumber, Limits, Permits, Place};
 pub use bucket::Rate;
 use budget::Window;
 pub use budget::{Reading, Reset};
@@ -38,7 +38,7 @@ pub struct Limit {
     /// without a lock.
     paused_until: [AtomicU64; 2],
     /// There is nothing but pauses.
-    is_open: bool,
+    is_open: AtomicBool,
     /// Somebody waits for less time than whoever looked after them knew of.
     sooner: Notify,
     clock: Clock,
@@ -99,17 +99,32 @@ impl Limit {
     /// who wait; it ends when nobody does.
     pub fn new(whose: Whose, bounds: Bounds, clock: Clock, control: Handle) -> Arc<Self> {
         let fair = Fair::new(bounds, clock.now());
-        let has_rate =
-            [Kind::Read, Kind::Write].iter().any(|kind| bounds.rates.of(*kind).is_some());
         Arc::new(Self {
             whose,
             state: Mutex::new(State { fair, windows: Default::default(), looks_at: None }),
             paused_until: Default::default(),
-            is_open: !has_rate && bounds.in_flight_max.is_none(),
+            is_open: AtomicBool::new(bounds.is_open()),
             sooner: Notify::new(),
             clock,
             control,
         })
+    }
+
+    /// These are the bounds from now on. Who waits keeps its turn, what is under way counts, a pause
+    /// that the upstream has asked for goes on, and nobody gets more at once by the change.
+    pub fn set(self: &Arc<Self>, bounds: Bounds) {
+        {
+            let mut state = self.lock();
+            if state.fair.bounds() == bounds {
+                return;
+            }
+            state.fair.set(bounds, self.clock.now());
+            self.is_open.store(bounds.is_open(), Ordering::Relaxed);
+        }
+        self.let_go();
+        // Whoever looks after those who wait has to look at another time.
+        self.sooner.notify_one();
+        self.watch();
     }
 
     /// Lets a request of a client go, at once or in its turn. Cancel safe: a request that leaves
@@ -124,7 +139,9 @@ impl Limit {
         deadline: Moment,
     ) -> Result<Permit, Refused> {
         let now = self.clock.now();
-        if self.is_open && self.paused(asked.1).load(Ordering::Relaxed) <= milliseconds(now) {
+        if self.is_open.load(Ordering::Relaxed)
+            && self.paused(asked.1).load(Ordering::Relaxed) <= milliseconds(now)
+        {
             return Ok(Permit(None));
         }
         let (ticket, receiver) = {
@@ -145,7 +162,7 @@ impl Limit {
             }
         };
         self.watch();
-        let waiting = Waiting { limit: self, asked, ticket };
+        let waiting = Waiting { limit: self, who: asked.0, ticket };
         let permit = tokio::select! {
             biased;
             // Without a permit it was too late for its turn, or gave way to another client.
@@ -295,13 +312,13 @@ impl Drop for Permit {
 /// A place in the queue.
 struct Waiting<'l> {
     limit: &'l Arc<Limit>,
-    asked: (Who, Kind),
+    who: Who,
     ticket: u64,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.limit.lock().fair.leave(self.asked, self.ticket);
+        self.limit.lock().fair.leave(self.who, self.ticket);
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::Shared;
 use super::error::Problem;
+use super::force::Serving;
 use super::inspect::{Extent, Looked};
 use super::stream::Filters;
 use crate::clock::Moment;
@@ -55,13 +55,13 @@ impl Concealment<'_> {
     /// When the answer cannot be searched, or broke off.
     pub(super) async fn apply(
         self,
-        shared: &Shared,
+        serving: &Serving,
         answer: &mut Looked,
     ) -> Result<Concealed, Problem> {
         let mut concealed = Concealed::default();
         if let Some(pointers) = self.pointers {
             // Boxed: few answers need the room.
-            Box::pin(self.mask(shared, answer, pointers, &mut concealed)).await?;
+            Box::pin(self.mask(serving, answer, pointers, &mut concealed)).await?;
         }
         // Under `decode` the upstream may have chosen a coding that the client does not take.
         let is_needless = self.redactor.secrets().is_empty() && self.search != SearchBodies::Decode;
@@ -78,7 +78,7 @@ impl Concealment<'_> {
             answer.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
         }
         if coding::is_coded(&answer.headers) {
-            decode(shared, answer, &mut concealed)?;
+            decode(serving, answer, &mut concealed)?;
         }
         if answer.extent != Extent::Whole {
             // Its head leaves before anybody knows what is in it: its tag stays, which is for what
@@ -98,12 +98,12 @@ impl Concealment<'_> {
 
     async fn mask(
         &self,
-        shared: &Shared,
+        serving: &Serving,
         answer: &mut Looked,
         pointers: &[Pointer],
         concealed: &mut Concealed,
     ) -> Result<(), Problem> {
-        let Some(content) = self.content(shared, answer).await? else {
+        let Some(content) = self.content(serving, answer).await? else {
             // Nobody knows what the content would be like (RFC 9110 section 8.6).
             coding::describe_decoded(&mut answer.headers);
             is_changed(&mut answer.headers);
@@ -128,12 +128,13 @@ impl Concealment<'_> {
     /// The whole content of an answer; nothing where there is none, as in answers to HEAD.
     async fn content(
         &self,
-        shared: &Shared,
+        serving: &Serving,
         answer: &mut Looked,
     ) -> Result<Option<Vec<u8>>, Problem> {
-        let bytes_max = shared.limits.mask_body_bytes_max;
-        let deadline = self.deadline.max(shared.clock.now() + self.reading_time);
-        answer.read(bytes_max, &shared.clock, deadline).await;
+        let bytes_max = serving.in_force.limits.mask_body_bytes_max;
+        let clock = &serving.shared.clock;
+        let deadline = self.deadline.max(clock.now() + self.reading_time);
+        answer.read(bytes_max, clock, deadline).await;
         match answer.extent {
             Extent::Whole if answer.seen.is_empty() => return Ok(None),
             Extent::Whole => {}
@@ -159,10 +160,14 @@ fn is_part(answer: &Looked) -> bool {
 
 /// Takes the codings off an answer: of what has been read whole at once, within the same bound as
 /// what is masked, of any other as it streams.
-fn decode(shared: &Shared, answer: &mut Looked, concealed: &mut Concealed) -> Result<(), Problem> {
+fn decode(
+    serving: &Serving,
+    answer: &mut Looked,
+    concealed: &mut Concealed,
+) -> Result<(), Problem> {
     let codings = coding::codings(&answer.headers).map_err(|_| Problem::AnswerWithheld)?;
     if answer.extent == Extent::Whole {
-        let bytes_max = shared.limits.mask_body_bytes_max;
+        let bytes_max = serving.in_force.limits.mask_body_bytes_max;
         let content = match coding::decode(&answer.headers, &answer.seen, bytes_max) {
             // As in answers to HEAD: there is nothing to decode, and nobody knows its length.
             Ok(content) if content.is_empty() => None,

@@ -15,6 +15,7 @@ use super::deadlines::overdue;
 use super::deliver::Delivery;
 use super::ending::Ending;
 use super::error::Problem;
+use super::force::{Destination, Serving};
 use super::incoming::Incoming;
 use super::inspect::{Extent, Looked};
 use super::local_login::{self, Login};
@@ -25,7 +26,7 @@ use super::stream::Stream;
 use super::throttle;
 use super::tunnel::{self, Agreed, Offered, Tunnel};
 use super::upload::Upload;
-use super::{Core, Peer, Shared, authenticate, extended_connect, reply};
+use super::{Core, Peer, authenticate, extended_connect, reply};
 use crate::access::revoked::Revocation;
 use crate::access::{Asking, Caller, Issued};
 use crate::clock::Moment;
@@ -37,8 +38,8 @@ use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, ReplayPolicy};
 use crate::route::{Reading, Route, Sharing};
 use crate::session::{
-    self, AccountId, Aliveness, ClientNumber, Doubt, Evidence, Hold, Mechanism, Scope, Session,
-    Upstream,
+    self, Account, AccountId, Aliveness, ClientNumber, Doubt, Evidence, Hold, Mechanism, Scope,
+    Session, SessionKey, Upstream,
 };
 use crate::shield::{self, Redactor};
 use crate::telemetry::{Trigger, Who};
@@ -63,7 +64,8 @@ pub async fn exchange(
     let issued = Issued::among(&head.headers);
     let mut record = Record::new(&core, head, &issued, &peer);
     let client = Client { peer: &peer, head, issued: &issued, offered };
-    let reply = match walk(&core, client, body, &mut record).await {
+    let serving = core.serving();
+    let reply = match walk(&core, &serving, client, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
             record.reason = problem.code();
@@ -77,7 +79,7 @@ pub async fn exchange(
     let Reply { response, hold, unwanted, ending, upgrade } = reply;
     match (upgrade, hold) {
         (Some(upgrade), Some(hold)) => {
-            let idle_max = core.shared.limits.tunnel_idle;
+            let idle_max = serving.in_force.limits.tunnel_idle;
             let tunnel = Tunnel::new(*upgrade, record, hold, ending, idle_max);
             response.map(|_| ReplyBody::before(tunnel))
         }
@@ -133,11 +135,13 @@ pub(super) struct Client<'a> {
 
 async fn walk(
     core: &Core,
+    serving: &Serving,
     client: Client<'_>,
     body: Upload,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
-    let (shared, Client { peer, head, .. }) = (&core.shared, &client);
+    let Serving { shared, in_force, .. } = serving;
+    let Client { peer, head, .. } = &client;
     if shared.overload.is_shedding() {
         return Err(Problem::GatewayOverloaded);
     }
@@ -153,10 +157,11 @@ async fn walk(
         return Err(Problem::BadRequest("Host repeats the bearer token"));
     }
 
-    let route = shared.routes.find(call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
-    let upstream = shared.broker.upstream(route.upstream);
+    let route = in_force.routes.find(call.host, &call.canonical.path).ok_or(Problem::NoRoute)?;
+    let destination = serving.destination(route.upstream).ok_or(Problem::NoRoute)?;
+    let upstream = &*destination.upstream;
     let recipe = &*upstream.recipe;
-    record.upstream = Some(route.upstream);
+    record.destination = Some(Arc::clone(destination));
 
     let asked = Asked {
         method: &head.method,
@@ -165,25 +170,26 @@ async fn walk(
         account: None,
     };
     let read = authorize::read(route, recipe, asked);
+    let access = serving.access(peer);
     let asking = Asking {
         upstream: &upstream.name,
         recipe,
         headers: &head.headers,
         query: asked.query,
-        connected: &peer.connected,
-        key_headers: &shared.key_headers,
+        connected: &access.recognise(&peer.shown),
+        key_headers: &in_force.key_headers,
         host: call.host,
         pages: peer.pages,
-        is_routed: shared.routes.names(call.host),
+        is_routed: in_force.routes.names(call.host),
     };
-    if let Some((clients, endpoint)) = local_login::asked_for(&peer.access, &read) {
+    if let Some((clients, endpoint)) = local_login::asked_for(access, &read) {
         let login = Login { clients, endpoint, asking: &asking };
         // Boxed, here and below: few requests need the room.
-        let answer = local_login::answer(shared, peer, route, login, body, record);
+        let answer = local_login::answer(serving, peer, route, login, body, record);
         let answer = Box::pin(answer).await?;
         return Ok(own_answer(answer, record));
     }
-    let caller = authenticate::caller(&peer.access, &asking, &shared.clock).await?;
+    let caller = authenticate::caller(access, &asking, &shared.clock).await?;
     record.who = Some(match &caller {
         Some(caller) => Who::Client(Arc::clone(&caller.name)),
         None => Who::Open,
@@ -192,13 +198,14 @@ async fn walk(
     let asked = Asked { account: authorize::named_account(&head.headers)?, ..asked };
     let permit = authorize::authorize(route, recipe, caller.as_deref(), asked, read)?;
     record.allowed = Some((permit.account, permit.grant));
-    let session = Whose(permit.account, scope(route, caller.as_deref())?);
+    let account = upstream.account(permit.account).ok_or(Problem::NoRoute)?;
+    let session = Whose(account, scope(route, caller.as_deref())?);
 
     let Read { reading, rule } = permit.read;
     match rule {
         Some(EndpointRule::Answer(answer)) => {
             record.reason = record::ANSWERED_LOCALLY;
-            let answer = local_login::answer_openly(shared, peer, recipe, answer);
+            let answer = local_login::answer_openly(serving, peer, recipe, answer);
             return Ok(own_answer(answer, record));
         }
         Some(EndpointRule::Closed(why)) => return Err(Problem::EndpointClosed(why.clone())),
@@ -211,9 +218,9 @@ async fn walk(
 
     extended_connect::judge(head, &upstream.origin, rule)?;
 
-    let time = shared.limits.request_timeout;
+    let time = in_force.limits.request_timeout;
     let place = place(route, caller.as_deref(), permit.account, &reading);
-    let admitted = shared.admission.admit(place, record.started + time).await;
+    let admitted = in_force.admission.admit(place, record.started + time).await;
     let now = shared.clock.now();
     record.admitted_at = Some(now);
     record.permits = Some(admitted?.ok_or(Problem::NoRoute)?);
@@ -224,16 +231,18 @@ async fn walk(
     // One whose turn came late would else be asked of the upstream, and given up at once.
     let deadline = now + time;
 
-    let call = Forwarded { call: &call, route, upstream, reading: &reading, session, key };
-    let prepared = prepare::request(shared, client, &call, &body, rule, &record.id);
-    let replay = Replay::new(body, &shared.keeping);
-    let (mut answer, session) = send(core, &call, &prepared, &replay, deadline, record).await?;
+    let reading = &reading;
+    let call = Forwarded { call: &call, route, destination, upstream, reading, session, key };
+    let prepared = prepare::request(serving, client, &call, &body, rule, &record.id);
+    let replay = Replay::new(body, &in_force.keeping);
+    let sent = send(core, serving, &call, &prepared, &replay, deadline, record).await;
+    let (mut answer, session) = sent?;
     let pointers = match rule {
         Some(EndpointRule::Mask(pointers)) => Some(pointers.as_slice()),
         _ => None,
     };
     let upgrade = tunnel::agreed(&mut answer, prepared.upgrade)?;
-    let mut reply = finish(shared, &call, answer, session, pointers, deadline, record).await?;
+    let mut reply = finish(serving, &call, answer, session, pointers, deadline, record).await?;
     reply.unwanted = replay.answered();
     Ok(match upgrade {
         None => reply,
@@ -245,24 +254,24 @@ async fn walk(
 pub(super) struct Forwarded<'a> {
     pub(super) call: &'a Call<'a>,
     pub(super) route: &'a Route,
+    destination: &'a Destination,
     pub(super) upstream: &'a Upstream,
     pub(super) reading: &'a Reading,
     /// Whose session it carries.
-    session: Whose,
+    session: Whose<'a>,
     /// Whether the key that came with it is revoked meanwhile.
     key: Option<Revocation>,
 }
 
 /// Whose session a request carries: which account's, and who shares it.
 #[derive(Clone, Copy, Debug)]
-struct Whose(AccountId, Scope);
+struct Whose<'a>(&'a Account, Scope);
 
 /// What a request needs places for.
 fn place(route: &Route, caller: Option<&Caller>, account: AccountId, reading: &Reading) -> Place {
     Place {
         client: caller.map(|caller| caller.number),
         route: route.number,
-        upstream: route.upstream.0,
         account: account.0,
         kind: kind(reading),
     }
@@ -286,6 +295,7 @@ fn scope(route: &Route, caller: Option<&Caller>) -> Result<Scope, Problem> {
 /// Sends the request with a session, at most twice: again only after its session was found dead.
 async fn send(
     core: &Core,
+    serving: &Serving,
     to: &Forwarded<'_>,
     prepared: &Prepared<'_>,
     replay: &Replay<Upload>,
@@ -293,7 +303,7 @@ async fn send(
     record: &mut Record,
 ) -> Result<(Looked, Held), Problem> {
     let (broker, clock) = (&core.shared.broker, &core.shared.clock);
-    let pool = core.pools.get(usize::from(to.route.upstream.0)).ok_or(Problem::NoRoute)?;
+    let pool = &*to.destination.pool;
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
@@ -302,7 +312,7 @@ async fn send(
     let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::of_body(replay))?;
     loop {
         let Whose(account, scope) = to.session;
-        let key = broker.key(to.route.upstream, account, scope);
+        let key = SessionKey::now(to.upstream, account, scope);
         let session::Held { session, hold } = broker.session(key, trigger, deadline).await?;
         let mut session = Held { hold, session, next: None };
         record.generation = Some(session.session.generation);
@@ -321,14 +331,14 @@ async fn send(
             problem = overdue(core, &delivery, sent_at, deadline) => return Err(problem),
         };
 
-        throttle::heed(&core.shared, to, account, answer.status, &answer.headers);
+        throttle::heed(serving, to, account, answer.status, &answer.headers);
 
         // A long body may have used the request's time up: what follows has time of its own.
         let now = clock.now();
         record.head_at = Some(now);
         deadline = deadline.max(now + to.upstream.origin.response_timeout);
         let mut answer = Looked::not_yet(answer);
-        let bytes_max = core.shared.limits.verdict_body_bytes_max;
+        let bytes_max = serving.in_force.limits.verdict_body_bytes_max;
         let verdict = answer.judge(recipe, to.reading, bytes_max, clock, deadline).await;
         if answer.extent == Extent::BrokenOff {
             return Err(Problem::UpstreamBroken);
@@ -336,7 +346,8 @@ async fn send(
         let (policy, evidence) = match verdict {
             Verdict::Alive | Verdict::NeedsBody => {
                 broker.was_used(&session.session, now);
-                session.next = broker.roll(&session.session, &answer.headers, prepared.path);
+                let (before, headers) = (&session.session, &answer.headers);
+                session.next = broker.roll(to.upstream, before, headers, prepared.path);
                 return Ok((answer, session));
             }
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
@@ -410,7 +421,7 @@ fn not_replayable(core: &Core, policy: ReplayPolicy, method: &Method) -> Option<
 /// Makes the upstream's answer the client's: nothing of the connection and nothing of the session
 /// is left in it.
 async fn finish(
-    shared: &Shared,
+    serving: &Serving,
     to: &Forwarded<'_>,
     mut answer: Looked,
     held: Held,
@@ -418,6 +429,7 @@ async fn finish(
     deadline: Moment,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
+    let shared = &*serving.shared;
     let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
     // Two ways to tell the end (RFC 9112 section 6.3).
     let two_ends = codings.peek().is_some() && answer.headers.contains_key(header::CONTENT_LENGTH);
@@ -441,7 +453,7 @@ async fn finish(
     let reading_time = to.upstream.origin.response_timeout;
     let concealment =
         Concealment { redactor, search, pointers, placeholder, deadline, reading_time };
-    let concealed = concealment.apply(shared, &mut answer).await?;
+    let concealed = concealment.apply(serving, &mut answer).await?;
     (record.redacted, record.decoded) = (concealed.redacted, concealed.decoded);
     if record.reason == record::CLIENT_LEFT {
         record.reason = if record.replayed { record::REPLAYED } else { record::FORWARDED };

@@ -13,9 +13,10 @@ use zeroize::Zeroizing;
 
 use super::authorize::Read;
 use super::error::Problem;
+use super::force::Serving;
 use super::record::{self, Record};
 use super::upload::{Upload, UploadError};
-use super::{Peer, Shared, authenticate};
+use super::{Peer, authenticate};
 use crate::access::{Access, Asking, Clients, Denied, IssuedToken, LoggedIn};
 use crate::forward::coding;
 use crate::recipe::template::Values;
@@ -53,7 +54,7 @@ pub(super) fn asked_for<'a>(
 /// Logs a client in that shows its key, and answers as the vendor does. One grant for the upstream,
 /// whatever it allows, is enough. Who shows itself by its connection alone gets the placeholder.
 pub(super) async fn answer(
-    shared: &Shared,
+    serving: &Serving,
     peer: &Peer,
     route: &Route,
     login: Login<'_>,
@@ -61,13 +62,13 @@ pub(super) async fn answer(
     record: &mut Record,
 ) -> Result<Response<Bytes>, Problem> {
     let Login { clients, endpoint: Endpoint { answer, login }, asking } = login;
-    let body = read_whole(shared, body, asking.headers).await?;
+    let body = read_whole(serving, body, asking.headers).await?;
     let passwords = passwords(login, asking, &body);
     let log_in = || {
         let passwords = passwords.iter().map(|password| password.as_str());
-        clients.log_in(asking, passwords, || shared.clock.wall())
+        clients.log_in(asking, passwords, || serving.shared.clock.wall())
     };
-    let logged_in = authenticate::judged(&peer.access, &shared.clock, log_in).await;
+    let logged_in = authenticate::judged(serving.access(peer), &serving.shared.clock, log_in).await;
     let LoggedIn { caller, token } = logged_in.map_err(|denied| match denied {
         Denied::Missing => Problem::LoginWithoutKey,
         denied => denied.into(),
@@ -80,39 +81,39 @@ pub(super) async fn answer(
     record.reason = record::LOGGED_IN_LOCALLY;
     let values = match token {
         Some(IssuedToken { text, ends }) => Values::of_client_login(text, ends),
-        None => placeholder(shared, asking.recipe),
+        None => placeholder(serving, asking.recipe),
     };
-    Ok(rendered(shared, peer, answer, &values))
+    Ok(rendered(serving, peer, answer, &values))
 }
 
 /// An answer in the upstream's place that gives nobody a token: in open mode a login gives the
 /// placeholder.
 pub(super) fn answer_openly(
-    shared: &Shared,
+    serving: &Serving,
     peer: &Peer,
     recipe: &Recipe,
     answer: &LocalAnswer,
 ) -> Response<Bytes> {
     let values = match answer.login {
         None => Values::default(),
-        Some(_) => placeholder(shared, recipe),
+        Some(_) => placeholder(serving, recipe),
     };
-    rendered(shared, peer, answer, &values)
+    rendered(serving, peer, answer, &values)
 }
 
 /// What a login gives that gives no token.
-fn placeholder(shared: &Shared, recipe: &Recipe) -> Values {
-    let ends = shared.clock.wall() + shared.limits.client_token_life;
+fn placeholder(serving: &Serving, recipe: &Recipe) -> Values {
+    let ends = serving.shared.clock.wall() + serving.in_force.limits.client_token_life;
     Values::of_client_login(recipe.placeholder.clone(), ends)
 }
 
 fn rendered(
-    shared: &Shared,
+    serving: &Serving,
     peer: &Peer,
     answer: &LocalAnswer,
     values: &Values,
 ) -> Response<Bytes> {
-    let mut response = shield::local_answer(answer, values, shared.clock.wall());
+    let mut response = shield::local_answer(answer, values, serving.shared.clock.wall());
     if peer.scheme == "https" {
         shield::secure_cookies(&mut response);
     }
@@ -121,15 +122,15 @@ fn rendered(
 
 /// The content of a login's body. A person's password may be in it: these copies are wiped.
 async fn read_whole(
-    shared: &Shared,
+    serving: &Serving,
     mut body: Upload,
     headers: &HeaderMap,
 ) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let bytes_max = shared.limits.client_login_bytes_max;
+    let bytes_max = serving.in_force.limits.client_login_bytes_max;
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(Problem::LoginTooLong);
     }
-    let deadline = shared.clock.now() + shared.limits.client_login_timeout;
+    let deadline = serving.shared.clock.now() + serving.in_force.limits.client_login_timeout;
     let mut seen = Zeroizing::new(Vec::with_capacity(bytes_max));
     let reading = async {
         while let Some(frame) = body.frame().await {
@@ -147,7 +148,7 @@ async fn read_whole(
     };
     tokio::select! {
         read = reading => read?,
-        () = shared.clock.sleep_until(deadline) => return Err(Problem::BodyTimeout),
+        () = serving.shared.clock.sleep_until(deadline) => return Err(Problem::BodyTimeout),
     }
     // Wiped when it is dropped, like what it is made of.
     let seen = Bytes::from_owner(seen);

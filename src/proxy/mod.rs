@@ -12,6 +12,7 @@ mod ending;
 pub mod error;
 pub mod exchange;
 mod extended_connect;
+pub mod force;
 pub mod incoming;
 mod inspect;
 mod local_login;
@@ -32,27 +33,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderName, HeaderValue};
+use arc_swap::ArcSwap;
+use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::identity::{Connected, Credentials, Ways};
-use crate::access::{Access, CertificateError};
+use crate::access::CertificateError;
+use crate::access::identity::{Credentials, Shown, Ways};
 use deadlines::Deadlines;
+use force::{InForce, Serving};
 use overload::Overload;
 use patience::{Slowness, Watch};
 pub use under_way::{UnderWay, UnderWayCount};
-use upload::Upload;
 
 use crate::clock::Clock;
 use crate::forward::hop::Origin;
-use crate::forward::replay::Sending;
-use crate::forward::replay::keeping::Keeping;
 use crate::forward::via::Via;
-use crate::limit;
-use crate::route::Table;
 use crate::session::Broker;
 use crate::telemetry::{Rejected, Rejections, Reporter};
-use crate::upstream::Pool;
 
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug)]
@@ -77,15 +74,11 @@ pub struct Limits {
     pub client_token_life: std::time::Duration,
 }
 
-/// What all cores share.
+/// What all cores share for as long as the process lives.
 #[derive(Debug)]
 pub struct Shared {
-    /// Where requests go.
-    pub routes: Table,
     /// Sessions.
     pub broker: Broker,
-    /// What may be asked, by clients, by routes and of accounts.
-    pub admission: Arc<limit::Limits>,
     /// The clock.
     pub clock: Clock,
     /// Where events are reported.
@@ -94,14 +87,8 @@ pub struct Shared {
     pub rejections: Rejections,
     /// What the process can still take on.
     pub overload: Arc<Overload>,
-    /// Bounds.
-    pub limits: Limits,
-    /// Where request bodies are kept so that they can be sent a second time.
-    pub keeping: Arc<Keeping>,
     /// Cancelled when what still runs is cut off.
     pub cut_off: CancellationToken,
-    /// The operator's own header fields for keys.
-    pub key_headers: Vec<HeaderName>,
     /// Our entry in `Via`; it also tells our own requests that came back.
     pub via: Via,
 }
@@ -124,8 +111,8 @@ impl Shared {
 pub struct Core {
     /// What all cores share.
     pub shared: Arc<Shared>,
-    /// This core's connections, by upstream.
-    pub pools: Vec<Pool<Sending<Upload>>>,
+    /// What is in force. A request takes it when it begins and keeps it to the head of its answer.
+    serving: ArcSwap<Serving>,
     /// When its requests are overdue.
     deadlines: Deadlines,
     /// Who is waited for.
@@ -137,6 +124,15 @@ pub struct Core {
     pub under_way: UnderWay,
 }
 
+/// Whom a listener lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Everybody on this machine. Browsers of other sites are refused.
+    Open,
+    /// The clients that there are.
+    Clients,
+}
+
 /// Where a connection came in.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -144,13 +140,13 @@ pub struct Peer {
     listener: Arc<str>,
     address: Option<IpAddr>,
     origin: Origin,
-    access: Access,
+    entry: Entry,
     scheme: &'static str,
     /// How the origin of this listener's own pages begins, where that is known.
     pages: Option<&'static str>,
     ways: Ways,
     /// Who has made the connection, as far as it shows that itself.
-    connected: Connected,
+    shown: Shown,
 }
 
 impl Peer {
@@ -160,11 +156,11 @@ impl Peer {
         listener: Arc<str>,
         address: Option<IpAddr>,
         scheme: &'static str,
-        access: Access,
+        entry: Entry,
         ways: Ways,
     ) -> Self {
-        let (origin, connected) = (Origin::new(address, scheme), Connected::default());
-        Self { listener, address, origin, access, scheme, pages: Some(scheme), ways, connected }
+        let (origin, shown) = (Origin::new(address, scheme), Shown::default());
+        Self { listener, address, origin, entry, scheme, pages: Some(scheme), ways, shown }
     }
 
     /// The same where the origin of pages begins otherwise than with its own scheme, or where that is
@@ -180,38 +176,51 @@ impl Peer {
         Self { address, origin, ..self }
     }
 
-    /// Whether the process at the other end may be the caller's own.
-    pub fn may_be_known_by_process(&self) -> bool {
-        self.ways.unix
-    }
-
     /// The same, with what its connection shows.
     ///
     /// # Errors
     /// When the connection's certificate cannot be read.
     pub fn connected(self, credentials: &Credentials<'_>) -> Result<Self, CertificateError> {
-        let connected = self.access.recognise(credentials)?;
-        Ok(Self { connected, ..self })
+        Ok(match self.entry {
+            Entry::Open => self,
+            Entry::Clients => Self { shown: Shown::read(credentials)?, ..self },
+        })
     }
 }
 
 impl Core {
-    /// A core with its own connections.
-    pub fn new(shared: Arc<Shared>, pools: Vec<Pool<Sending<Upload>>>) -> Self {
-        let Limits { body, answer, .. } = shared.limits;
+    /// A core with connections of its own.
+    pub fn new(shared: Arc<Shared>, in_force: Arc<InForce>) -> Self {
+        let Limits { body, answer, .. } = in_force.limits;
         let watch = Arc::new(Watch::new(body, answer));
+        let serving = ArcSwap::from_pointee(Serving::new(&shared, in_force, None));
         let mut id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
         id_prefix.push('-');
         let deadlines = Deadlines::new(shared.clock.clone());
         Self {
             shared,
-            pools,
+            serving,
             deadlines,
             watch,
             id_prefix,
             ids: AtomicU64::new(0),
             under_way: UnderWay::default(),
         }
+    }
+
+    /// What is in force now.
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// Puts another configuration in force, for requests that begin from now on. Connections to
+    /// upstreams that are reached as before are kept.
+    pub fn put_in_force(&self, in_force: &Arc<InForce>) {
+        let Limits { body, answer, .. } = in_force.limits;
+        self.watch.set(body, answer);
+        let before = self.serving();
+        let serving = Serving::new(&self.shared, Arc::clone(in_force), Some(&before));
+        self.serving.store(Arc::new(serving));
     }
 
     /// What looks after the deadlines of this core's requests; they come only while it runs.

@@ -73,8 +73,8 @@ impl Patience {
 /// Everybody who is waited for on one core.
 #[derive(Debug)]
 pub struct Watch {
-    body: Slowness,
-    answer: Slowness,
+    /// What may be taken for a request's body, and for an answer.
+    slowness: Mutex<[Slowness; 2]>,
     wards: Mutex<Wards>,
     begun: Notify,
 }
@@ -114,17 +114,25 @@ pub struct Ward {
 impl Watch {
     /// With what request bodies and answers may take.
     pub fn new(body: Slowness, answer: Slowness) -> Self {
-        Self { body, answer, wards: Mutex::default(), begun: Notify::new() }
+        let slowness = Mutex::new([body, answer]);
+        Self { slowness, wards: Mutex::default(), begun: Notify::new() }
+    }
+
+    /// With what they may take from now on; who is watched already is watched as before.
+    pub fn set(&self, body: Slowness, answer: Slowness) {
+        *lock(&self.slowness) = [body, answer];
     }
 
     /// Watches a client that sends a request's body.
     pub fn body(self: &Arc<Self>) -> Ward {
-        self.ward(self.body)
+        let [body, _] = *lock(&self.slowness);
+        self.ward(body)
     }
 
     /// Watches a client that takes an answer.
     pub fn answer(self: &Arc<Self>) -> Ward {
-        self.ward(self.answer)
+        let [_, answer] = *lock(&self.slowness);
+        self.ward(answer)
     }
 
     fn ward(self: &Arc<Self>, slowness: Slowness) -> Ward {
@@ -155,11 +163,12 @@ impl Watch {
 
     /// Looks after everybody until it is dropped.
     pub async fn look(self: Arc<Self>) {
-        let pause = LOOK_MAX.min(self.body.pause_max.min(self.answer.pause_max) / LOOKS);
         loop {
             let begun = self.begun.notified();
             if !self.is_empty() {
                 drop(begun);
+                let [body, answer] = *lock(&self.slowness);
+                let pause = LOOK_MAX.min(body.pause_max.min(answer.pause_max) / LOOKS);
                 sleep(pause).await;
                 while self.end_waits(Instant::now()) == ENDS_MAX {
                     sleep(ENDS_PAUSE).await;

@@ -7,12 +7,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use http_body::Body as _;
 
+use super::RequestId;
 use super::error::Problem;
 use super::exchange::{Client, Forwarded};
+use super::force::Serving;
 use super::parse::Call;
 use super::tunnel::{self, Wanted};
 use super::upload::Upload;
-use super::{RequestId, Shared};
 use crate::access::{self, Withheld};
 use crate::forward::hop::Told;
 use crate::forward::{coding, hop, inject, target};
@@ -57,7 +58,7 @@ static SEC_WEBSOCKET_KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
 static TO_UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 
 pub(super) fn request<'a>(
-    shared: &'a Shared,
+    serving: &'a Serving,
     client: Client<'a>,
     to: &Forwarded<'a>,
     body: &Upload,
@@ -80,7 +81,7 @@ pub(super) fn request<'a>(
         _ => None,
     };
     let (nominated, withheld) =
-        (hop::nominated(headers), Withheld::of(issued, &shared.key_headers));
+        (hop::nominated(headers), Withheld::of(issued, &serving.in_force.key_headers));
     let max_forwards = to.call.forwards_left.map(|left| HeaderValue::from(left.saturating_sub(1)));
     let is_our_handshake = upgrade.as_ref().is_some_and(|wanted| wanted.key().is_some());
     let stays = |name: &HeaderName| {
@@ -121,7 +122,7 @@ pub(super) fn request<'a>(
         path: upstream_path(to.call, to.route),
         kept,
         told: peer.origin.told(to.call.host),
-        via: shared.via.entry(head.version),
+        via: serving.shared.via.entry(head.version),
         request_id: request_id.field(),
         accept_encoding,
         max_forwards,

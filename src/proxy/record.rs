@@ -8,12 +8,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::error::Problem;
+use super::force::Destination;
 use super::{Core, Peer, RequestId, Shared, UnderWay};
 use crate::access::{self, Issued};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
 use crate::route::Canonical;
-use crate::session::{AccountId, Generation, UpstreamId};
+use crate::session::{AccountId, Generation};
 use crate::telemetry::{Decision, Decoded, Event, Head, Rejected, Request, Who};
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
@@ -24,7 +25,7 @@ pub(super) struct Record {
     pub(super) who: Option<Who>,
     peer: Option<IpAddr>,
     /// Once a route is found.
-    pub(super) upstream: Option<UpstreamId>,
+    pub(super) destination: Option<Arc<Destination>>,
     /// Once the request is allowed: whose account it uses, and by which grant.
     pub(super) allowed: Option<(AccountId, Option<usize>)>,
     pub(super) method: Method,
@@ -88,7 +89,7 @@ impl Record {
             id: core.request_id(),
             who: None,
             peer: peer.address,
-            upstream: None,
+            destination: None,
             allowed: None,
             method: head.method.clone(),
             target: head.uri.path_and_query().cloned(),
@@ -179,15 +180,15 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Shared { clock, reporter, broker, .. } = &*self.shared;
+        let Shared { clock, reporter, .. } = &*self.shared;
         // What an operator has to know is reported in any case.
         if !reporter.wants_requests() && self.redacted == 0 {
             return;
         }
-        let upstream = self.upstream.map(|upstream| broker.upstream(upstream));
-        let account = self.upstream.zip(self.allowed);
-        let account =
-            account.map(|(upstream, (account, _))| broker.account_name(upstream, account));
+        let upstream = self.destination.take().map(|to| Arc::clone(&to.upstream));
+        let account = upstream.as_ref().zip(self.allowed);
+        let account = account.and_then(|(upstream, (account, _))| upstream.account(account));
+        let account = account.map(|account| Arc::clone(&account.name));
         let seems_left = matches!(self.reason, CLIENT_LEFT | UPGRADED);
         if seems_left && self.shared.cut_off.is_cancelled() {
             self.reason = Problem::Stopping.code();
@@ -198,7 +199,7 @@ impl Drop for Record {
             who: self.who.take(),
             peer: self.peer,
             upstream: upstream.map(|upstream| Arc::clone(&upstream.name)),
-            account: account.map(Arc::clone),
+            account,
             grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
             path: self.shown_path(),

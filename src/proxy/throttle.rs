@@ -4,28 +4,28 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
-use super::Shared;
 use super::exchange::{Forwarded, kind};
+use super::force::Serving;
 use crate::forward::throttle;
 use crate::limit::{Reading, Reset};
-use crate::session::AccountId;
+use crate::session::Account;
 use crate::telemetry::Event;
 
 /// Makes everybody wait whom the upstream would answer 429, as long as its answer says. Where its
 /// recipe names no field to read, an answer that is no 429 costs nothing here.
 pub(super) fn heed(
-    shared: &Shared,
+    serving: &Serving,
     to: &Forwarded<'_>,
-    account: AccountId,
+    account: &Account,
     status: StatusCode,
     headers: &HeaderMap,
 ) {
-    let (recipe, upstream) = (&to.upstream.recipe.throttle, to.route.upstream);
+    let (shared, recipe) = (&*serving.shared, &to.upstream.recipe.throttle);
     let is_429 = status == StatusCode::TOO_MANY_REQUESTS;
     if !is_429 && recipe.remaining.is_none() && !recipe.ratelimit {
         return;
     }
-    let Some(limit) = shared.admission.account(upstream.0, account.0) else { return };
+    let Some(limit) = serving.in_force.admission.account(account.id.0) else { return };
     let kind = recipe.counts_apart.then(|| kind(to.reading));
     let wall = || shared.clock.wall();
     if let Some(left) = throttle::left(recipe, headers, wall)
@@ -36,7 +36,7 @@ pub(super) fn heed(
     if is_429 && let Some(pause) = limit.pause(kind, throttle::pause(recipe, headers, wall())) {
         shared.reporter.report(Event::Paused {
             upstream: Arc::clone(&to.upstream.name),
-            account: Arc::clone(shared.broker.account_name(upstream, account)),
+            account: Arc::clone(&account.name),
             pause,
         });
     }

@@ -16,6 +16,7 @@ pub mod template;
 pub mod written;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
@@ -171,13 +172,20 @@ pub struct Refusal {
     pub place: Place,
 }
 
-/// Where a rule stands in its recipe.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where a rule stands in its recipe. `Debug` leaves the line out: by what it shows recipes are told
+/// from each other, and a comment more makes none another one.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Place {
     /// The rule's table and its number in it, counted from 0: `login.refusals[2]`.
     pub rule: String,
     /// The line of the recipe's file, counted from 1.
     pub line: Option<usize>,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Place").field(&self.rule).finish()
+    }
 }
 
 /// What a login's result is and how long it lives.

@@ -109,7 +109,7 @@ pub fn without_port(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn route(host: Option<&str>, prefix: &str, upstream: u16) -> Route {
+    fn route(host: Option<&str>, prefix: &str, upstream: u32) -> Route {
         Route {
             number: 0,
             host: host.map(str::to_owned),

@@ -55,7 +55,7 @@ pub(super) async fn serve(
     stop: &Stop,
 ) {
     let Conversation { core, peer, limits, half_closed } = conversation;
-    let unix = peer.may_be_known_by_process().then(|| unix_peer(&stream)).flatten();
+    let unix = unix_peer(&stream);
     let traffic = Arc::new(Traffic::new(&core.shared.overload));
     let stream = Metered::new(stream, Arc::clone(&traffic), reset_on_close);
     let client = |certificate: Option<&[u8]>| {

@@ -4,6 +4,7 @@ mod connection;
 mod http1;
 mod inherited;
 mod linger;
+mod listener;
 mod metered;
 mod pace;
 mod patience;
@@ -18,19 +19,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Access;
-use crate::access::identity::Ways;
 use crate::proxy::overload::{Load, Overload};
 use crate::proxy::patience::Slowness;
 use crate::proxy::{Core, Peer};
 use connection::Conversation;
 pub use inherited::{Inherited, InheritedError};
+pub use listener::{Connections, Listener, Open};
+use listener::{Place, Room};
 use proxy_protocol::HeaderError;
 pub use proxy_protocol::Senders;
 pub use socket::{Address, Bound, Ownership, Socket, Unregistered, bind};
@@ -60,25 +59,6 @@ pub struct Limits {
     pub write: Slowness,
 }
 
-/// A listener as one core serves it.
-#[derive(Clone)]
-pub struct Listener {
-    /// Its name in the configuration.
-    pub name: Arc<str>,
-    /// `https` where there is one.
-    pub tls: Option<TlsAcceptor>,
-    /// Who may call.
-    pub access: Access,
-    /// By what callers can show who they are.
-    pub ways: Ways,
-    /// How the origin of its own pages begins, `http` or `https`; nothing where nobody here knows.
-    pub pages: Option<&'static str>,
-    /// Which peers send the PROXY protocol; mostly nobody is asked to.
-    pub proxies: Option<Arc<Senders>>,
-    /// What it means when a client ends its side.
-    pub half_closed: HalfClosed,
-}
-
 /// What it means when a client ends its side of an HTTP/1 connection while its request is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfClosed {
@@ -100,33 +80,34 @@ pub struct Stop {
     pub everything: CancellationToken,
 }
 
-/// Serves one socket on this core until told to stop, and until its connections are done. The task
-/// must run on the core's own runtime.
-pub async fn serve(
-    socket: Socket,
-    listener: Listener,
-    core: Arc<Core>,
-    limits: Limits,
-    stop: Stop,
-) {
+/// Serves one socket on this core until its listener is closed, and until its connections are done.
+/// The task must run on the core's own runtime.
+pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: CancellationToken) {
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let room = Room::new();
     let overload = Arc::clone(&core.shared.overload);
     let mut accepting = Accepting::Well;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.accepting.cancelled() => break,
-            accepted = accept(&socket, &room, &overload, &mut accepting) => accepted,
+            () = open.closing().cancelled() => break,
+            accepted = accept(&socket, &room, &open, &overload, &mut accepting) => accepted,
         };
-        let Some((stream, address, permit)) = accepted else { continue };
+        let Some((stream, address, place)) = accepted else { continue };
+        let now = open.now();
+        let listener = &now.listener;
         let scheme = if listener.tls.is_some() { "https" } else { "http" };
         let name = Arc::clone(&listener.name);
-        let peer = Peer::new(name, address, scheme, listener.access.clone(), listener.ways);
+        let peer = Peer::new(name, address, scheme, listener.entry, listener.ways);
         let mut peer = peer.of_pages(listener.pages);
         let connected = overload.connected();
-        let (core, stop, tls) = (Arc::clone(&core), stop.clone(), listener.tls.clone());
-        let half_closed = listener.half_closed;
+        let stop = Stop {
+            accepting: now.ending.clone(),
+            everything: everything.clone(),
+            ..Stop::default()
+        };
+        let (core, tls) = (Arc::clone(&core), listener.tls.clone());
+        let (half_closed, limits) = (listener.half_closed, listener.limits);
         let proxies = listener.proxies.clone().filter(|proxies| proxies.contain(address));
         connections.spawn(async move {
             let served = async {
@@ -144,7 +125,7 @@ pub async fn serve(
                 () = served => {}
                 () = stop.everything.cancelled() => {}
             }
-            drop((permit, connected));
+            drop((place, connected));
         });
     }
     // The socket is closed first: nobody waits in its queue for an answer that will not come.
@@ -183,17 +164,17 @@ enum Accepting {
 
 async fn accept(
     socket: &Socket,
-    room: &Arc<Semaphore>,
+    room: &Room,
+    open: &Open,
     overload: &Overload,
     accepting: &mut Accepting,
-) -> Option<(socket::Stream, Option<IpAddr>, tokio::sync::OwnedSemaphorePermit)> {
-    // The semaphore is never closed.
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+) -> Option<(socket::Stream, Option<IpAddr>, Place)> {
+    let place = room.enter(open).await;
     overload.accepting().await;
     match socket.accept().await {
         Ok((stream, address)) => {
             *accepting = Accepting::Well;
-            Some((stream, address, permit))
+            Some((stream, address, place))
         }
         Err(error) if is_of_one_connection(&error) => {
             tracing::debug!(%error, "a connection was gone before it was accepted");

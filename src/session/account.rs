@@ -148,6 +148,24 @@ impl Guard {
         }
     }
 
+    /// The recipe's budget is this one from now on. Nobody is given an attempt by that: a larger one
+    /// counts when it is whole again.
+    pub(super) fn obeys(&mut self, budget: Budget) {
+        self.budget = budget;
+        self.attempts_left = self.attempts_left.min(budget.attempts);
+    }
+
+    /// Whether there is nothing about it that a new one would not have.
+    pub(super) fn is_blank(&self, now: Moment) -> bool {
+        let is_open = match self.state {
+            State::Open => true,
+            State::HeldBack { until, .. } => until <= now,
+            State::Quarantined { .. } => false,
+        };
+        let is_whole = self.refills_at <= now && self.next_login_at <= now && self.under_way == 0;
+        is_open && is_whole && self.refused.is_empty() && self.code_used.is_none()
+    }
+
     /// Whether a login with this secret may be asked for. Spends nothing.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! The broker: gives sessions, takes reports of dead ones, and ends them all when Doorward stops.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::account::{Guard, State, class_name};
 use super::gate::Gate;
 use super::ledger::Ledger;
+use super::members::Members;
 use super::prolong::Lapsed;
 use super::restart::{self, Kept};
 use super::schedule::Schedule;
@@ -21,11 +22,9 @@ use super::store::{Expiry, Joined, Store};
 use super::tenure::Refresh;
 use super::{
     Account, AccountId, Aliveness, Doubt, Evidence, Generation, Held, LogoutReport, Mechanism,
-    Scope, Session, SessionKey, Transport, Unavailable, Upstream, UpstreamId, flight, probe,
-    retire, roll, upkeep,
+    Scope, Session, SessionKey, Unavailable, Upstream, flight, probe, retire, roll, upkeep,
 };
 use crate::clock::{Clock, Moment};
-use crate::recipe::Recipe;
 use crate::telemetry::{About, Event, Reporter, Stage, Trigger};
 
 /// Keys that one request asks with while the account's secret changes under it.
@@ -57,21 +56,16 @@ pub struct Broker(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) upstreams: Vec<Upstream>,
-    /// One gate a login name of an upstream, by upstream and account.
-    gates: Vec<Vec<Arc<Gate>>>,
+    pub(super) members: Members,
     pub(super) ledger: Ledger,
     /// What could not be logged out.
     pub(super) left_over: retire::LeftOver,
-    /// One standing a login name of an upstream, in the same order.
-    standings: Vec<Vec<Arc<Standing>>>,
     pub(super) schedule: Schedule,
     pub(super) lapsed: Lapsed,
     pub(super) store: Store,
-    pub(super) transport: Transport,
     pub(super) clock: Clock,
     pub(super) reporter: Reporter,
-    pub(super) limits: Limits,
+    limits: ArcSwap<Limits>,
     /// The control side: logins never run on a data core.
     pub(super) control: Handle,
     pub(super) tasks: TaskTracker,
@@ -84,10 +78,8 @@ pub(super) struct Inner {
 /// What a broker is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// The upstreams, by [`UpstreamId`].
-    pub upstreams: Vec<Upstream>,
-    /// How the control side talks to them.
-    pub transport: Transport,
+    /// The upstreams.
+    pub upstreams: Vec<Arc<Upstream>>,
     /// The clock.
     pub clock: Clock,
     /// Where events are reported.
@@ -107,30 +99,20 @@ impl Broker {
     /// background: who needs one waits for that.
     pub fn new(parts: Parts) -> Self {
         let restore = parts.kept.sorted();
-        let distance = parts.limits.login_distance;
-        let gates = parts.upstreams.iter().map(|upstream| {
-            by_login_name(upstream, |login_name| {
-                Gate::new(restore.guard(upstream, login_name, distance, &parts.clock))
-            })
-        });
-        let gates = gates.collect();
-        let standings = parts.upstreams.iter().map(|upstream| {
-            by_login_name(upstream, |_| Standing::new(upstream.recipe.session.sessions_max))
-        });
-        let (ledger, entries) = restore.into_parts();
+        let ledger = restore.ledger().clone();
+        let members = Members::new(restore);
+        members.set(&parts.upstreams, &parts.clock, parts.limits.login_distance);
+        let entries = members.take_entries();
         let inner = Arc::new(Inner {
-            gates,
+            members,
             ledger,
             left_over: retire::LeftOver::default(),
-            standings: standings.collect(),
             schedule: Schedule::default(),
             lapsed: Lapsed::default(),
-            upstreams: parts.upstreams,
             store: Store::default(),
-            transport: parts.transport,
             clock: parts.clock,
             reporter: parts.reporter,
-            limits: parts.limits,
+            limits: ArcSwap::from_pointee(parts.limits),
             control: parts.control,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -143,25 +125,9 @@ impl Broker {
         Self(inner)
     }
 
-    /// The upstream with this id.
-    pub fn upstream(&self, id: UpstreamId) -> &Upstream {
-        self.0.upstream(id)
-    }
-
-    /// An account's name in the configuration.
-    pub fn account_name(&self, upstream: UpstreamId, account: AccountId) -> &Arc<str> {
-        &self.0.account(upstream, account).name
-    }
-
-    /// The recipes of all upstreams, by [`UpstreamId`].
-    pub fn recipes(&self) -> impl Iterator<Item = Arc<Recipe>> {
-        self.0.upstreams.iter().map(|upstream| Arc::clone(&upstream.recipe))
-    }
-
-    /// The key of the session that a request carries now. Made for each sending: the account's
-    /// secret may have changed since the last one.
-    pub fn key(&self, upstream: UpstreamId, account: AccountId, scope: Scope) -> SessionKey {
-        self.0.key(upstream, account, scope)
+    /// The key of an account's session now; see [`SessionKey::now`]. The account must be known.
+    pub fn key(&self, account: AccountId, scope: Scope) -> SessionKey {
+        self.0.key(account, scope)
     }
 
     /// A session that is not known to be dead: the one there is, or that of the login under way, or
@@ -177,7 +143,7 @@ impl Broker {
     ) -> Result<Held, Unavailable> {
         for _ in 1..KEYS_MAX {
             let outcome = self.session_of(key, trigger, deadline).await;
-            let now = self.0.account(key.upstream, key.account).vault.fingerprint();
+            let now = self.0.account(&key).vault.fingerprint();
             if outcome.is_ok() || now == key.fingerprint {
                 return outcome;
             }
@@ -253,11 +219,12 @@ impl Broker {
     /// not leave either; nothing when the answer changes nothing, as most do.
     pub fn roll(
         &self,
+        upstream: &Upstream,
         session: &Arc<Session>,
         headers: &HeaderMap,
         path: &str,
     ) -> Option<Arc<Session>> {
-        roll::roll(&self.0, session, headers, path)
+        roll::roll(&self.0, upstream, session, headers, path)
     }
 
     /// Asks the upstream whether `session` is alive, at most once for all who ask at the same time.
@@ -269,9 +236,8 @@ impl Broker {
     }
 
     /// Whether the account may log in, as the lock-out guard sees it.
-    pub fn account_state(&self, upstream: UpstreamId, account: AccountId) -> State {
-        let key = self.key(upstream, account, Scope::Shared);
-        self.0.gate(&key).with(|guard| guard.state().clone())
+    pub fn account_state(&self, account: AccountId) -> State {
+        self.0.members.of(account).gate.with(|guard| guard.state().clone())
     }
 
     /// Whether a mechanism is switched off.
@@ -298,46 +264,41 @@ impl Broker {
     }
 }
 
-/// One value a login name, by account: accounts that share a login name share it.
-fn by_login_name<T>(upstream: &Upstream, make: impl Fn(&str) -> T) -> Vec<Arc<T>> {
-    let mut by_login_name = BTreeMap::new();
-    let accounts = upstream.accounts.iter();
-    accounts
-        .map(|account| {
-            let name = account.login_name.as_str();
-            Arc::clone(by_login_name.entry(name).or_insert_with(|| Arc::new(make(name))))
-        })
-        .collect()
-}
-
-#[expect(clippy::indexing_slicing, reason = "ids are made from the same lists that they index")]
 impl Inner {
-    pub(super) fn upstream(&self, id: UpstreamId) -> &Upstream {
-        &self.upstreams[usize::from(id.0)]
+    pub(super) fn upstream(&self, key: &SessionKey) -> Arc<Upstream> {
+        Arc::clone(&self.members.of(key.account).upstream)
     }
 
-    pub(super) fn account(&self, upstream: UpstreamId, account: AccountId) -> &Account {
-        &self.upstream(upstream).accounts[usize::from(account.0)]
+    pub(super) fn account(&self, key: &SessionKey) -> Arc<Account> {
+        Arc::clone(&self.members.of(key.account).account)
     }
 
-    pub(super) fn gate(&self, key: &SessionKey) -> &Gate {
-        &self.gates[usize::from(key.upstream.0)][usize::from(key.account.0)]
+    pub(super) fn gate(&self, key: &SessionKey) -> Arc<Gate> {
+        Arc::clone(&self.members.of(key.account).gate)
     }
 
-    pub(super) fn standing(&self, key: &SessionKey) -> &Arc<Standing> {
-        &self.standings[usize::from(key.upstream.0)][usize::from(key.account.0)]
-    }
-}
-
-impl Inner {
-    pub(super) fn key(&self, upstream: UpstreamId, account: AccountId, scope: Scope) -> SessionKey {
-        let fingerprint = self.account(upstream, account).vault.fingerprint();
-        let tenant = self.upstream(upstream).tenant;
-        SessionKey { upstream, tenant, account, fingerprint, scope }
+    pub(super) fn standing(&self, key: &SessionKey) -> Arc<Standing> {
+        Arc::clone(&self.members.of(key.account).standing)
     }
 
-    pub(super) fn upstream_and_account(&self, key: &SessionKey) -> (&Upstream, &Account) {
-        (self.upstream(key.upstream), self.account(key.upstream, key.account))
+    /// How long things may take now.
+    pub(super) fn limits(&self) -> Limits {
+        **self.limits.load()
+    }
+
+    /// How long things may take from now on.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    pub(super) fn key(&self, account: AccountId, scope: Scope) -> SessionKey {
+        let member = self.members.of(account);
+        SessionKey::now(&member.upstream, &member.account, scope)
+    }
+
+    pub(super) fn upstream_and_account(&self, key: &SessionKey) -> (Arc<Upstream>, Arc<Account>) {
+        let member = self.members.of(key.account);
+        (Arc::clone(&member.upstream), Arc::clone(&member.account))
     }
 
     /// Runs `act` on the guard of a key's account.
@@ -372,13 +333,14 @@ impl Inner {
 
     /// Whether the secrets of this key are in use or tried out.
     pub(super) fn knows(&self, key: &SessionKey) -> bool {
-        self.account(key.upstream, key.account).vault.of(key.fingerprint).is_some()
+        self.account(key).vault.of(key.fingerprint).is_some()
     }
 
     /// Tells what a failed login means for the account. A new secret that was refused is the
     /// rotation's to tell: the account goes on with the old one.
     pub(super) fn report_refusal(&self, key: &SessionKey, told: &Unavailable) {
-        let vault = &self.account(key.upstream, key.account).vault;
+        let account = self.account(key);
+        let vault = &account.vault;
         let cause = match told {
             Unavailable::Refused(class) => Some(class.map_or("unclassified", class_name)),
             _ => None,
@@ -386,7 +348,7 @@ impl Inner {
         if let Some(cause) = cause
             && vault.refused(key.fingerprint, cause)
         {
-            self.report_rotation(key.upstream, key.account, Stage::Refused { cause });
+            self.report_rotation(key.account, Stage::Refused { cause });
         } else if vault.fingerprint() == key.fingerprint {
             self.report_quarantine(key);
         }
@@ -435,8 +397,8 @@ impl Inner {
         if session.tenure.record.is_none() {
             return;
         }
-        let (inner, key, record) = (Arc::clone(self), session.key, session.tenure.record);
-        let forgetting = async move { inner.record_end(&key, record).await };
+        let (inner, key, tenure) = (Arc::clone(self), session.key, Arc::clone(&session.tenure));
+        let forgetting = async move { inner.record_end(&key, tenure.record).await };
         self.tasks.spawn_on(forgetting, &self.control);
     }
 

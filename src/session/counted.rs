@@ -61,7 +61,7 @@ impl<'a> Counted<'a> {
         // What was interrupted is counted once, also where nothing is tried now.
         let interrupted = restore.interrupted(upstream, &account.login_name);
         if !interrupted.is_empty() {
-            let owner = (upstream, account);
+            let owner = (upstream, &**account);
             write(restore.ledger(), owner, &guard, clock, interrupted).await?;
         }
         loop {
@@ -76,7 +76,7 @@ impl<'a> Counted<'a> {
                 Admission::Crowded => return Err(Unavailable::Timeout.into()),
             }
         }
-        let (ledger, _) = restore.into_parts();
+        let ledger = restore.ledger().clone();
         let record = Record::begin(clock.wall());
         let guard = Mutex::new(guard);
         let counted = Self { upstream, account, clock, ledger, guard, fingerprint, record };

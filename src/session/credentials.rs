@@ -40,6 +40,8 @@ struct Held {
     is_rotating: bool,
     /// What was tried last and refused, and why.
     refused: Option<(Fingerprint, &'static str)>,
+    /// Nobody logs in with any of them any more.
+    is_closed: bool,
 }
 
 impl Vault {
@@ -52,6 +54,7 @@ impl Vault {
             wanted: None,
             is_rotating: false,
             refused: None,
+            is_closed: false,
         };
         Self { fingerprint, held: Mutex::new(held), newer: Notify::new() }
     }
@@ -69,6 +72,9 @@ impl Vault {
     /// The credentials with this fingerprint, if they are in use or tried out.
     pub(super) fn of(&self, fingerprint: Fingerprint) -> Option<Arc<Credentials>> {
         let held = self.lock();
+        if held.is_closed {
+            return None;
+        }
         let mut known = std::iter::once(&held.current).chain(&held.candidate);
         known.find(|known| known.fingerprint == fingerprint).map(Arc::clone)
     }
@@ -77,12 +83,23 @@ impl Vault {
     /// goes on, it takes them up itself.
     pub(super) fn want(&self, credentials: Credentials) -> bool {
         let mut held = self.lock();
-        if !held.is_rotating && held.current.fingerprint == credentials.fingerprint {
+        let is_current = held.current.fingerprint == credentials.fingerprint;
+        if held.is_closed || (!held.is_rotating && is_current) {
             return false;
         }
         held.wanted = Some(Arc::new(credentials));
         self.newer.notify_one();
         !std::mem::replace(&mut held.is_rotating, true)
+    }
+
+    /// Its account is no account any more: no login is begun with what it holds.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+    }
+
+    /// Whether its account is none any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
     }
 
     /// What a rotation is to take up now. Without anything the rotation has ended.

@@ -162,7 +162,7 @@ fn time(milliseconds: u64) -> SystemTime {
 
 /// A client's number is good for one run only: whose session it was is not written, and nobody gets
 /// it again.
-const NOBODY: Scope = Scope::Client(ClientNumber(u16::MAX));
+const NOBODY: Scope = Scope::Client(ClientNumber(u32::MAX));
 
 fn scope_name(scope: Scope) -> &'static str {
     match scope {

@@ -19,8 +19,8 @@ use super::slots::Slot;
 use super::store::{Expiry, Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
-    Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable, gate, retire,
-    room, upkeep,
+    Account, Exchange, Generation, HoldCause, Mechanism, Session, SessionKey, Unavailable,
+    Upstream, gate, retire, room, upkeep,
 };
 use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
@@ -51,9 +51,9 @@ pub(super) fn begin_after(
     if inner.stopping.is_cancelled() {
         return Err(Unavailable::Stopping);
     }
-    let vault = &inner.account(key.upstream, key.account).vault;
+    let account = inner.account(&key);
     // Where the secret has changed since the key was made, whoever asks makes another key.
-    let credentials = vault.of(key.fingerprint).ok_or(Unavailable::Timeout)?;
+    let credentials = account.vault.of(key.fingerprint).ok_or(Unavailable::Timeout)?;
     match may_log_in(inner, &key) {
         // A refresh costs no attempt: pauses are for logins, but for that which is for the disk. A
         // refused secret ends all of it.
@@ -64,7 +64,8 @@ pub(super) fn begin_after(
     let generation = inner.next_generation();
     let (sender, outcome) = watch::channel(None);
     let admitted = AtomicBool::new(false);
-    let landing = Landing { inner: Arc::clone(inner), key, generation, sender, admitted };
+    let inner_too = Arc::clone(inner);
+    let landing = Landing { inner: inner_too, account, key, generation, sender, admitted };
     let flight = async move {
         ready.await;
         if landing.inner.stopping.is_cancelled() {
@@ -86,7 +87,7 @@ fn may_log_in(inner: &Inner, key: &SessionKey) -> Result<(), Unavailable> {
         inner.with_guard(key, |guard| guard.check(key.fingerprint, now))?;
     }
     // Nothing is begun at an upstream that nobody tries to reach.
-    match inner.upstream(key.upstream).origin.dialler.open_for() {
+    match inner.upstream(key).origin.dialler.open_for() {
         Some(retry_after) => Err(Unavailable::Unreachable(Unreached::CircuitOpen { retry_after })),
         None => Ok(()),
     }
@@ -103,6 +104,8 @@ pub(super) async fn landed(mut flight: Flight) -> Outcome {
 /// Ends a flight exactly once, even if its task dies.
 struct Landing {
     inner: Arc<Inner>,
+    /// Known on, for as long as the flight lasts.
+    account: Arc<Account>,
     key: SessionKey,
     generation: Generation,
     sender: watch::Sender<Option<Outcome>>,
@@ -204,7 +207,7 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
         biased;
         () = inner.stopping.cancelled() => return landing.land(Err(Unavailable::Stopping)),
         slot = room::make(inner, &key) => slot,
-        () = inner.clock.sleep(inner.limits.login_timeout) => {
+        () = inner.clock.sleep(inner.limits().login_timeout) => {
             // Other sessions of the account have their room: nobody else is held back.
             let (retry_after, cause) = (room::FIRST_USE_WITHIN, HoldCause::SessionsFull);
             return landing.land(Err(Unavailable::HeldBack { retry_after, cause }));
@@ -223,7 +226,13 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
     let result = login.run(inner, key).await;
     let (record, mut slot) = (login.record, slot);
     let result = result.and_then(|material| {
-        let tenure = Tenure::begin(landing.generation, inner.clock.now(), slot.take(), record);
+        let tenure = Tenure::begin(
+            Arc::clone(&landing.account),
+            landing.generation,
+            inner.clock.now(),
+            slot.take(),
+            record,
+        );
         session(inner, key, landing.generation, material, Arc::new(tenure)).map_err(Cause::from)
     });
     let result = match result {
@@ -252,7 +261,7 @@ async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
 async fn keep(landing: &Landing, session: Arc<Session>) -> Result<Arc<Session>, Cause> {
     let (inner, key) = (&landing.inner, landing.key);
     landing.end(|guard| guard.succeeded(key.fingerprint));
-    inner.account(key.upstream, key.account).vault.proved(key.fingerprint);
+    landing.account.vault.proved(key.fingerprint);
     if inner.record_given(&session).await.is_ok() {
         return Ok(session);
     }
@@ -264,7 +273,8 @@ async fn keep(landing: &Landing, session: Arc<Session>) -> Result<Arc<Session>, 
 async fn settle(landing: &Landing, login: Login, failure: Failure, slot: Option<Slot>) {
     let (inner, key, generation) = (&landing.inner, landing.key, landing.generation);
     let opened = login.attempt.taken().filter(|_| !judges_the_secret(failure));
-    let tenure = Tenure::begin(generation, inner.clock.now(), slot, login.record);
+    let account = Arc::clone(&landing.account);
+    let tenure = Tenure::begin(account, generation, inner.clock.now(), slot, login.record);
     let opened =
         opened.and_then(|taken| session(inner, key, generation, taken, Arc::new(tenure)).ok());
     match opened {
@@ -280,7 +290,10 @@ async fn settle(landing: &Landing, login: Login, failure: Failure, slot: Option<
     if let Failure::Refused { class: Some(RefusalClass::SlotsFull), .. } = failure {
         let inner = Arc::clone(inner);
         let control = inner.control.clone();
+        let account = Arc::clone(&landing.account);
         let making_room = async move {
+            // Known on, for as long as it is asked about.
+            let _account = account;
             if retire::make_room(&inner, &key).await {
                 let now = inner.clock.now();
                 inner.gate(&key).with(|guard| guard.made_room(now, Jitter::of(generation)));
@@ -292,6 +305,7 @@ async fn settle(landing: &Landing, login: Login, failure: Failure, slot: Option<
 
 /// A login under way.
 struct Login {
+    upstream: Arc<Upstream>,
     attempt: Attempt,
     record: Option<Record>,
     /// Its attempt is on the disk, if it has to be.
@@ -306,12 +320,12 @@ impl Login {
         let (recipe, base_path) = (Arc::clone(&upstream.recipe), &upstream.origin.base_path);
         let attempt = Attempt::new(recipe, credentials.values.clone(), base_path)
             .with_codes_used_until(inner.with_guard(key, |guard| guard.code_used()));
-        Self { attempt, record: None, recorded: false, sent: false }
+        Self { upstream, attempt, record: None, recorded: false, sent: false }
     }
 
     /// Sends one step after the other, within the time for a login.
     async fn run(&mut self, inner: &Inner, key: SessionKey) -> Result<Material, Cause> {
-        let mut deadline = inner.clock.now() + inner.limits.login_timeout;
+        let mut deadline = inner.clock.now() + inner.limits().login_timeout;
         let mut next = self.attempt.start(inner.clock.wall());
         let mut retry_after = None;
         loop {
@@ -325,7 +339,7 @@ impl Login {
                     self.record(inner, &key).await.map_err(|_| Cause::Unrecorded)?;
                     let exchange = Exchange { request, session: None };
                     let time_is_up = inner.clock.sleep_until(deadline);
-                    let answer = inner.transport.exchange(key.upstream, exchange, time_is_up);
+                    let answer = self.upstream.transport.exchange(exchange, time_is_up);
                     let answer = answer.await?;
                     self.sent = true;
                     retry_after = throttle::retry_after(&answer.headers, inner.clock.wall());

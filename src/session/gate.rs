@@ -47,7 +47,7 @@ impl Gate {
 /// # Errors
 /// When no login may be tried now, or too many wait.
 pub(super) async fn pass(inner: &Inner, key: &SessionKey) -> Result<(), Unavailable> {
-    let distance = inner.limits.login_distance;
+    let distance = inner.limits().login_distance;
     tokio::select! {
         // First: room that the stop makes is for nobody.
         biased;

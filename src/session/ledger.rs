@@ -33,7 +33,7 @@ pub enum AtStop {
 }
 
 /// Where the ledger is written; nowhere, where no state is kept.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// The store.
     pub store: Option<Store>,
@@ -260,7 +260,7 @@ impl Inner {
     ) -> Content {
         let (upstream, account) = self.upstream_and_account(key);
         let SessionKey { fingerprint, scope, .. } = *key;
-        let owner = Owner { upstream, account, fingerprint, scope };
+        let owner = Owner { upstream: &upstream, account: &account, fingerprint, scope };
         owner.entry(record, stage, material, self.clock.wall())
     }
 

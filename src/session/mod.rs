@@ -4,6 +4,7 @@
 pub mod account;
 mod broker;
 mod cause;
+mod change;
 pub mod counted;
 mod credentials;
 mod displacement;
@@ -14,6 +15,7 @@ mod jitter;
 mod learned;
 mod ledger;
 mod mechanism;
+mod members;
 mod probe;
 mod prolong;
 mod refresh;
@@ -44,6 +46,7 @@ use crate::recipe::{Recipe, RefusalClass};
 use crate::secret::{Fingerprint, Search};
 use crate::upstream::{Origin, Unreached};
 pub use broker::{Broker, Limits, Parts};
+pub use change::Change;
 pub use credentials::Credentials;
 pub use entry::recipe_print;
 pub use ledger::{AtStop, Ledger, OnFailure};
@@ -54,13 +57,15 @@ pub use retire::{Evidence, LogoutReport};
 use tenure::Tenure;
 pub use transport::{Exchange, ExchangeError, Transport};
 
-/// Which upstream, as its place in the configuration.
+/// Which upstream. While Doorward runs, an id means one place with one recipe and one way to it: an
+/// upstream of which that changes gets another id, and no id is given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UpstreamId(pub u16);
+pub struct UpstreamId(pub u32);
 
-/// Which account of an upstream, as its place in the configuration.
+/// Which account, of whatever upstream. While Doorward runs, an id means one login name and what else
+/// is no secret of it: an account of which that changes gets another id, and no id is given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountId(pub u16);
+pub struct AccountId(pub u32);
 
 /// Who shares a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,9 +76,9 @@ pub enum Scope {
     Client(ClientNumber),
 }
 
-/// Which client, as its place in the configuration.
+/// Which client. While Doorward runs, no number is given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientNumber(pub u16);
+pub struct ClientNumber(pub u32);
 
 /// Which of an upstream's worlds a session belongs to, as a digest of its address and its recipe's
 /// parameters: a vault, an organization, a region.
@@ -94,6 +99,20 @@ pub struct SessionKey {
     pub fingerprint: Fingerprint,
     /// Who shares it.
     pub scope: Scope,
+}
+
+impl SessionKey {
+    /// The key of the session that a request carries now. Made for each sending: the account's
+    /// secret may have changed since the last one.
+    pub fn now(upstream: &Upstream, account: &Account, scope: Scope) -> Self {
+        Self {
+            upstream: upstream.id,
+            tenant: upstream.tenant,
+            account: account.id,
+            fingerprint: account.vault.fingerprint(),
+            scope,
+        }
+    }
 }
 
 /// Tells a session from its successor; counted up through the life of the process.
@@ -170,6 +189,8 @@ impl Session {
 /// An upstream as sessions see it.
 #[derive(Debug)]
 pub struct Upstream {
+    /// Which one it is.
+    pub id: UpstreamId,
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// How its sessions live.
@@ -178,14 +199,23 @@ pub struct Upstream {
     pub origin: Arc<Origin>,
     /// What tells its sessions from those of the same upstream set up otherwise.
     pub tenant: Tenant,
-    /// Its accounts, by [`AccountId`].
-    pub accounts: Vec<Account>,
+    /// Its accounts.
+    pub accounts: Vec<Arc<Account>>,
+    /// How the control side talks to it.
+    pub transport: Transport,
     /// What becomes of streams on a session that was replaced.
     pub streams: Streams,
     /// Whether bodies of answers are searched for session values.
     pub search_bodies: SearchBodies,
     /// Tells its recipe with its parameters from others: [`recipe_print`].
     pub recipe_print: Fingerprint,
+}
+
+impl Upstream {
+    /// Its account with this id.
+    pub fn account(&self, id: AccountId) -> Option<&Arc<Account>> {
+        self.accounts.iter().find(|account| account.id == id)
+    }
 }
 
 /// What becomes of streams (tunnels, event streams, long answers) on a session that was replaced.
@@ -215,6 +245,8 @@ pub enum SearchBodies {
 /// One account of an upstream.
 #[derive(Debug)]
 pub struct Account {
+    /// Which one it is.
+    pub id: AccountId,
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// The name that the upstream knows it by; with the upstream's name it is the budget's key.
@@ -224,8 +256,19 @@ pub struct Account {
 
 impl Account {
     /// An account that logs in with these credentials.
-    pub fn new(name: &str, login_name: String, credentials: Credentials) -> Self {
-        Self { name: Arc::from(name), login_name, vault: credentials::Vault::new(credentials) }
+    pub fn new(id: AccountId, name: &str, login_name: String, credentials: Credentials) -> Self {
+        let vault = credentials::Vault::new(credentials);
+        Self { id, name: Arc::from(name), login_name, vault }
+    }
+
+    /// It is no account any more: no login is begun for it.
+    fn retire(&self) {
+        self.vault.close();
+    }
+
+    /// Whether it is no account any more.
+    fn is_retired(&self) -> bool {
+        self.vault.is_closed()
     }
 
     /// The credentials that it logs in with now.

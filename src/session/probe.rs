@@ -140,8 +140,8 @@ async fn ask(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {
         return Aliveness::Unknown;
     };
     let exchange = Exchange { request, session: Some(&session.injector) };
-    let time_is_up = inner.clock.sleep(inner.limits.login_timeout);
-    let answer = inner.transport.exchange(session.key.upstream, exchange, time_is_up).await;
+    let time_is_up = inner.clock.sleep(inner.limits().login_timeout);
+    let answer = upstream.transport.exchange(exchange, time_is_up).await;
     let Ok(answer) = answer else { return Aliveness::Unknown };
     let alive = probe.step.expect.judge(&answer.seen_by(&probe.step)) == Truth::Yes;
     inner.reporter.report(Event::Probe { about: inner.about(session), alive });
@@ -149,7 +149,7 @@ async fn ask(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {
         true => {
             // This answer can change the session as any other.
             let path = probe.step.path.literal().unwrap_or("/");
-            roll::roll(inner, session, &answer.headers, path);
+            roll::roll(inner, &upstream, session, &answer.headers, path);
             Aliveness::Alive
         }
         // A server that is out of order or too busy has said nothing about the session.

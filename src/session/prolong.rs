@@ -32,7 +32,7 @@ impl Lapsed {
         }
         let mut lapsed = self.lock();
         // Asked under the lock: what is put later is not found by the stop.
-        if lapsed.len() >= inner.limits.sessions_max || inner.stopping.is_cancelled() {
+        if lapsed.len() >= inner.limits().sessions_max || inner.stopping.is_cancelled() {
             return Some(session);
         }
         inner.schedule.put(unused_at(inner, &session), session.key, tenure.first);
@@ -74,7 +74,7 @@ impl Lapsed {
 
 /// When a lapsed session has been unused for too long.
 fn unused_at(inner: &Inner, session: &Session) -> Moment {
-    session.tenure.used() + inner.limits.session_idle
+    session.tenure.used() + inner.limits().session_idle
 }
 
 /// Ends the lapsed session that had an appointment now, because nobody has needed it for long.
@@ -232,7 +232,7 @@ async fn steps(
     let (upstream, _) = inner.upstream_and_account(&session.key);
     let (recipe, base_path) = (Arc::clone(&upstream.recipe), &upstream.origin.base_path);
     let mut attempt = Attempt::refresh(recipe, &session.material, base_path);
-    let deadline = inner.clock.now() + inner.limits.login_timeout;
+    let deadline = inner.clock.now() + inner.limits().login_timeout;
     let mut next = attempt.start(inner.clock.wall());
     let mut sent = false;
     loop {
@@ -240,8 +240,7 @@ async fn steps(
             Next::Send(request) => {
                 let exchange = Exchange { request, session: None };
                 let time_is_up = inner.clock.sleep_until(deadline);
-                let answer = inner.transport.exchange(session.key.upstream, exchange, time_is_up);
-                let answer = answer.await;
+                let answer = upstream.transport.exchange(exchange, time_is_up).await;
                 let answer = answer.map_err(|error| match error.unreached().filter(|_| !sent) {
                     Some(why) => {
                         *unreached = Some(why);

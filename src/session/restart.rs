@@ -3,6 +3,7 @@
 //! lost, however far it had come.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,8 +19,7 @@ use super::snapshot::shown;
 use super::store::{Flight, Outcome};
 use super::tenure::Tenure;
 use super::{
-    Account, AccountId, Doubt, Generation, Scope, Session, SessionKey, Upstream, UpstreamId,
-    flight, ledger, retire, roll, upkeep,
+    Doubt, Generation, Scope, Session, SessionKey, Upstream, flight, ledger, retire, roll, upkeep,
 };
 use crate::clock::Clock;
 use crate::state::{Change, Content, RecordKey, Store, Table};
@@ -49,6 +49,13 @@ pub(super) struct Restore {
     budgets: HashMap<RecordKey, Content>,
     entries: Vec<(RecordKey, Entry)>,
     cautious: bool,
+}
+
+/// Not with what it holds, which are sessions.
+impl fmt::Debug for Restore {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Restore").finish_non_exhaustive()
+    }
 }
 
 impl Kept {
@@ -123,8 +130,16 @@ impl Restore {
         self.ledger.store.as_ref()
     }
 
-    pub(super) fn into_parts(self) -> (Ledger, Vec<(RecordKey, Entry)>) {
-        (self.ledger, self.entries)
+    /// The guard of a login name has taken its budget over: what was read of it is out of date soon.
+    pub(super) fn was_taken_over(&mut self, upstream: &Upstream, login_name: &str) {
+        if let Some(store) = &self.ledger.store {
+            self.budgets.remove(&budget_key(store, &upstream.name, login_name));
+        }
+    }
+
+    /// The logins and sessions, once their attempts are counted.
+    pub(super) fn take_entries(&mut self) -> Vec<(RecordKey, Entry)> {
+        std::mem::take(&mut self.entries)
     }
 }
 
@@ -189,19 +204,18 @@ pub(super) fn begin(inner: &Arc<Inner>, entries: Vec<(RecordKey, Entry)>) {
 
 /// Whose session it was; nothing where its account is not configured any more.
 fn locate(inner: &Inner, entry: &Entry) -> Option<SessionKey> {
-    let number = |index: usize| u16::try_from(index).ok();
-    let position = inner.upstreams.iter().position(|known| *known.name == *entry.upstream)?;
-    let accounts = &inner.upstreams.get(position)?.accounts;
-    let has_login_name = |known: &Account| known.login_name == entry.login_name;
-    let named = |known: &Account| *known.name == *entry.account && has_login_name(known);
+    let mut members = inner.members.all();
+    members.retain(|one| {
+        *one.upstream.name == *entry.upstream && one.account.login_name == entry.login_name
+    });
+    let named = members.iter().find(|one| *one.account.name == *entry.account);
     let is_cut_off = entry.stage == Stage::Begun;
     // A login that was cut off is counted for whoever has its login name.
-    let counted = || accounts.iter().position(has_login_name).filter(|_| is_cut_off);
-    let account = accounts.iter().position(named).or_else(counted)?;
+    let member = named.or_else(|| members.first().filter(|_| is_cut_off))?;
     Some(SessionKey {
-        upstream: UpstreamId(number(position)?),
-        tenant: inner.upstreams.get(position)?.tenant,
-        account: AccountId(number(account)?),
+        upstream: member.upstream.id,
+        tenant: member.upstream.tenant,
+        account: member.account.id,
         fingerprint: entry.fingerprint()?,
         scope: entry.scope()?,
     })
@@ -223,7 +237,7 @@ fn fate(inner: &Inner, key: &SessionKey, entry: &Entry) -> Fate {
         Stage::Begun => Fate::Lost,
         Stage::AnswerLost => Fate::Leave,
         // What one place gave is sent to no other.
-        _ if entry.origin != origin_of(upstream) => Fate::Leave,
+        _ if entry.origin != origin_of(&upstream) => Fate::Leave,
         Stage::Open | Stage::Refreshing | Stage::Spent if is_current && !has_ended => Fate::Adopt,
         Stage::Closing if is_forgotten(entry, wall) => Fate::Forget,
         Stage::Open | Stage::Refreshing | Stage::Spent | Stage::Closing => Fate::Close,
@@ -259,11 +273,10 @@ fn session(
     entry: &Entry,
 ) -> Option<Arc<Session>> {
     let (upstream, account) = inner.upstream_and_account(&key);
-    let values = &account.credentials().values;
-    let material = entry.material(values, &upstream.origin.base_path);
+    let material = entry.material(&account.credentials().values, &upstream.origin.base_path);
     let slot = inner.standing(&key).slots.take_now();
     let age = inner.clock.wall().duration_since(record.begun).unwrap_or_default();
-    let tenure = Tenure::begin(generation, inner.clock.now() - age, slot, Some(record));
+    let tenure = Tenure::begin(account, generation, inner.clock.now() - age, slot, Some(record));
     if entry.was_refresh_sent() && tenure.claim_refresh() {
         tenure.was_not_refreshed();
     }
@@ -283,7 +296,8 @@ fn adopt(
     };
     let (sender, outcome) = watch::channel(None);
     let (mut is_first, flight) = (false, Flight { generation, outcome });
-    let landing = Landing { inner: Arc::clone(inner), key, generation, sender: Some(sender) };
+    let (task, sender) = (Arc::clone(inner), Some(sender));
+    let landing = Landing { inner: task, key, generation, sender };
     let joined = inner.store.join(key, || {
         is_first = true;
         Ok(flight)
@@ -294,7 +308,7 @@ fn adopt(
     let (task, at_once) = (Arc::clone(inner), Arc::clone(at_once));
     // Its record says otherwise of it than what it is from now on.
     let is_changed = entry.stage != Stage::Open || entry.unused_for(inner.clock.wall()).is_some();
-    let can_be_refreshed = !inner.upstream(key.upstream).recipe.refresh.is_empty();
+    let can_be_refreshed = !inner.upstream(&key).recipe.refresh.is_empty();
     let adopting = async move {
         let inner = task;
         // The semaphore is never closed.

@@ -56,7 +56,7 @@ impl LeftOver {
 /// Returns whether any was closed.
 pub(super) async fn make_room(inner: &Arc<Inner>, key: &SessionKey) -> bool {
     let standing = inner.standing(key);
-    let is_meant = |session: &Session| Arc::ptr_eq(inner.standing(&session.key), standing);
+    let is_meant = |session: &Session| Arc::ptr_eq(&inner.standing(&session.key), &standing);
     let mut closed = false;
     for session in inner.left_over.take(is_meant) {
         closed |= end(inner, &session).await;
@@ -102,7 +102,7 @@ pub(super) fn retire(inner: &Arc<Inner>, session: Arc<Session>) -> JoinHandle<()
         session.tenure.users.close();
         tokio::select! {
             () = session.tenure.users.wait() => {}
-            () = task.clock.sleep(task.limits.drain_timeout), if !is_kept => {}
+            () = task.clock.sleep(task.limits().drain_timeout), if !is_kept => {}
             () = task.stopping.cancelled() => {}
         }
         close(&task, &session).await;
@@ -127,7 +127,7 @@ pub(super) fn bury(inner: &Arc<Inner>, session: Arc<Session>, evidence: Evidence
     let burying = async move {
         session.tenure.users.close();
         task.record_closing(&session).await;
-        let rest = task.clock.sleep(task.limits.drain_timeout);
+        let rest = task.clock.sleep(task.limits().drain_timeout);
         tokio::select! {
             _ = async { tokio::join!(session.tenure.users.wait(), rest) } => {}
             () = task.stopping.cancelled() => {}
@@ -216,7 +216,7 @@ async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
     let newest = session.tenure.newest(session);
     let confirmed = tokio::select! {
         confirmed = steps(inner, session, &newest) => confirmed,
-        () = inner.clock.sleep(inner.limits.logout_timeout) => false,
+        () = inner.clock.sleep(inner.limits().logout_timeout) => false,
     };
     session.tenure.end();
     let (upstream, _) = inner.upstream_and_account(&session.key);
@@ -249,7 +249,7 @@ async fn steps(inner: &Inner, session: &Session, newest: &Newest) -> bool {
         };
         let exchange = Exchange { request, session: Some(&newest.injector) };
         // All steps together have one time.
-        let answer = inner.transport.exchange(session.key.upstream, exchange, pending()).await;
+        let answer = upstream.transport.exchange(exchange, pending()).await;
         let Ok(answer) = answer else { return false };
         let seen = answer.seen_by(step);
         // A session that the upstream calls dead has nothing left to close.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::broker::Inner;
-use super::{Session, flight, ledger, upkeep};
+use super::{Session, Upstream, flight, ledger, upkeep};
 use crate::clock::Moment;
 use crate::login::{self, Material};
 
@@ -17,11 +17,11 @@ use crate::login::{self, Material};
 /// must not reach the client.
 pub(super) fn roll(
     inner: &Arc<Inner>,
+    upstream: &Upstream,
     session: &Arc<Session>,
     headers: &HeaderMap,
     path: &str,
 ) -> Option<Arc<Session>> {
-    let (upstream, _) = inner.upstream_and_account(&session.key);
     let wall = inner.clock.wall();
     let material = login::roll(&upstream.recipe, &session.material, headers, path, wall)?;
     let (generation, tenure) = (inner.next_generation(), Arc::clone(&session.tenure));

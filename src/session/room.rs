@@ -15,7 +15,7 @@ pub(super) const FIRST_USE_WITHIN: Duration = Duration::from_secs(10);
 /// Waits until there is room for a session of `key`. Where there is none, the session that was used
 /// the longest ago is logged out first. Cancel safe.
 pub(super) async fn make(inner: &Arc<Inner>, key: &SessionKey) -> Option<Slot> {
-    if inner.store.len() > inner.limits.sessions_max {
+    if inner.store.len() > inner.limits().sessions_max {
         let_go(inner, |other| other != key);
     }
     let standing = inner.standing(key);
@@ -24,11 +24,11 @@ pub(super) async fn make(inner: &Arc<Inner>, key: &SessionKey) -> Option<Slot> {
     loop {
         let first_use = slots.first_use();
         if slots.are_taken() {
-            let is_meant = |other: &SessionKey| Arc::ptr_eq(inner.standing(other), standing);
+            let is_meant = |other: &SessionKey| Arc::ptr_eq(&inner.standing(other), &standing);
             for lapsed in inner.lapsed.take_all(is_meant) {
                 prolong::end_lapsed(inner, lapsed);
             }
-            let_go(inner, |other| other != key && Arc::ptr_eq(inner.standing(other), standing));
+            let_go(inner, |other| other != key && Arc::ptr_eq(&inner.standing(other), &standing));
         }
         tokio::select! {
             slot = slot.as_mut() => return slot,

@@ -22,8 +22,8 @@ use super::broker::Inner;
 use super::credentials::{Credentials, Vault};
 use super::store::{Expiry, Joined};
 use super::{
-    AccountId, Aliveness, Broker, Doubt, HoldCause, Scope, Session, SessionKey, Unavailable,
-    UpstreamId, flight, probe, retire,
+    Account, AccountId, Aliveness, Broker, Doubt, HoldCause, Scope, Session, SessionKey,
+    Unavailable, flight, probe, retire,
 };
 use crate::secret::Fingerprint;
 use crate::telemetry::{Event, Rotation, Stage, Trigger};
@@ -39,12 +39,12 @@ impl Broker {
     /// Takes note of what the account's secrets are now, and rotates to them if they are others
     /// than before. Returns at once; what comes of it is told in events. Rotations of one account
     /// follow each other, and of several secrets that wait the newest counts.
-    pub fn rotate(&self, upstream: UpstreamId, account: AccountId, credentials: Credentials) {
+    pub fn rotate(&self, account: &Arc<Account>, credentials: Credentials) {
         let inner = &self.0;
-        if !inner.account(upstream, account).vault.want(credentials) {
+        if !account.vault.want(credentials) {
             return;
         }
-        let turn = Turn { inner: Arc::clone(inner), upstream, account };
+        let turn = Turn { inner: Arc::clone(inner), account: Arc::clone(account) };
         let following = async move {
             let stopping = turn.inner.stopping.clone();
             let mut following = Following { turn, is_over: false };
@@ -67,8 +67,7 @@ struct Following {
 impl Drop for Following {
     fn drop(&mut self) {
         if !self.is_over {
-            let Turn { inner, upstream, account } = &self.turn;
-            inner.account(*upstream, *account).vault.lost_rotation();
+            self.turn.vault().lost_rotation();
         }
     }
 }
@@ -76,8 +75,7 @@ impl Drop for Following {
 /// The rotations of one account, one after the other.
 struct Turn {
     inner: Arc<Inner>,
-    upstream: UpstreamId,
-    account: AccountId,
+    account: Arc<Account>,
 }
 
 /// How one trial of a new secret ended.
@@ -137,7 +135,7 @@ impl Turn {
             return Trial::Refused(cause);
         }
         loop {
-            match self.inner.store.any(self.upstream, self.account, old) {
+            match self.inner.store.any(self.account.id, old) {
                 // A login with the old secret is not cut short: what it gives is replaced.
                 Some(Joined::Flight(flight)) => _ = flight::landed(flight).await,
                 Some(Joined::Session(session)) => {
@@ -227,7 +225,7 @@ impl Turn {
     /// carries one keeps it.
     fn switch(&self, old: Fingerprint, switch: impl FnOnce(&Vault)) -> Vec<JoinHandle<()>> {
         switch(self.vault());
-        let left = self.inner.store.take_all_of(self.upstream, self.account, old);
+        let left = self.inner.store.take_all_of(self.account.id, old);
         let retired = left.into_iter().map(|session| {
             let now = self.inner.clock.now();
             self.inner.standing(&session.key).outlived(&session, now);
@@ -237,22 +235,22 @@ impl Turn {
     }
 
     fn vault(&self) -> &Vault {
-        &self.inner.account(self.upstream, self.account).vault
+        &self.account.vault
     }
 
     /// What the upstream said of these secrets, if it has refused them.
     fn refusal(&self, fingerprint: Fingerprint) -> Option<&'static str> {
-        let key = self.inner.key(self.upstream, self.account, Scope::Shared);
+        let key = self.inner.key(self.account.id, Scope::Shared);
         let refusal = self.inner.with_guard(&key, |guard| guard.refusal_of(fingerprint))?;
         Some(refusal.map_or("unclassified", class_name))
     }
 
     fn has_one_session_at_most(&self) -> bool {
-        self.inner.upstream(self.upstream).recipe.session.sessions_max == Some(1)
+        self.inner.members.of(self.account.id).upstream.recipe.session.sessions_max == Some(1)
     }
 
     fn report(&self, stage: Stage) {
-        self.inner.report_rotation(self.upstream, self.account, stage);
+        self.inner.report_rotation(self.account.id, stage);
     }
 }
 
@@ -275,10 +273,11 @@ impl From<Unavailable> for Trial {
 }
 
 impl Inner {
-    pub(super) fn report_rotation(&self, upstream: UpstreamId, account: AccountId, stage: Stage) {
+    pub(super) fn report_rotation(&self, account: AccountId, stage: Stage) {
+        let member = self.members.of(account);
         self.reporter.report(Event::Rotation(Rotation {
-            upstream: Arc::clone(&self.upstream(upstream).name),
-            account: Arc::clone(&self.account(upstream, account).name),
+            upstream: Arc::clone(&member.upstream.name),
+            account: Arc::clone(&member.account.name),
             stage,
         }));
     }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use super::tenure::Tenure;
-use super::{AccountId, Generation, Held, Session, SessionKey, Unavailable, UpstreamId};
+use super::{AccountId, Generation, Held, Session, SessionKey, Unavailable};
 use crate::secret::Fingerprint;
 
 /// How a login ended, for everybody who waits for it.
@@ -230,14 +230,9 @@ impl Store {
 
     /// What an account has with these secrets, whoever shares it: a session, or else a login under
     /// way.
-    pub(super) fn any(
-        &self,
-        upstream: UpstreamId,
-        account: AccountId,
-        secrets: Fingerprint,
-    ) -> Option<Joined> {
+    pub(super) fn any(&self, account: AccountId, secrets: Fingerprint) -> Option<Joined> {
         let mut flight = None;
-        for entry in self.0.iter().filter(|entry| entry.key().is_of(upstream, account, secrets)) {
+        for entry in self.0.iter().filter(|entry| entry.key().is_of(account, secrets)) {
             match entry.value() {
                 State::Live(session) | State::Renewing(session, _) => {
                     return Some(Joined::Session(Arc::clone(session)));
@@ -251,12 +246,19 @@ impl Store {
     /// Takes the sessions of an account with these secrets out. Logins under way go on.
     pub(super) fn take_all_of(
         &self,
-        upstream: UpstreamId,
         account: AccountId,
         secrets: Fingerprint,
     ) -> Vec<Arc<Session>> {
+        self.take_all_that(|key| key.is_of(account, secrets))
+    }
+
+    /// Takes the sessions out whose keys are meant. Logins under way go on.
+    pub(super) fn take_all_that(
+        &self,
+        is_meant: impl Fn(&SessionKey) -> bool,
+    ) -> Vec<Arc<Session>> {
         let keys = self.0.iter().map(|entry| *entry.key());
-        let keys: Vec<_> = keys.filter(|key| key.is_of(upstream, account, secrets)).collect();
+        let keys: Vec<_> = keys.filter(is_meant).collect();
         let has_session = |_: &SessionKey, state: &State| !matches!(state, State::LoggingIn(_));
         let taken = keys.iter().filter_map(|key| self.0.remove_if(key, has_session));
         taken.filter_map(|(_, state)| state.into_session()).collect()
@@ -280,7 +282,7 @@ impl State {
 }
 
 impl SessionKey {
-    fn is_of(&self, upstream: UpstreamId, account: AccountId, secrets: Fingerprint) -> bool {
-        (self.upstream, self.account, self.fingerprint) == (upstream, account, secrets)
+    fn is_of(&self, account: AccountId, secrets: Fingerprint) -> bool {
+        (self.account, self.fingerprint) == (account, secrets)
     }
 }

@@ -12,7 +12,7 @@ use super::entry::{Record, Stage};
 use super::ledger::Recorded;
 use super::probe::Probed;
 use super::slots::Slot;
-use super::{Generation, Session};
+use super::{Account, Generation, Session};
 use crate::clock::Moment;
 use crate::forward::inject::Injector;
 use crate::login::Material;
@@ -20,6 +20,8 @@ use crate::login::Material;
 /// One session's time at its upstream.
 #[derive(Debug)]
 pub(super) struct Tenure {
+    /// Whose it is: known on, for as long as the session is there.
+    _account: Arc<Account>,
     /// The generation of its first version; it also names the tenure.
     pub(super) first: Generation,
     /// When the login gave it.
@@ -104,12 +106,14 @@ impl Newest {
 impl Tenure {
     /// A session that was opened at this moment.
     pub(super) fn begin(
+        account: Arc<Account>,
         first: Generation,
         opened: Moment,
         slot: Option<Slot>,
         record: Option<Record>,
     ) -> Self {
         Self {
+            _account: account,
             first,
             opened,
             record,

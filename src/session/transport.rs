@@ -1,12 +1,13 @@
 //! How the control side talks to upstreams: one bounded, decoded answer for each request of a
 //! login, a probe or a logout.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
-use super::UpstreamId;
 use crate::forward::coding::{self, Undecodable};
 use crate::forward::inject::Injector;
 use crate::login;
@@ -43,17 +44,22 @@ pub enum ExchangeError {
     Unreadable(#[from] Undecodable),
 }
 
-/// The connections of the control side.
+/// The connections of the control side to one upstream.
 #[derive(Debug)]
 pub struct Transport {
-    pools: Vec<Pool<Full<Bytes>>>,
+    pool: Arc<Pool<Full<Bytes>>>,
     answer_bytes_max: usize,
 }
 
 impl Transport {
-    /// Pools by [`UpstreamId`]; answers of more than `answer_bytes_max` decoded bytes are refused.
-    pub fn new(pools: Vec<Pool<Full<Bytes>>>, answer_bytes_max: usize) -> Self {
-        Self { pools, answer_bytes_max }
+    /// Answers of more than `answer_bytes_max` decoded bytes are refused.
+    pub fn new(pool: Arc<Pool<Full<Bytes>>>, answer_bytes_max: usize) -> Self {
+        Self { pool, answer_bytes_max }
+    }
+
+    /// Its connections.
+    pub fn pool(&self) -> &Arc<Pool<Full<Bytes>>> {
+        &self.pool
     }
 
     /// Sends one request and reads its whole answer, until `time_is_up`. The head of the answer has
@@ -65,13 +71,10 @@ impl Transport {
     /// took too long: nothing was sent. Not cancel safe: the request may have been executed.
     pub async fn exchange(
         &self,
-        upstream: UpstreamId,
         exchange: Exchange<'_>,
         time_is_up: impl Future<Output = ()>,
     ) -> Result<login::StepAnswer, ExchangeError> {
-        let Some(pool) = self.pools.get(usize::from(upstream.0)) else {
-            return Err(ExchangeError::BrokenOff);
-        };
+        let pool = &*self.pool;
         let wait = Wait::at_most(pool.origin().response_timeout);
         tokio::select! {
             answer = self.answer(pool, exchange, &wait) => answer,

@@ -113,7 +113,7 @@ fn plan(inner: &Inner, session: &Session) -> Plan {
         .and_then(|end| renewal(began, end, rules.refresh_ahead, jitter));
     Plan {
         ends: session.expires,
-        stops: used + inner.limits.session_idle,
+        stops: used + inner.limits().session_idle,
         renews,
         asks: keep_alive(rules, used, tenure.alive(), jitter),
     }

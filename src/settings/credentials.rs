@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -12,7 +12,9 @@ use rustls::sign::CertifiedKey;
 
 use super::layers::Layers;
 use super::meaning::under;
-use super::{Authorities, Field, Identity, Loaded, Upstream, UpstreamTls, Way};
+use super::{
+    Authorities, Field, Identity, Loaded, RecipeReference, Sources, Upstream, UpstreamTls, Way,
+};
 use crate::diagnosis::{Fault, Faults};
 use crate::secret::{Environment, Place, SecretError, SecretText, Source, Taking, Totp, Unsealed};
 
@@ -57,6 +59,31 @@ impl Loaded {
     /// Where environment variables are looked up.
     pub fn environment(&self) -> &Environment {
         &self.sources.environment
+    }
+
+    /// What it was read from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// The configuration's files, the folder in which there may be more, and the files of recipes.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let recipes = self.settings.upstreams.iter().filter_map(|one| match &one.recipe {
+            RecipeReference::File(path) => Some(path.clone()),
+            RecipeReference::BuiltIn(_) => None,
+        });
+        self.layers.files().into_iter().chain(recipes).collect()
+    }
+
+    /// What is written, as one text: the same in whatever order and in however many files. Secrets
+    /// are not in it, only where they are kept.
+    pub fn canonical(&self) -> String {
+        self.layers.canonical()
+    }
+
+    /// A fault at a key of the configuration.
+    pub fn key_fault(&self, pointer: &str, message: impl Into<String>) -> Fault {
+        self.layers.key_fault(pointer, message)
     }
 
     /// Where something stands in the configuration: file and line, as far as they are known.

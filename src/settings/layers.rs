@@ -26,6 +26,7 @@ pub struct Sources {
 }
 
 /// All layers and what they come to.
+#[derive(Clone)]
 pub(super) struct Layers {
     documents: Vec<Document>,
     variables: Vec<Variable>,
@@ -91,6 +92,21 @@ impl Layers {
     /// table without what makes it one.
     pub(super) fn written(&self) -> Option<Written> {
         serde_json::from_value(self.merged.clone()).ok()
+    }
+
+    /// The files, and the folder in which there may be more.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> =
+            self.documents.iter().map(|document| document.name().to_owned()).collect();
+        files.extend(files.first().map(|first| folder_beside(first)));
+        files
+    }
+
+    /// What the layers say together, as one text: the same whatever is written in which order.
+    pub(super) fn canonical(&self) -> String {
+        let mut text = String::new();
+        write_canonical(&self.merged, &mut text);
+        text
     }
 
     /// Whether a fault of structure at, above or below `pointer` may have changed what is there.
@@ -206,7 +222,7 @@ fn below(inner: &str, outer: &str) -> bool {
 fn with_folder(given: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
     let mut files = given.to_vec();
     let Some(first) = given.first() else { return files };
-    let folder = first.parent().unwrap_or(Path::new("")).join("conf.d");
+    let folder = folder_beside(first);
     if !folder.is_dir() {
         return files;
     }
@@ -223,6 +239,38 @@ fn with_folder(given: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// The folder of further files beside the first one.
+fn folder_beside(first: &Path) -> PathBuf {
+    first.parent().unwrap_or(Path::new("")).join("conf.d")
+}
+
+/// JSON with the members of objects in the order of their names.
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| name.as_str());
+            text.push('{');
+            for (name, member) in members {
+                text.push_str(&Value::from(name.as_str()).to_string());
+                text.push(':');
+                write_canonical(member, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(elements) => {
+            text.push('[');
+            for element in elements {
+                write_canonical(element, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        plain => text.push_str(&plain.to_string()),
+    }
 }
 
 fn read_document(path: &Path) -> Result<Document, Faults> {

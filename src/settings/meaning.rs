@@ -77,6 +77,7 @@ impl Meaning<'_> {
             spill_dir: self.spill_dir(written.runtime.spill_dir.as_deref()),
             core_dumps: written.runtime.core_dumps,
             log: Log { format: written.log.format, level: written.log.level },
+            watch: written.reload.watch,
         }
     }
 

@@ -93,6 +93,8 @@ pub struct Settings {
     pub core_dumps: CoreDumps,
     /// What is logged, and how.
     pub log: Log,
+    /// Whether the configuration is read again when a file that it is in changes.
+    pub watch: bool,
 }
 
 /// Where clients reach Doorward.
@@ -425,6 +427,7 @@ pub struct Log {
 }
 
 /// Settings that may be used, and what an operator should know about them.
+#[derive(Clone)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,

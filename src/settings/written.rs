@@ -87,6 +87,22 @@ pub(super) struct Written {
     /// What Doorward tells about itself on standard error.
     #[serde(default)]
     pub(super) log: Log,
+    /// When the configuration is read again while Doorward runs.
+    #[serde(default)]
+    pub(super) reload: Reload,
+}
+
+/// When the configuration is read again while Doorward runs: always on SIGHUP. It is judged whole
+/// first; while anything is wrong with it, the one before stays in force.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reload {
+    /// Whether also when a file has changed: of the configuration, of a recipe, of a certificate or
+    /// its key, of authorities or revocation lists. What is in a file counts, and it counts when it
+    /// stays the same for a moment. Files of secrets are looked after in any case.
+    #[serde(default)]
+    #[schemars(extend("examples" = [true]))]
+    pub(super) watch: bool,
 }
 
 /// How Doorward uses the machine.

@@ -6,7 +6,8 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     About, AuditTrouble, Event, IssuerKeys, KeysOutcome, Learned, Login, OnFailure, ReachChange,
-    Reachability, Reader, Rejected, Request, Revocation, Rotation, SecretTrouble, Stage, Strain,
+    Reachability, Reader, Rejected, Reload, ReloadStage, Request, Revocation, Rotation,
+    SecretTrouble, Stage, Strain,
 };
 
 /// How log lines look.
@@ -114,6 +115,7 @@ impl Reader for Log {
                 error!(lost, "lines of the audit trail were lost; it is written again");
             }
             Event::Strain(strain) => log_strain(strain),
+            Event::Reload(reload) => log_reload(reload),
             Event::Rejected(rejected) => log_rejected(rejected),
             Event::Request(request) => log_request(request),
         }
@@ -138,6 +140,24 @@ fn log_login(login: &Login) {
     match outcome {
         Ok(generation) => info!(%upstream, %account, trigger, generation, took_ms, "logged in"),
         Err(cause) => warn!(%upstream, %account, trigger, cause, took_ms, "login failed"),
+    }
+}
+
+fn log_reload(Reload { stage, sha256 }: &Reload) {
+    match stage {
+        ReloadStage::Begun => debug!(%sha256, "the configuration is read again"),
+        ReloadStage::Done { took } => {
+            let took_ms = took.as_millis() as u64;
+            info!(%sha256, took_ms, "configuration reloaded");
+        }
+        ReloadStage::Failed { faults, took } => {
+            let (took_ms, count) = (took.as_millis() as u64, faults.len());
+            let faults = faults.join("; ");
+            error!(
+                %sha256, took_ms, count, faults,
+                "the configuration cannot be used: the last one that could is kept"
+            );
+        }
     }
 }
 
@@ -186,7 +206,7 @@ fn log_trouble(trouble: &SecretTrouble) {
         }
         SecretTrouble::Unwatched { directory, why } => {
             let directory = directory.display();
-            warn!(%directory, why, "changes of secrets are seen late: the directory is not watched");
+            warn!(%directory, why, "changes of files are seen late: the directory is not watched");
         }
     }
 }

@@ -6,6 +6,7 @@ mod issuer;
 mod log;
 mod reach;
 mod rejected;
+mod reload;
 mod request;
 mod revocation;
 mod rotation;
@@ -22,6 +23,7 @@ pub use issuer::{IssuerKeys, KeysOutcome};
 pub use log::{Format, Log};
 pub use reach::{ReachChange, Reachability};
 pub use rejected::{Head, Rejected, Rejections};
+pub use reload::{Reload, ReloadStage};
 pub use request::{Decision, Decoded, Request, Who};
 pub use revocation::{Learned, Revocation};
 pub use rotation::{Rotation, SecretTrouble, Stage};
@@ -147,6 +149,8 @@ pub enum Event {
     Audit(AuditTrouble),
     /// The process takes on more or less than before.
     Strain(Strain),
+    /// The configuration was read again.
+    Reload(Reload),
     /// An operator has asked for the last rejected messages: one of them.
     Rejected(Box<Rejected>),
     /// A request ended, its body included.

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use doorward::access::key::ClientKey;
-use doorward::app::{self, App, Inherited, Resolver, StartError, Surroundings};
+use doorward::app::{self, App, Inherited, Reloaded, Resolver, StartError, Surroundings};
 use doorward::clock::Clock;
 use doorward::emulator::{Certificate, Control, Emulator, Options, User, Vendor, mfiles};
 use doorward::secret::Environment;
@@ -262,6 +262,32 @@ impl Scene {
     /// What the clients of this scene were sent.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("doorward.toml")
+    }
+
+    /// Writes the configuration file anew, with `from` replaced by `to`, which must be there.
+    pub fn change_config(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "{from:?} is not in\n{text}");
+        fs::write(self.config(), text.replace(from, to)).unwrap();
+    }
+
+    /// Has the configuration read again, which must succeed.
+    pub async fn reload(&self) -> Reloaded {
+        let reloaded = within(self.app().reloader().reload()).await;
+        assert!(reloaded.outcome.is_ok(), "{reloaded}");
+        reloaded
+    }
+
+    /// Has the configuration read again, which must fail; why, in words.
+    pub async fn fail_to_reload(&self) -> String {
+        let reloaded = within(self.app().reloader().reload()).await;
+        assert!(reloaded.outcome.is_err(), "it was taken over");
+        reloaded.faults().join("\n")
     }
 
     pub fn app(&self) -> &App {

@@ -372,3 +372,27 @@ async fn a_certificate_that_ends_while_its_connection_lives_is_good_no_more() {
     }
     assert!(place.scene.clock.wall() > SystemTime::now() + DAY);
 }
+
+/// Fails when a connection goes on as the client that it was made by, although its certificate's name is
+/// nobody's any more, or although its certificate is revoked.
+#[tokio::test]
+async fn a_reload_counts_on_connections_that_certificates_have_made() {
+    let authority = Authority::new();
+    let place = place(&authority, "", &[authority.revoking(&[9])]).await;
+    let ci = || authority.issue(vec![uri("spiffe://acme/ci")]);
+    let config = place.client(ci(), Protocol::Http2);
+    let mut connection = within(place.connect(&config)).await.unwrap();
+    assert_eq!(connection.ask(&[]).await, some("200"));
+    place.scene.change_config("\"spiffe://acme/ci\", ", "");
+    place.scene.reload().await;
+    assert_eq!(connection.ask(&[]).await, some("client_key_missing"));
+    place.scene.change_config("\"dns:CI.example\"", "\"spiffe://acme/ci\", \"dns:CI.example\"");
+    place.scene.reload().await;
+    assert_eq!(connection.ask(&[]).await, some("200"));
+    // A list that says more is asked at the next handshake, which everybody has to make.
+    write(place._folder.path(), "0.crl", &authority.revoking(&[1, 9]));
+    place.scene.reload().await;
+    within(async { while connection.ask(&[]).await.is_some() {} }).await;
+    assert_eq!(place.told(ci(), Protocol::Http2, &[]).await, None);
+    place.scene.stop().await;
+}

@@ -205,7 +205,8 @@ async fn several_listeners_have_rules_of_their_own() {
         .start()
         .await;
     let door = |name: &str| {
-        let listening = scene.app().listening().iter().find(|one| one.name == name).unwrap();
+        let mut listening = scene.app().listening().into_iter();
+        let listening = listening.find(|one| one.name == name).unwrap();
         let authority_pem = (name == "secure").then(|| certificate.authority_pem().to_owned());
         Door { address: listening.address.clone(), authority_pem }
     };

@@ -10,6 +10,7 @@ mod manager;
 mod overload;
 mod pages;
 mod pairs;
+mod reload;
 mod revocation;
 mod signals;
 mod site;

@@ -7,12 +7,14 @@ mod fetch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use data_encoding::HEXLOWER;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::BuildError;
 use crate::access::jwt::{Issuer, Published};
 use crate::clock::{Clock, Moment};
+use crate::secret::{Fingerprint, SecretText};
 use crate::settings::{self, KeysAt, Location, Scheme, Settings};
 use crate::telemetry::{Event, IssuerKeys, KeysOutcome, Reporter};
 use crate::upstream::tls::{self, Terms};
@@ -30,33 +32,64 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const STALE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is told of one issuer, and what fetches its keys.
-pub(super) struct Fetcher {
+struct Fetcher {
     name: Arc<str>,
     source: Source,
     keys: Arc<Published>,
 }
 
-/// The issuers as clients' tokens are judged by them, and what fetches their keys.
+/// Issuers as they will be. Nothing has changed yet.
+pub(super) struct Planned(Vec<One>);
+
+/// One issuer that will be there.
+struct One {
+    print: Fingerprint,
+    keys: Arc<Published>,
+    /// What is to fetch its keys; nothing where somebody does already.
+    fetcher: Option<Fetcher>,
+}
+
+/// The issuers as clients' tokens are judged by them, and what fetches their keys. The keys of one
+/// that has not changed are kept. Blocks on the file system.
 ///
 /// # Errors
 /// See [`BuildError`].
-pub(super) fn issuers(settings: &Settings) -> Result<(Vec<Issuer>, Vec<Fetcher>), BuildError> {
-    let (mut issuers, mut fetchers) = (Vec::new(), Vec::new());
+pub(super) fn plan(
+    settings: &Settings,
+    before: Option<&Keeper>,
+) -> Result<(Vec<Issuer>, Planned), BuildError> {
+    let (mut issuers, mut planned) = (Vec::new(), Vec::new());
     for written in &settings.issuers {
-        let keys = Arc::new(Published::new());
-        let source = source(written)?;
-        let name = Arc::from(written.name.as_str());
+        let print = print(written);
+        let known = before.and_then(|before| before.keys(print));
+        let one = match known {
+            Some(keys) => One { print, keys, fetcher: None },
+            None => {
+                let keys = Arc::new(Published::new());
+                let (name, source) = (Arc::from(written.name.as_str()), source(written)?);
+                let fetcher = Fetcher { name, source, keys: Arc::clone(&keys) };
+                One { print, keys, fetcher: Some(fetcher) }
+            }
+        };
         issuers.push(Issuer {
             issuer: written.issuer.clone(),
             audience: written.audience.clone(),
             algorithms: written.algorithms.clone(),
             required_type: written.required_type.clone(),
             clock_skew: written.clock_skew,
-            keys: Arc::clone(&keys),
+            keys: Arc::clone(&one.keys),
         });
-        fetchers.push(Fetcher { name, source, keys });
+        planned.push(one);
     }
-    Ok((issuers, fetchers))
+    Ok((issuers, Planned(planned)))
+}
+
+/// What an issuer's keys depend on, with what is in its file of authorities.
+fn print(written: &settings::Issuer) -> Fingerprint {
+    // One that cannot be read is told by whoever makes the connections.
+    let authorities = written.ca_file.as_ref().and_then(|file| std::fs::read(file).ok());
+    let authorities = HEXLOWER.encode(&authorities.unwrap_or_default());
+    Fingerprint::of(&[format!("{written:?}"), authorities].map(SecretText::from))
 }
 
 fn source(written: &settings::Issuer) -> Result<Source, BuildError> {
@@ -80,35 +113,65 @@ fn source(written: &settings::Issuer) -> Result<Source, BuildError> {
     })
 }
 
-/// The tasks that look after the keys. Dropped, they end by themselves.
+/// The tasks that look after the keys, one for each issuer. Dropped, they end by themselves.
+#[derive(Debug, Default)]
+pub(super) struct Keeper(Vec<Kept>);
+
 #[derive(Debug)]
-pub(super) struct Keeper {
-    tasks: JoinSet<()>,
+struct Kept {
+    print: Fingerprint,
+    keys: Arc<Published>,
+    task: JoinHandle<()>,
     stop: DropGuard,
 }
 
 impl Keeper {
-    /// Starts the tasks on the caller's runtime, the control side.
-    pub(super) fn start(fetchers: Vec<Fetcher>, clock: &Clock, reporter: &Reporter) -> Self {
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        for fetcher in fetchers {
-            let (stopped, clock, reporter) = (stop.clone(), clock.clone(), reporter.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = fetcher.run(&clock, &reporter) => {}
-                    () = stopped.cancelled() => {}
-                }
+    /// Looks after these issuers from now on, on the caller's runtime, the control side.
+    pub(super) fn look_after(&mut self, planned: Planned, clock: &Clock, reporter: &Reporter) {
+        let mut before = std::mem::take(&mut self.0);
+        for One { print, keys, fetcher } in planned.0 {
+            let known = before.iter().position(|kept| kept.print == print);
+            self.0.extend(match (fetcher, known) {
+                (None, Some(known)) => Some(before.swap_remove(known)),
+                (Some(fetcher), _) => Some(fetcher.start(print, keys, clock, reporter)),
+                // What is not fetched here is fetched already.
+                (None, None) => None,
             });
         }
-        Self { tasks, stop: stop.drop_guard() }
+    }
+
+    fn keys(&self, print: Fingerprint) -> Option<Arc<Published>> {
+        let kept = self.0.iter().find(|kept| kept.print == print)?;
+        Some(Arc::clone(&kept.keys))
     }
 
     /// Ends the tasks; a fetch under way is given up.
     pub(super) async fn stop(self) {
-        drop(self.stop);
-        // A task that died has told so itself.
-        _ = self.tasks.join_all().await;
+        for Kept { task, stop, .. } in self.0 {
+            drop(stop);
+            // A task that died has told so itself.
+            _ = task.await;
+        }
+    }
+}
+
+impl Fetcher {
+    fn start(
+        self,
+        print: Fingerprint,
+        keys: Arc<Published>,
+        clock: &Clock,
+        reporter: &Reporter,
+    ) -> Kept {
+        let stop = CancellationToken::new();
+        let (stopped, clock, reporter) = (stop.clone(), clock.clone(), reporter.clone());
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = self.run(&clock, &reporter) => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+        Kept { print, keys, task, stop: stop.drop_guard() }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::cli::ink::{Colour, coloured};
 use crate::diagnosis::Paint;
 use crate::telemetry::{
-    About, Event, Login, Reader, Request, Revocation, SecretTrouble, Stage, Trigger,
+    About, Event, Login, Reader, ReloadStage, Request, Revocation, SecretTrouble, Stage, Trigger,
 };
 
 /// Lines that wait to be printed; at the bound new ones are left out and counted.
@@ -153,6 +153,14 @@ impl Live {
                 (None, self.ink(Colour::Yellow, &format!("it takes on: {}", strain.load)))
             }
             Event::Rejected(rejected) => (None, format!("rejected: {}", rejected.reason)),
+            Event::Reload(reload) => match &reload.stage {
+                ReloadStage::Begun => (None, "the configuration is read again".to_owned()),
+                ReloadStage::Done { .. } => (None, "the configuration is reloaded".to_owned()),
+                ReloadStage::Failed { faults, .. } => {
+                    let what = format!("the configuration is not reloaded: {}", faults.join("; "));
+                    (None, self.ink(Colour::Red, &what))
+                }
+            },
             Event::Audit(_) => (None, self.ink(Colour::Red, "the audit trail has gaps")),
             Event::Request(request) => (request.upstream.as_ref(), self.request(at, request)),
         };

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::cause::{Cause, describe, judges_the_secret};
 use super::counted::Counted;
-use super::{Exchange, ExchangeError, Transport, Upstream, UpstreamId};
+use super::{Exchange, ExchangeError, Upstream};
 use crate::clock::Clock;
 use crate::forward::inject::Injector;
 use crate::forward::throttle;
@@ -32,12 +32,8 @@ pub use report::{
 pub struct Trial<'a> {
     /// The upstream.
     pub upstream: &'a Upstream,
-    /// Its place among the transport's pools.
-    pub id: UpstreamId,
     /// Which of its accounts.
     pub account: usize,
-    /// How to reach it.
-    pub transport: &'a Transport,
     /// The clock.
     pub clock: &'a Clock,
     /// The attempt that it spends.
@@ -329,7 +325,7 @@ impl Run<'_, '_> {
         let started = trial.clock.now();
         let exchange = Exchange { request, session };
         let time_is_up = trial.clock.sleep(trial.timeout);
-        let answer = trial.transport.exchange(trial.id, exchange, time_is_up).await;
+        let answer = trial.upstream.transport.exchange(exchange, time_is_up).await;
         self.exchanged.push(Exchanged { phase, step: index, header_names, answer: None });
         let report = StepReport {
             sent,

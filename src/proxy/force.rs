@@ -1,0 +1,93 @@
+//! What is in force: what the configuration says of requests, as one immutable value that is replaced
+//! whole. A request takes it when it begins; what it found then holds for it to the end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use http::HeaderName;
+use tokio_util::sync::DropGuard;
+
+use super::upload::Upload;
+use super::{Entry, Limits, Peer, Shared};
+use crate::access::Access;
+use crate::forward::replay::Sending;
+use crate::forward::replay::keeping::Keeping;
+use crate::limit;
+use crate::route::Table;
+use crate::session::{Upstream, UpstreamId};
+use crate::upstream::Pool;
+
+/// What a configuration says of requests. All cores share it.
+#[derive(Debug)]
+pub struct InForce {
+    /// Where requests go.
+    pub routes: Table,
+    /// Where that is, with its accounts.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// The clients, for listeners that ask who calls.
+    pub clients: Access,
+    /// What may be asked, by clients, by routes and of accounts.
+    pub admission: Arc<limit::Limits>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Where request bodies are kept so that they can be sent a second time.
+    pub keeping: Arc<Keeping>,
+    /// The operator's own header fields for keys.
+    pub key_headers: Vec<HeaderName>,
+    /// Tells when no request goes by it any more.
+    pub released: DropGuard,
+}
+
+/// What is in force, with one core's own connections.
+#[derive(Debug)]
+pub struct Serving {
+    /// What all cores share for as long as the process lives.
+    pub shared: Arc<Shared>,
+    /// What is in force.
+    pub in_force: Arc<InForce>,
+    destinations: HashMap<UpstreamId, Arc<Destination>, RandomState>,
+}
+
+/// An upstream, with one core's connections to it.
+#[derive(Debug)]
+pub struct Destination {
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+    /// The connections.
+    pub pool: Arc<Pool<Sending<Upload>>>,
+}
+
+impl Serving {
+    /// With the connections of what was in force before, where they lead to the same.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        in_force: Arc<InForce>,
+        before: Option<&Serving>,
+    ) -> Self {
+        let kept = |upstream: &Upstream| {
+            let mut pools = before?.destinations.values().map(|known| &known.pool);
+            pools.find(|pool| Arc::ptr_eq(pool.origin(), &upstream.origin)).map(Arc::clone)
+        };
+        let destinations = in_force.upstreams.iter().map(|upstream| {
+            let new = || Arc::new(Pool::new(Arc::clone(&upstream.origin)));
+            let pool = kept(upstream).unwrap_or_else(new);
+            (upstream.id, Arc::new(Destination { upstream: Arc::clone(upstream), pool }))
+        });
+        let destinations = destinations.collect();
+        Self { shared: Arc::clone(shared), in_force, destinations }
+    }
+
+    /// The upstream with this id, as the routes name it.
+    pub(super) fn destination(&self, id: UpstreamId) -> Option<&Arc<Destination>> {
+        self.destinations.get(&id)
+    }
+
+    /// Who may call where a connection came in.
+    pub(super) fn access(&self, peer: &Peer) -> &Access {
+        match peer.entry {
+            Entry::Open => &Access::Open,
+            Entry::Clients => &self.in_force.clients,
+        }
+    }
+}
