@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +29,18 @@ pub(super) struct Core {
 /// A core's thread is ready to run.
 pub(super) struct Ready {
     core: Core,
-    runtime: tokio::runtime::Runtime,
+    runtime: Waiting,
+}
+
+/// A runtime that no thread runs yet. Dropped, it ends without being waited for: a task must not.
+struct Waiting(Option<Runtime>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Ready {
@@ -58,7 +69,7 @@ impl Ready {
             everything: everything.clone(),
             heart,
         };
-        Ok(Self { core, runtime })
+        Ok(Self { core, runtime: Waiting(Some(runtime)) })
     }
 
     pub(super) fn core(&self) -> &Core {
@@ -70,14 +81,16 @@ impl Ready {
     /// # Errors
     /// When there is no thread.
     pub(super) fn start(self) -> io::Result<(Core, JoinHandle<()>)> {
-        let Self { core, runtime } = self;
+        let Self { core, mut runtime } = self;
         core.served.close();
         let served = core.served.clone();
         let name = format!("core-{}", core.heart.number());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            runtime.block_on(served.wait());
+            if let Some(runtime) = runtime.0.as_mut() {
+                runtime.block_on(served.wait());
+            }
             // Connections to upstreams are tasks of this runtime: they end with it.
-            runtime.shutdown_background();
+            drop(runtime);
         })?;
         Ok((core, thread))
     }

@@ -42,6 +42,8 @@ use crate::proxy::{Core, Peer};
 pub(super) struct Conversation {
     pub(super) core: Arc<Core>,
     pub(super) peer: Peer,
+    /// The client's own process, where it is known.
+    pub(super) unix: Option<UnixPeer>,
     pub(super) limits: Limits,
     pub(super) half_closed: HalfClosed,
 }
@@ -54,8 +56,7 @@ pub(super) async fn serve(
     conversation: Conversation,
     stop: &Stop,
 ) {
-    let Conversation { core, peer, limits, half_closed } = conversation;
-    let unix = unix_peer(&stream);
+    let Conversation { core, peer, unix, limits, half_closed } = conversation;
     let traffic = Arc::new(Traffic::new(&core.shared.overload));
     let stream = Metered::new(stream, Arc::clone(&traffic), reset_on_close);
     let client = |certificate: Option<&[u8]>| {
@@ -98,7 +99,7 @@ async fn handshake(
 
 /// Whose process is at the other end of a Unix socket. Where the system does not say, it is
 /// nobody's.
-fn unix_peer(stream: &Stream) -> Option<UnixPeer> {
+pub(super) fn unix_peer(stream: &Stream) -> Option<UnixPeer> {
     let Either::Right(stream) = stream else { return None };
     let peer = stream.peer_cred().ok()?;
     Some(UnixPeer { uid: peer.uid(), gid: peer.gid() })

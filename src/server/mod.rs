@@ -112,13 +112,16 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
         connections.spawn(async move {
             let served = async {
                 let mut stream = stream;
+                let mut unix = connection::unix_peer(&stream);
                 if proxies.is_some() {
                     // Boxed: few connections need the room.
                     let client = Box::pin(presented(&mut stream, address, limits.head_timeout));
                     let Some(client) = client.await else { return };
                     peer = peer.behind_proxy(client);
+                    // The process is the proxy's.
+                    unix = None;
                 }
-                let conversation = Conversation { core, peer, limits, half_closed };
+                let conversation = Conversation { core, peer, unix, limits, half_closed };
                 connection::serve(stream, tls, conversation, &stop).await;
             };
             tokio::select! {

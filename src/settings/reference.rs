@@ -9,7 +9,7 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "listeners",
     "clients",
     "access",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 12] = [
     "routes",
     "limits",
     "timeouts",
+    "reload",
     "state",
     "audit",
     "runtime",
