@@ -87,6 +87,14 @@ impl Terminal {
     }
 }
 
+/// A port to be written down before anybody listens there: below those that the system gives to
+/// whoever takes any, so that no other test gets it meanwhile.
+fn free_port() -> u16 {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let mut ports = first..32_000;
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
 /// The arguments of a command line.
 fn words(command: &str) -> Vec<&str> {
     command.split(' ').skip(1).collect()
@@ -114,7 +122,7 @@ async fn get(url: &str) -> (String, String) {
 #[tokio::test]
 async fn from_nothing_to_the_first_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
 
     let mut emulator = Process::start(&["emulate", "contentstack"]);
     emulator.line_with("Ctrl-C stops").await;
