@@ -66,9 +66,11 @@ pub fn field(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     let name = name.as_str().as_bytes();
     head.reserve(name.len() + value.len() + 4);
     head.extend_from_slice(name);
-    head.extend(*b": ");
+    head.push(b':');
+    head.push(b' ');
     head.extend_from_slice(value);
-    head.extend(*b"\r\n");
+    head.push(b'\r');
+    head.push(b'\n');
 }
 
 /// Writes the field that tells how long the body is.
