@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::diagnosis::{Document, Faults};
 use crate::forward::replay::keeping::{Keeping, Quota};
 use crate::forward::via::Via;
+use crate::proxy::connections::Connections;
 use crate::proxy::overload::Overload;
 use crate::proxy::patience::Slowness;
 use crate::proxy::{self, Shared, spill};
@@ -27,6 +28,8 @@ use crate::settings::{
     self, FieldShape, ParameterShape, Presence, RecipeFault, RecipeReference, RecipeShape, Secrecy,
     Settings,
 };
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracing;
 use crate::telemetry::{Rejections, Reporter};
 use crate::upstream::tls;
 
@@ -65,6 +68,7 @@ pub(super) fn shared(
     clock: &Clock,
     reporter: &Reporter,
     cut_off: CancellationToken,
+    tracing: Option<Tracing>,
 ) -> Shared {
     Shared {
         broker,
@@ -73,6 +77,9 @@ pub(super) fn shared(
         rejections: Rejections::default(),
         overload: Arc::new(Overload::new(super::strain::descriptors_max())),
         cut_off,
+        metrics: Metrics::new(clock.wall()),
+        connections: Connections::default(),
+        tracing,
         via: via(),
     }
 }

@@ -3,6 +3,7 @@
 //! The caller's runtime is the control side: logins, probes and logouts run on it. Each core gets a
 //! thread with a runtime of its own, its own sockets and its own upstream connections.
 
+mod access_log;
 mod advice;
 mod audit;
 mod build;
@@ -15,8 +16,10 @@ mod heart;
 mod ids;
 mod issuers;
 mod limits;
+mod metrics;
 mod listeners;
 mod only;
+mod outgoing;
 mod reach;
 mod reload;
 mod revoked;
@@ -26,6 +29,7 @@ mod service;
 mod sockets;
 mod state;
 mod strain;
+mod traces;
 mod trial;
 mod upstreams;
 mod watching;
@@ -34,6 +38,7 @@ mod words;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -52,6 +57,8 @@ pub use crate::server::Inherited;
 use crate::server::{Address, Ownership, Stop};
 use crate::session::{Broker, LogoutReport, Mechanism};
 use crate::settings::{self, Loaded, Settings};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracing;
 use crate::telemetry::{Event, Reader, Rejected, reports};
 use crate::upstream;
 pub use crate::upstream::Resolver;
@@ -69,6 +76,7 @@ use running::{Parts, Prepared, Process, Running};
 pub use service::Service;
 pub use state::NOT_KEPT;
 pub use strain::{descriptor_advice, raise_descriptors};
+pub use traces::TracesError;
 pub use trial::{Subject, TrialError, Tried, Watcher, try_out};
 
 /// A running Doorward. Dropped without [`App::stop`], it cuts every connection off and leaves
@@ -87,8 +95,11 @@ pub struct App {
     broker: crate::session::Broker,
     reading: JoinHandle<()>,
     audit: Option<crate::audit::Ended>,
+    access_log: Option<crate::telemetry::access_log::Ended>,
+    traces: Option<traces::Sending>,
     clock: Clock,
     shared: Weak<Shared>,
+    metrics: Metrics,
 }
 
 /// A listener that is there.
@@ -160,6 +171,18 @@ pub enum StartError {
     /// The audit trail cannot be written.
     #[error("the audit trail cannot be written")]
     AuditUnwritable(#[source] io::Error),
+    /// The access log cannot be opened.
+    #[error("the access log {} cannot be opened", path.display())]
+    AccessLog {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] traces::TracesError),
     /// Nobody knows which keys are revoked.
     #[error("the file of revoked keys cannot be used")]
     Revoked(#[from] TombstoneError),
@@ -213,10 +236,15 @@ impl App {
         }
         let broker = Broker::new(prepared.broker_parts(&process, without, kept));
         let stop = Stop::default();
-        let shared = build::shared(broker.clone(), &clock, &reporter, stop.everything.clone());
+        let tracing = loaded.settings.traces.as_ref().map(|traces| Tracing::new(traces.ratio));
+        let cut_off = stop.everything.clone();
+        let shared = build::shared(broker.clone(), &clock, &reporter, cut_off, tracing);
         let shared = Arc::new(shared);
         let released = CancellationToken::new();
         let in_force = prepared.in_force(&released);
+        let metrics = shared.metrics.clone();
+        metrics::begin(&metrics, &in_force.upstreams);
+        readers.push(metrics.reader());
 
         let number = loaded.settings.cores.unwrap_or_else(available_cores);
         let ready = (0..number)
@@ -235,6 +263,15 @@ impl App {
         let audit = audit::start(loaded, &reporter)?.map(|(audit, ended)| {
             readers.push(Box::new(audit));
             ended
+        });
+        let (mut access_log, mut access_log_lost) = (None, None);
+        if let Some((log, ended, lost)) = access_log::start(&loaded.settings)? {
+            readers.push(Box::new(log));
+            (access_log, access_log_lost) = (Some(ended), Some(lost));
+        }
+        let traces = traces::start(&loaded.settings)?.map(|(traces, sending)| {
+            readers.push(traces);
+            sending
         });
         // Before the first request.
         let reports = reports.for_readers(readers);
@@ -261,6 +298,11 @@ impl App {
         let running = prepared.run(process, parts);
         let (shared, told) = (Arc::downgrade(&running.shared), reporter.downgrade());
         let (running, reloader) = Reloader::of(running, stop.accepting.clone());
+        let missing = metrics::MissingLines {
+            access_log: access_log_lost,
+            spans: traces.as_ref().map(traces::Sending::missing),
+        };
+        metrics::watch(&metrics, &shared, reloader.clone(), missing);
         Ok(Self {
             watching: watching::Keeper::start(reloader.clone(), clock.clone(), told),
             running,
@@ -273,8 +315,11 @@ impl App {
             broker,
             reading: tokio::spawn(reports.run()),
             audit,
+            access_log,
+            traces,
             clock,
             shared,
+            metrics,
         })
     }
 
@@ -296,6 +341,11 @@ impl App {
     /// How many requests wait for their turn at a limit.
     pub fn waiting(&self) -> usize {
         self.reloader.waiting()
+    }
+
+    /// What is counted, and how everything stands.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The last messages that were rejected for what they are, the oldest first.
@@ -353,8 +403,11 @@ impl App {
         // Reports end when the last reporter is gone; a task that still holds one is not waited
         // for.
         _ = tokio::time::timeout(LAST_EVENTS, self.reading).await;
-        if let Some(written) = self.audit {
+        for written in self.audit.into_iter().chain(self.access_log) {
             _ = tokio::time::timeout(LAST_EVENTS, written).await;
+        }
+        if let Some(traces) = self.traces {
+            _ = tokio::time::timeout(LAST_EVENTS, traces.ended()).await;
         }
         report
     }

@@ -224,8 +224,12 @@ impl Reloader {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        let admission = Arc::clone(&self.status().now.admission);
-        admission.waiting()
+        self.admission().waiting()
+    }
+
+    /// The limits in force.
+    pub(super) fn admission(&self) -> Arc<Limits> {
+        Arc::clone(&self.status().now.admission)
     }
 
     pub(super) fn watched(&self) -> watching::Watched {

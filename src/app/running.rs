@@ -15,7 +15,10 @@ use super::ids::Ids;
 use super::limits::Named;
 use super::reach::Outside;
 use super::upstreams::{Building, Built, Changed, Upstreams};
-use super::{StartError, build, clients, issuers, limits, listeners, revoked, secrets, strain};
+use super::{
+    StartError, access_log, build, clients, issuers, limits, listeners, metrics, revoked, secrets,
+    strain,
+};
 use crate::access::revoked::Revocations;
 use crate::access::{Access, Clients};
 use crate::clock::Clock;
@@ -178,6 +181,8 @@ impl Prepared {
             limits: build::request_limits(settings),
             keeping: Arc::clone(&self.keeping),
             key_headers: settings.access.key_headers.clone(),
+            shows: access_log::shows(settings, &self.upstreams.recipes()),
+            catalog: metrics::catalog(settings, &self.upstreams.all(), &self.ids),
             released: released.clone().drop_guard(),
         })
     }
@@ -249,6 +254,7 @@ impl Running {
         let settings = &loaded.settings;
         let broker = &self.shared.broker;
         limits.set();
+        metrics::begin(&self.shared.metrics, &in_force.upstreams);
         // First what requests may ask for, then the requests that do.
         let clients_gone = ids.clients_gone(&self.made_of.ids);
         broker.change(Change {
@@ -330,12 +336,16 @@ fn unchangeable(loaded: &Loaded, before: &Settings) -> Faults {
     let log = |settings: &Settings| format!("{:?}", settings.log);
     let state = |settings: &Settings| format!("{:?}", settings.state);
     let audit = |settings: &Settings| format!("{:?}", settings.audit);
+    let access_log = |settings: &Settings| format!("{:?}", settings.access_log);
+    let traces = |settings: &Settings| format!("{:?}", settings.traces);
     let sections = [
         ("/runtime/cores", after.cores == before.cores),
         ("/state", state(after) == state(before)),
         ("/audit", audit(after) == audit(before)),
         ("/runtime/core_dumps", after.core_dumps == before.core_dumps),
         ("/log", log(after) == log(before)),
+        ("/access_log", access_log(after) == access_log(before)),
+        ("/traces", traces(after) == traces(before)),
     ];
     let mut faults = Faults::new();
     for (pointer, is_as_before) in sections {

@@ -1,17 +1,16 @@
 //! Events as lines: names, numbers and closed lists. No query, no header field and no body comes
 //! here, since events hold none.
 
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use serde_json::ser::Formatter;
 use serde_json::{Map, Value, json};
 
 use super::chain::{Hash, Seal};
 use super::tail::Fragment;
 use crate::route::Canonical;
+use crate::telemetry::visible::Visible;
 use crate::telemetry::{About, Decision, Event, Login, Request, Revocation, Rotation, Stage, Who};
 
 /// The longest path in a line, in bytes; of a longer one the beginning stands there, and
@@ -63,59 +62,6 @@ struct RequestLine<'r> {
 /// Most lines are shorter.
 const LINE_BYTES_USUAL: usize = 768;
 
-/// JSON in which no character of a text does anything to a terminal, or to the order in which what
-/// stands beside it is read: such ones are written as escapes.
-struct Visible;
-
-impl Formatter for Visible {
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        out: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        // Nearly all are plain, which is seen many bytes at a time.
-        if fragment.is_ascii() && !fragment.as_bytes().contains(&b'\x7f') {
-            return out.write_all(fragment.as_bytes());
-        }
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_hidden) {
-            let (before, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
-            out.write_all(before.as_bytes())?;
-            let mut characters = from.chars();
-            let mut units = [0; 2];
-            for unit in characters
-                .next()
-                .into_iter()
-                .flat_map(|hidden| hidden.encode_utf16(&mut units).to_vec())
-            {
-                write!(out, "\\u{unit:04x}")?;
-            }
-            rest = characters.as_str();
-        }
-        out.write_all(rest.as_bytes())
-    }
-}
-
-/// Whether a character is a control character that JSON does not escape, or formats what is around
-/// it (the categories Cc and Cf of Unicode, and its line separators).
-fn is_hidden(character: char) -> bool {
-    matches!(
-        character,
-        '\u{7f}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{600}'..='\u{605}'
-            | '\u{61c}'
-            | '\u{6dd}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0001}'..='\u{e007f}'
-    )
-}
-
 /// Who sent a request: a word, or an object with the client's name.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -140,8 +86,10 @@ impl Line {
             Event::Request(one) => Some(request(at, one)),
             Event::Login(one) => line("login", login(one)),
             Event::Expired(one) => about("expired", one, json!({})),
-            Event::Probe { about: one, alive } => about("probe", one, json!({ "alive": alive })),
-            Event::Logout { about: one, confirmed } => {
+            Event::Probe { about: one, alive, .. } => {
+                about("probe", one, json!({ "alive": alive }))
+            }
+            Event::Logout { about: one, confirmed, .. } => {
                 about("logout", one, json!({ "confirmed": confirmed }))
             }
             Event::Refreshed { about: one, outcome, took } => {
@@ -331,7 +279,7 @@ fn request(at: SystemTime, one: &Request) -> Line {
 }
 
 fn login(login: &Login) -> Value {
-    let Login { upstream, account, trigger, outcome, took } = login;
+    let Login { upstream, account, trigger, outcome, took, .. } = login;
     let begin = json!({
         "upstream": upstream,
         "account": account,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::{Kind, Limit, Permit, Refused, Whose};
+use super::{Decided, Kind, Limit, Permit, Refused, Whose};
 use crate::clock::Moment;
 
 /// The limits of all clients, routes and accounts.
@@ -86,6 +86,28 @@ impl Limits {
         };
         let account = account.admit(asked, deadline).await?;
         Ok(Some(Permits { _account: account, _route: route, _client: client }))
+    }
+
+    /// What all limits of clients, of routes and of accounts have decided, and how many requests wait
+    /// there.
+    pub fn decided(&self) -> [(Whose, Decided, usize); 3] {
+        let of = |whose, limits: &mut dyn Iterator<Item = &Arc<Limit>>| {
+            let mut all = (whose, Decided::default(), 0);
+            for limit in limits {
+                let (more, sum) = (limit.decided(), &mut all.1);
+                sum.admitted += more.admitted;
+                sum.waited += more.waited;
+                sum.rate_limited += more.rate_limited;
+                sum.overloaded += more.overloaded;
+                all.2 += limit.waiting();
+            }
+            all
+        };
+        [
+            of(Whose::Client, &mut self.clients.values()),
+            of(Whose::Route, &mut self.routes.iter().flat_map(ByNumber::values)),
+            of(Whose::Account, &mut self.accounts.values()),
+        ]
     }
 
     /// How many requests wait for their turn.

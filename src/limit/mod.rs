@@ -63,6 +63,20 @@ struct State {
     windows: [Window; 2],
     /// When the task that looks after those who wait looks again; nothing: there is none.
     looks_at: Option<Moment>,
+    decided: Decided,
+}
+
+/// What a limit has decided so far. One that counts nothing decides nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// Requests that went at once.
+    pub admitted: u64,
+    /// Requests that went in their turn.
+    pub waited: u64,
+    /// Requests that were refused for a rate or a pause.
+    pub rate_limited: u64,
+    /// Requests that were refused for want of a place.
+    pub overloaded: u64,
 }
 
 /// A request that may go; its place is given back when it is dropped.
@@ -101,7 +115,12 @@ impl Limit {
         let fair = Fair::new(bounds, clock.now());
         Arc::new(Self {
             whose,
-            state: Mutex::new(State { fair, windows: Default::default(), looks_at: None }),
+            state: Mutex::new(State {
+                fair,
+                windows: Default::default(),
+                looks_at: None,
+                decided: Decided::default(),
+            }),
             paused_until: Default::default(),
             is_open: AtomicBool::new(bounds.is_open()),
             sooner: Notify::new(),
@@ -148,16 +167,20 @@ impl Limit {
             let mut state = self.lock();
             // No turn can come before the end of a pause.
             if state.fair.paused_until(asked.1) > deadline {
-                return Err(self.refusal(&state, asked, now));
+                return Err(self.refuse(&mut state, asked, now));
             }
             // Most need not wait, and nothing that would wake them.
             if state.fair.goes(asked.1, now) {
+                state.decided.admitted += 1;
                 return Ok(self.permit());
             }
             let (sender, receiver) = oneshot::channel();
             match state.fair.ask(asked, now, deadline, sender) {
-                Asked::Go => return Ok(self.permit()),
-                Asked::Full => return Err(self.refusal(&state, asked, now)),
+                Asked::Go => {
+                    state.decided.admitted += 1;
+                    return Ok(self.permit());
+                }
+                Asked::Full => return Err(self.refuse(&mut state, asked, now)),
                 Asked::Waits(ticket) => (ticket, receiver),
             }
         };
@@ -170,7 +193,14 @@ impl Limit {
             () = self.clock.sleep_until(deadline) => None,
         };
         drop(waiting);
-        permit.ok_or_else(|| self.refusal(&self.lock(), asked, self.clock.now()))
+        let mut state = self.lock();
+        match permit {
+            Some(permit) => {
+                state.decided.waited += 1;
+                Ok(permit)
+            }
+            None => Err(self.refuse(&mut state, asked, self.clock.now())),
+        }
     }
 
     /// The upstream has said that it was too much: nobody goes for so long; where reads and writes
@@ -227,6 +257,27 @@ impl Limit {
 
     fn waiting(&self) -> usize {
         self.lock().fair.waiting()
+    }
+
+    fn decided(&self) -> Decided {
+        self.lock().decided
+    }
+
+    /// For how long nobody goes because the upstream has asked for a pause; where reads and writes
+    /// count apart, for how long those do not that wait longer.
+    pub fn paused_for(&self) -> Duration {
+        let now = milliseconds(self.clock.now());
+        let until = self.paused_until.iter().map(|until| until.load(Ordering::Relaxed)).max();
+        Duration::from_millis(until.unwrap_or(0).saturating_sub(now))
+    }
+
+    fn refuse(&self, state: &mut State, asked: (Who, Kind), now: Moment) -> Refused {
+        let refused = self.refusal(state, asked, now);
+        match refused.why {
+            Why::Rate { .. } => state.decided.rate_limited += 1,
+            Why::Crowded => state.decided.overloaded += 1,
+        }
+        refused
     }
 
     fn refusal(&self, state: &State, asked: (Who, Kind), now: Moment) -> Refused {

@@ -67,8 +67,9 @@ impl Delivery<'_> {
         &self,
         session: &Session,
         body: Sending<Upload>,
+        sending: usize,
     ) -> Result<Answer<Sending<Upload>>, Problem> {
-        let carried = self.prepared.carried(session, self.upstream)?;
+        let carried = self.prepared.carried(session, self.upstream, sending)?;
         let head = self.prepared.with(&carried);
         // Boxed: few requests need the room.
         let answer = if self.prepared.upgrade.is_some() {

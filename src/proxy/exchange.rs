@@ -42,11 +42,12 @@ use crate::session::{
     Session, SessionKey, Upstream,
 };
 use crate::shield::{self, Redactor};
-use crate::telemetry::{Trigger, Who};
+use crate::telemetry::Trigger;
+use crate::telemetry::metrics::Replay as Replayed;
 use crate::upstream::Wait;
 
 /// A request is sent at most so often: once, and once more on a new session.
-const SENDINGS_MAX: u32 = 2;
+const SENDINGS_MAX: usize = 2;
 
 /// Tells a client why its request was not sent again after its session was found dead.
 const DOORWARD_REPLAY: HeaderName = HeaderName::from_static("doorward-replay");
@@ -62,9 +63,9 @@ pub async fn exchange(
     let (body, offered) = (Upload::new(body, head, &core.watch), tunnel::offered(head));
     let head = &*head;
     let issued = Issued::among(&head.headers);
-    let mut record = Record::new(&core, head, &issued, &peer);
-    let client = Client { peer: &peer, head, issued: &issued, offered };
     let serving = core.serving();
+    let mut record = Record::new(&core, &serving, head, &issued, &peer);
+    let client = Client { peer: &peer, head, issued: &issued, offered };
     let reply = match walk(&core, &serving, client, body, &mut record).await {
         Ok(reply) => reply,
         Err(problem) => {
@@ -92,7 +93,7 @@ pub async fn exchange(
 /// Answers a request that says where its body ends in a way that is none, or in two.
 pub fn refuse(core: &Core, peer: &Peer, head: &Parts, why: &'static str) -> Response<ReplyBody> {
     let issued = Issued::among(&head.headers);
-    let mut record = Record::new(core, head, &issued, peer);
+    let mut record = Record::new(core, &core.serving(), head, &issued, peer);
     record.note_fields(&head.headers);
     let problem = Problem::BadRequest(why);
     record.reason = problem.code();
@@ -161,7 +162,7 @@ async fn walk(
     let destination = serving.destination(route.upstream).ok_or(Problem::NoRoute)?;
     let upstream = &*destination.upstream;
     let recipe = &*upstream.recipe;
-    record.destination = Some(Arc::clone(destination));
+    (record.route, record.destination) = (Some(route.number), Some(Arc::clone(destination)));
 
     let asked = Asked {
         method: &head.method,
@@ -190,10 +191,7 @@ async fn walk(
         return Ok(own_answer(answer, record));
     }
     let caller = authenticate::caller(access, &asking, &shared.clock).await?;
-    record.who = Some(match &caller {
-        Some(caller) => Who::Client(Arc::clone(&caller.name)),
-        None => Who::Open,
-    });
+    record.let_in(caller.as_deref());
 
     let asked = Asked { account: authorize::named_account(&head.headers)?, ..asked };
     let permit = authorize::authorize(route, recipe, caller.as_deref(), asked, read)?;
@@ -233,7 +231,7 @@ async fn walk(
 
     let reading = &reading;
     let call = Forwarded { call: &call, route, destination, upstream, reading, session, key };
-    let prepared = prepare::request(serving, client, &call, &body, rule, &record.id);
+    let prepared = prepare::request(serving, client, &call, &body, rule, record);
     let replay = Replay::new(body, &in_force.keeping);
     let sent = send(core, serving, &call, &prepared, &replay, deadline, record).await;
     let (mut answer, session) = sent?;
@@ -318,7 +316,9 @@ async fn send(
         record.generation = Some(session.session.generation);
         let sent_at = clock.now();
         record.session_at = Some(sent_at);
-        record.replayed = sendings > 0;
+        if sendings > 0 {
+            record.replay = Replayed::Sent;
+        }
         sendings += 1;
         // It may have waited long for its turn and for its session.
         if to.key.as_ref().is_some_and(Revocation::is_revoked) {
@@ -327,15 +327,17 @@ async fn send(
 
         let answer = tokio::select! {
             biased;
-            answer = delivery.send(&session.session, body) => answer?,
-            problem = overdue(core, &delivery, sent_at, deadline) => return Err(problem),
+            answer = delivery.send(&session.session, body, sendings - 1) => answer,
+            problem = overdue(core, &delivery, sent_at, deadline) => Err(problem),
         };
+        let now = clock.now();
+        let outcome = answer.as_ref().map(|answer| answer.status).map_err(Problem::code);
+        record.sent(now, outcome);
+        let answer = answer?;
 
         throttle::heed(serving, to, account, answer.status, &answer.headers);
 
         // A long body may have used the request's time up: what follows has time of its own.
-        let now = clock.now();
-        record.head_at = Some(now);
         deadline = deadline.max(now + to.upstream.origin.response_timeout);
         let mut answer = Looked::not_yet(answer);
         let bytes_max = serving.in_force.limits.verdict_body_bytes_max;
@@ -375,6 +377,7 @@ async fn send(
             }
         };
         broker.expire(&session.session, evidence);
+        record.replay = Replayed::NoSession;
         // What broke off is never whole: no login and no second sending for it.
         if replay.client_failed() {
             return Err(Problem::of_body(replay));
@@ -389,7 +392,7 @@ async fn send(
         body = match again {
             Ok(again) => again,
             Err(why) => {
-                record.reason = why.as_str();
+                (record.reason, record.replay) = (why.as_str(), Replayed::Refused);
                 answer.headers.insert(DOORWARD_REPLAY, HeaderValue::from_static(why.as_str()));
                 return Ok((answer, session));
             }
@@ -456,7 +459,8 @@ async fn finish(
     let concealed = concealment.apply(serving, &mut answer).await?;
     (record.redacted, record.decoded) = (concealed.redacted, concealed.decoded);
     if record.reason == record::CLIENT_LEFT {
-        record.reason = if record.replayed { record::REPLAYED } else { record::FORWARDED };
+        let is_replayed = record.replay == Replayed::Sent;
+        record.reason = if is_replayed { record::REPLAYED } else { record::FORWARDED };
     }
     let Looked { status, headers, seen, extent, rest, trailers, .. } = answer;
     let (content, ending) = match extent {

@@ -16,6 +16,8 @@ use crate::forward::replay::keeping::Keeping;
 use crate::limit;
 use crate::route::Table;
 use crate::session::{Upstream, UpstreamId};
+use crate::telemetry::Shows;
+use crate::telemetry::metrics::{Catalog, Tally};
 use crate::upstream::Pool;
 
 /// What a configuration says of requests. All cores share it.
@@ -35,6 +37,10 @@ pub struct InForce {
     pub keeping: Arc<Keeping>,
     /// The operator's own header fields for keys.
     pub key_headers: Vec<HeaderName>,
+    /// What reports show of requests, besides what they always tell.
+    pub shows: Shows,
+    /// What is counted under which names.
+    pub catalog: Arc<Catalog>,
     /// Tells when no request goes by it any more.
     pub released: DropGuard,
 }
@@ -46,6 +52,8 @@ pub struct Serving {
     pub shared: Arc<Shared>,
     /// What is in force.
     pub in_force: Arc<InForce>,
+    /// What the core counts of requests that go by it.
+    pub(super) tally: Arc<Tally>,
     destinations: HashMap<UpstreamId, Arc<Destination>, RandomState>,
 }
 
@@ -75,7 +83,8 @@ impl Serving {
             (upstream.id, Arc::new(Destination { upstream: Arc::clone(upstream), pool }))
         });
         let destinations = destinations.collect();
-        Self { shared: Arc::clone(shared), in_force, destinations }
+        let tally = shared.metrics.tally(&in_force.catalog);
+        Self { shared: Arc::clone(shared), in_force, tally, destinations }
     }
 
     /// The upstream with this id, as the routes name it.

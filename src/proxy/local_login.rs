@@ -1,8 +1,6 @@
 //! Between route and authenticate: the vendor's login, called by a client. Its body is the client's
 //! credential; it is answered here, with a token of the client's own, and never forwarded.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Body as _;
@@ -23,7 +21,6 @@ use crate::recipe::template::Values;
 use crate::recipe::{ClientLogin, EndpointRule, LocalAnswer, PasswordPlace, Recipe};
 use crate::route::Route;
 use crate::shield;
-use crate::telemetry::Who;
 
 /// A client's login.
 pub(super) struct Login<'a> {
@@ -73,7 +70,7 @@ pub(super) async fn answer(
         Denied::Missing => Problem::LoginWithoutKey,
         denied => denied.into(),
     })?;
-    record.who = Some(Who::Client(Arc::clone(&caller.name)));
+    record.let_in(Some(&caller));
     let granted = route.accounts(None).find_map(|account| {
         caller.grants.at(route.upstream, account).map(|grant| (account, Some(grant)))
     });

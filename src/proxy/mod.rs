@@ -6,6 +6,7 @@ pub mod authorize;
 pub mod body;
 mod causes;
 mod conceal;
+pub mod connections;
 mod deadlines;
 mod deliver;
 mod ending;
@@ -22,6 +23,7 @@ pub mod patience;
 mod prepare;
 mod record;
 pub mod reply;
+mod shown;
 pub mod spill;
 mod stream;
 mod throttle;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::CertificateError;
 use crate::access::identity::{Credentials, Shown, Ways};
+use connections::Connections;
 use deadlines::Deadlines;
 use force::{InForce, Serving};
 use overload::Overload;
@@ -49,6 +52,8 @@ use crate::clock::Clock;
 use crate::forward::hop::Origin;
 use crate::forward::via::Via;
 use crate::session::Broker;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::Tracing;
 use crate::telemetry::{Rejected, Rejections, Reporter};
 
 /// Bounds of one request.
@@ -89,6 +94,12 @@ pub struct Shared {
     pub overload: Arc<Overload>,
     /// Cancelled when what still runs is cut off.
     pub cut_off: CancellationToken,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Connections of clients.
+    pub connections: Connections,
+    /// How traces are begun; nothing where there are none.
+    pub tracing: Option<Tracing>,
     /// Our entry in `Via`; it also tells our own requests that came back.
     pub via: Via,
 }

@@ -7,11 +7,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use http_body::Body as _;
 
-use super::RequestId;
 use super::error::Problem;
 use super::exchange::{Client, Forwarded};
 use super::force::Serving;
 use super::parse::Call;
+use super::record::Record;
 use super::tunnel::{self, Wanted};
 use super::upload::Upload;
 use crate::access::{self, Withheld};
@@ -20,6 +20,7 @@ use crate::forward::{coding, hop, inject, target};
 use crate::recipe::{EndpointRule, Overwrite};
 use crate::route::Route;
 use crate::session::{SearchBodies, Session, Upstream};
+use crate::telemetry::trace::{TRACEPARENT, TRACESTATE};
 use crate::upstream::RequestHead;
 
 /// A request without its session: what is left of the client's, and what is said beside it.
@@ -35,6 +36,8 @@ pub(super) struct Prepared<'a> {
     told: Told<'a>,
     via: &'a HeaderValue,
     request_id: HeaderValue,
+    /// What it is told of its trace, by sending; nothing where there are no traces.
+    traceparents: Vec<HeaderValue>,
     /// In the place of the client's own field.
     accept_encoding: Option<Cow<'a, HeaderValue>>,
     /// The same.
@@ -46,7 +49,7 @@ pub(super) struct Prepared<'a> {
 }
 
 /// Fields that are said beside the client's, at most, without those of the session.
-const SAID: usize = 12;
+const SAID: usize = 13;
 
 static VIA: HeaderName = header::VIA;
 static ACCEPT_ENCODING: HeaderName = header::ACCEPT_ENCODING;
@@ -63,7 +66,7 @@ pub(super) fn request<'a>(
     to: &Forwarded<'a>,
     body: &Upload,
     rule: Option<&EndpointRule>,
-    request_id: &RequestId,
+    record: &Record,
 ) -> Prepared<'a> {
     let Client { peer, head, issued, offered, .. } = client;
     let recipe = &*to.upstream.recipe;
@@ -84,6 +87,10 @@ pub(super) fn request<'a>(
         (hop::nominated(headers), Withheld::of(issued, &serving.in_force.key_headers));
     let max_forwards = to.call.forwards_left.map(|left| HeaderValue::from(left.saturating_sub(1)));
     let is_our_handshake = upgrade.as_ref().is_some_and(|wanted| wanted.key().is_some());
+    let trace = record.trace.as_deref();
+    let traceparents = trace.map_or_else(Vec::new, |trace| {
+        (0..trace.sendings.len()).filter_map(|sending| trace.traceparent(sending)).collect()
+    });
     let stays = |name: &HeaderName| {
         hop::stays(name, &nominated)
             || withheld.is_ours(name)
@@ -97,6 +104,9 @@ pub(super) fn request<'a>(
             // A client that puts the parts of a value together would have it whole.
             || (is_searched && (*name == header::RANGE || *name == header::IF_RANGE))
             || (accept_encoding.is_some() && *name == header::ACCEPT_ENCODING)
+            // Said anew, for each sending. Without a trace of the caller's nothing was told of it.
+            || (trace.is_some() && *name == TRACEPARENT)
+            || (trace.is_some_and(|trace| trace.parent.is_none()) && *name == TRACESTATE)
     };
     let mut kept = Vec::with_capacity(headers.len());
     let mut showing = Vec::new();
@@ -123,7 +133,8 @@ pub(super) fn request<'a>(
         kept,
         told: peer.origin.told(to.call.host),
         via: serving.shared.via.entry(head.version),
-        request_id: request_id.field(),
+        request_id: record.id.field(),
+        traceparents,
         accept_encoding,
         max_forwards,
         expects_continue,
@@ -156,10 +167,11 @@ pub(super) struct Carried<'a> {
     target: Cow<'a, PathAndQuery>,
     cookie: Option<Cow<'a, HeaderValue>>,
     session: &'a Session,
+    traceparent: Option<&'a HeaderValue>,
 }
 
 impl Prepared<'_> {
-    /// What of `session` goes into the request.
+    /// What of `session` goes into the request when it is sent for the first time (0), or again (1).
     ///
     /// # Errors
     /// When the target cannot be sent with it.
@@ -167,10 +179,11 @@ impl Prepared<'_> {
         &'a self,
         session: &'a Session,
         upstream: &Upstream,
+        sending: usize,
     ) -> Result<Carried<'a>, Problem> {
         let target = self.target(session, upstream)?;
         let cookie = session.injector.cookie(self.method, self.path);
-        Ok(Carried { target, cookie, session })
+        Ok(Carried { target, cookie, session, traceparent: self.traceparents.get(sending) })
     }
 
     /// The request's head with a session in it.
@@ -180,6 +193,7 @@ impl Prepared<'_> {
         fields.extend(self.told.fields());
         fields.extend([(&VIA, self.via), (&hop::REQUEST_ID, &self.request_id)]);
         fields.extend(self.accept_encoding.as_deref().map(|codings| (&ACCEPT_ENCODING, codings)));
+        fields.extend(carried.traceparent.map(|trace| (&TRACEPARENT, trace)));
         fields.extend(self.max_forwards.as_ref().map(|left| (&MAX_FORWARDS, left)));
         if let Some(wanted) = &self.upgrade {
             fields.extend([(&CONNECTION, &TO_UPGRADE), (&UPGRADE, &wanted.protocol)]);

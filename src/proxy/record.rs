@@ -2,20 +2,25 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::error::Problem;
-use super::force::Destination;
-use super::{Core, Peer, RequestId, Shared, UnderWay};
-use crate::access::{self, Issued};
+use super::force::{Destination, Serving};
+use super::{Core, Peer, RequestId, Shared, UnderWay, shown};
+use crate::access::{self, Caller, Issued};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
 use crate::route::Canonical;
 use crate::session::{AccountId, Generation};
-use crate::telemetry::{Decision, Decoded, Event, Head, Rejected, Request, Who};
+use crate::telemetry::metrics::{Ended, Replay, Sender, Tally};
+use crate::telemetry::trace::Trace;
+use crate::telemetry::{
+    Decision, Decoded, Event, Head, Rejected, Request, Sending, Sendings, Shown, Who,
+};
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
 #[derive(Debug)]
@@ -24,7 +29,11 @@ pub(super) struct Record {
     /// Once somebody was let in.
     pub(super) who: Option<Who>,
     peer: Option<IpAddr>,
-    /// Once a route is found.
+    /// The same for whoever counts.
+    pub(super) sender: Sender,
+    /// Once a route is found: its number.
+    pub(super) route: Option<u16>,
+    /// And where it leads.
     pub(super) destination: Option<Arc<Destination>>,
     /// Once the request is allowed: whose account it uses, and by which grant.
     pub(super) allowed: Option<(AccountId, Option<usize>)>,
@@ -35,7 +44,11 @@ pub(super) struct Record {
     pub(super) status: StatusCode,
     pub(super) reason: &'static str,
     pub(super) generation: Option<Generation>,
-    pub(super) replayed: bool,
+    /// What becomes of it after its session was found dead.
+    pub(super) replay: Replay,
+    sendings: Sendings,
+    /// Its place in a trace, where there are any.
+    pub(super) trace: Option<Box<Trace>>,
     pub(super) body_bytes: u64,
     /// How many stretches of the answer's body were replaced because they showed a secret.
     pub(super) redacted: u64,
@@ -53,9 +66,16 @@ pub(super) struct Record {
     /// What is shown of its head if it is rejected.
     rejected: Option<Head>,
     listener: Arc<str>,
+    scheme: &'static str,
+    protocol: &'static str,
+    shown: Shown,
     shared: Arc<Shared>,
+    tally: Arc<Tally>,
     _under_way: UnderWay,
 }
+
+/// The status in reports of a request whose client left before it was answered.
+const LEFT_STATUS: u16 = 499;
 
 /// The reason of a request that was answered in its upstream's place.
 pub(super) const ANSWERED_LOCALLY: &str = "answered_locally";
@@ -83,22 +103,33 @@ pub(super) const NOT_TAKEN: &str = "not_taken";
 
 impl Record {
     /// Boxed: it goes with the answer, which changes hands many times.
-    pub(super) fn new(core: &Core, head: &Parts, issued: &Issued<'_>, peer: &Peer) -> Box<Self> {
-        let shared = Arc::clone(&core.shared);
+    pub(super) fn new(
+        core: &Core,
+        serving: &Serving,
+        head: &Parts,
+        issued: &Issued<'_>,
+        peer: &Peer,
+    ) -> Box<Self> {
+        let (shared, tally) = (Arc::clone(&core.shared), Arc::clone(&serving.tally));
+        tally.begun();
         Box::new(Self {
             id: core.request_id(),
             who: None,
+            sender: Sender::Nobody,
             peer: peer.address,
+            route: None,
             destination: None,
             allowed: None,
             method: head.method.clone(),
             target: head.uri.path_and_query().cloned(),
             repeats_token: (head.uri.path_and_query())
                 .is_some_and(|target| issued.is_repeated_in(target.as_str().as_bytes())),
-            status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            status: StatusCode::from_u16(LEFT_STATUS).unwrap_or(StatusCode::BAD_REQUEST),
             reason: CLIENT_LEFT,
             generation: None,
-            replayed: false,
+            replay: Replay::None,
+            sendings: Sendings::default(),
+            trace: trace(&shared, head).map(Box::new),
             body_bytes: 0,
             redacted: 0,
             decoded: None,
@@ -109,9 +140,37 @@ impl Record {
             head_at: None,
             rejected: None,
             listener: Arc::clone(&peer.listener),
+            scheme: peer.scheme,
+            protocol: shown::protocol(head.version),
+            shown: shown::shown(&serving.in_force.shows, head, issued),
             shared,
+            tally,
             _under_way: core.under_way.clone(),
         })
+    }
+
+    /// The last sending ended at `now`, by the head of an answer or without one.
+    pub(super) fn sent(&mut self, now: Moment, outcome: Result<StatusCode, &'static str>) {
+        if let Some(began) = self.session_at {
+            self.sendings.note(Sending {
+                after: began.saturating_since(self.started),
+                took: now.saturating_since(began),
+                outcome,
+            });
+        }
+        if outcome.is_ok() {
+            self.head_at = Some(now);
+        }
+    }
+
+    /// Somebody was let in: this client, or whoever reaches a listener without keys.
+    pub(super) fn let_in(&mut self, caller: Option<&Caller>) {
+        (self.who, self.sender) = match caller {
+            Some(caller) => {
+                (Some(Who::Client(Arc::clone(&caller.name))), Sender::Client(caller.number))
+            }
+            None => (Some(Who::Open), Sender::Open),
+        };
     }
 
     /// Notes that the answer's body did not come to its end. What decided an answer that is not the
@@ -172,46 +231,81 @@ impl Record {
         }
     }
 
+    fn count(&self, took: Duration) {
+        let was_answered = self.status.as_u16() != LEFT_STATUS || self.reason != CLIENT_LEFT;
+        self.tally.ended(&Ended {
+            route: self.route,
+            sender: self.sender,
+            method: &self.method,
+            scheme: self.scheme,
+            status: was_answered.then_some(self.status),
+            decision: self.decision(),
+            reason: self.reason,
+            replay: self.replay,
+            took,
+            body_bytes: self.body_bytes,
+            redacted: self.redacted,
+            sendings: self.sendings,
+        });
+    }
+
     /// The clock that the request is measured by.
     pub(super) fn clock(&self) -> &Clock {
         &self.shared.clock
     }
 }
 
+/// The place of a request in a trace.
+fn trace(shared: &Shared, head: &Parts) -> Option<Trace> {
+    shared.tracing.as_ref()?.begin(&head.headers)
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let Shared { clock, reporter, .. } = &*self.shared;
-        // What an operator has to know is reported in any case.
-        if !reporter.wants_requests() && self.redacted == 0 {
-            return;
-        }
-        let upstream = self.destination.take().map(|to| Arc::clone(&to.upstream));
-        let account = upstream.as_ref().zip(self.allowed);
-        let account = account.and_then(|(upstream, (account, _))| upstream.account(account));
-        let account = account.map(|account| Arc::clone(&account.name));
         let seems_left = matches!(self.reason, CLIENT_LEFT | UPGRADED);
         if seems_left && self.shared.cut_off.is_cancelled() {
             self.reason = Problem::Stopping.code();
         }
+        let took = clock.now().saturating_since(self.started);
+        self.count(took);
+        // What an operator has to know is reported in any case.
+        let trace = self.trace.take().filter(|trace| trace.is_sampled);
+        if !reporter.wants_requests() && self.redacted == 0 && trace.is_none() {
+            return;
+        }
+        let (route, server) = self.tally.names(self.route);
+        let upstream = self.destination.take().map(|to| Arc::clone(&to.upstream));
+        let account = upstream.as_ref().zip(self.allowed);
+        let account = account.and_then(|(upstream, (account, _))| upstream.account(account));
+        let account = account.map(|account| Arc::clone(&account.name));
         let after = |moment: Moment| moment.saturating_since(self.started);
         reporter.report(Event::Request(Box::new(Request {
             id: Arc::from(self.id.as_str()),
             who: self.who.take(),
             peer: self.peer,
+            listener: Arc::clone(&self.listener),
+            scheme: self.scheme,
+            protocol: self.protocol,
+            route,
             upstream: upstream.map(|upstream| Arc::clone(&upstream.name)),
             account,
             grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
             path: self.shown_path(),
+            sendings: self.sendings,
+            server,
+            trace,
+            shown: std::mem::take(&mut self.shown),
             decision: self.decision(),
             status: self.status,
             reason: self.reason,
             generation: self.generation.map(|generation| generation.0),
-            replayed: self.replayed,
+            replayed: self.replay == Replay::Sent,
             waited: self.admitted_at.map(after),
             session_after: self.session_at.map(after),
             head_after: self.head_at.map(after),
-            took: clock.now().saturating_since(self.started),
+            took,
             body_bytes: self.body_bytes,
             redacted: self.redacted,
             decoded: self.decoded.take(),

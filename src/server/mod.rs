@@ -100,7 +100,7 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
         let name = Arc::clone(&listener.name);
         let peer = Peer::new(name, address, scheme, listener.entry, listener.ways);
         let mut peer = peer.of_pages(listener.pages);
-        let connected = overload.connected();
+        let connected = (overload.connected(), core.shared.connections.begin(&listener.name));
         let stop = Stop {
             accepting: now.ending.clone(),
             everything: everything.clone(),

@@ -355,7 +355,7 @@ impl Guard {
 
     /// What is left for this secret: a budget whose window has passed is whole, and one that is
     /// spent has one attempt for a secret that is not the refused one.
-    fn left(&self, fingerprint: Fingerprint, now: Moment) -> u32 {
+    pub(super) fn left(&self, fingerprint: Fingerprint, now: Moment) -> u32 {
         if now >= self.refills_at {
             return self.budget.attempts.saturating_sub(self.under_way);
         }

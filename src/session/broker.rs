@@ -174,6 +174,8 @@ impl Broker {
         deadline: Moment,
     ) -> Result<Held, Unavailable> {
         let inner = &self.0;
+        let member = inner.members.of(key.account);
+        let _waits = member.standing.waiting.begin();
         for _ in 0..JOINS_MAX {
             let begin = || flight::begin(inner, key, trigger);
             let mut flight = match inner.store.join(key, begin)? {

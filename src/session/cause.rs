@@ -7,7 +7,7 @@ use super::{ExchangeError, Unavailable};
 use crate::forward::inject::Unusable;
 use crate::login::{Because, Refusal};
 use crate::recipe::RefusalClass;
-use crate::upstream::{ErrorType, Unreached};
+use crate::upstream::{ErrorType, SendError, Unreached};
 
 /// Why a login gave no session.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,20 @@ pub(super) fn describe(refusal: &Refusal) -> String {
 }
 
 impl Cause {
+    /// The word in metrics, out of a closed list.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal, _) => refusal.class.map_or("unclassified", class_name),
+            Self::Exchange(error) if error.nothing_was_sent() => "unreachable",
+            Self::Exchange(ExchangeError::TooLong | ExchangeError::Unreadable(_)) => "unreadable",
+            Self::Exchange(ExchangeError::Send(SendError::Timeout)) => "timeout",
+            Self::Exchange(_) => "answer_lost",
+            Self::Stopped => "stopped",
+            Self::Unrecorded | Self::NotKept(_) => "unrecorded",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+
     pub(super) fn failure(&self, sent: bool) -> Failure {
         match self {
             Self::Refused(refusal, retry_after) => {

@@ -449,6 +449,7 @@ impl Inner {
             account: Arc::clone(&account.name),
             trigger,
             outcome: result.as_ref().map(|_| generation.0).map_err(ToString::to_string),
+            word: result.as_ref().map_or_else(Cause::word, |_| telemetry::Login::SUCCESS),
             took,
         }));
     }

@@ -140,11 +140,13 @@ async fn ask(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {
         return Aliveness::Unknown;
     };
     let exchange = Exchange { request, session: Some(&session.injector) };
+    let began = inner.clock.now();
     let time_is_up = inner.clock.sleep(inner.limits().login_timeout);
     let answer = upstream.transport.exchange(exchange, time_is_up).await;
     let Ok(answer) = answer else { return Aliveness::Unknown };
     let alive = probe.step.expect.judge(&answer.seen_by(&probe.step)) == Truth::Yes;
-    inner.reporter.report(Event::Probe { about: inner.about(session), alive });
+    let took = inner.clock.now().saturating_since(began);
+    inner.reporter.report(Event::Probe { about: inner.about(session), alive, took });
     match alive {
         true => {
             // This answer can change the session as any other.

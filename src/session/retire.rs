@@ -214,10 +214,12 @@ async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
     // Where this cannot be written the logout is sent all the same.
     inner.record_closing(session).await;
     let newest = session.tenure.newest(session);
+    let began = inner.clock.now();
     let confirmed = tokio::select! {
         confirmed = steps(inner, session, &newest) => confirmed,
         () = inner.clock.sleep(inner.limits().logout_timeout) => false,
     };
+    let took = inner.clock.now().saturating_since(began);
     session.tenure.end();
     let (upstream, _) = inner.upstream_and_account(&session.key);
     if confirmed || upstream.recipe.logout.is_empty() {
@@ -225,7 +227,7 @@ async fn end(inner: &Arc<Inner>, session: &Arc<Session>) -> bool {
     } else {
         inner.left_over.put(Arc::clone(session));
     }
-    inner.reporter.report(Event::Logout { about: inner.about(session), confirmed });
+    inner.reporter.report(Event::Logout { about: inner.about(session), confirmed, took });
     confirmed
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::displacement::Displacement;
 use super::learned::Learned;
+use super::overview::Waiting;
 use super::slots::Slots;
 use super::{Generation, Session};
 use crate::clock::Moment;
@@ -17,6 +18,8 @@ pub(super) struct Standing {
     /// The newest generation at the last death that counted. What was opened before and dies later
     /// died of the same cause: one restart of an upstream ends the sessions of all clients.
     died_until: Mutex<Generation>,
+    /// Requests that wait for a login.
+    pub(super) waiting: Waiting,
     displacement: Mutex<Displacement>,
     learned: Mutex<Learned>,
 }
@@ -27,6 +30,7 @@ impl Standing {
         Self {
             slots: Slots::new(sessions_max),
             died_until: Mutex::new(Generation(0)),
+            waiting: Waiting::default(),
             displacement: Mutex::default(),
             learned: Mutex::default(),
         }

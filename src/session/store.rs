@@ -32,6 +32,14 @@ enum State {
     Renewing(Arc<Session>, Flight),
 }
 
+/// What is under way for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    LoggingIn,
+    Live,
+    Renewing,
+}
+
 /// What somebody who needs a session gets.
 #[derive(Debug)]
 pub(super) enum Joined {
@@ -66,6 +74,17 @@ impl Store {
         match self.0.get(key)?.value() {
             State::Live(session) | State::Renewing(session, _) => Some(Held::of(session)),
             State::LoggingIn(_) => None,
+        }
+    }
+
+    /// Shows every key with its session and with what is under way for it.
+    pub(super) fn look(&self, mut see: impl FnMut(&SessionKey, Phase, Option<&Session>)) {
+        for entry in &self.0 {
+            match entry.value() {
+                State::LoggingIn(_) => see(entry.key(), Phase::LoggingIn, None),
+                State::Live(session) => see(entry.key(), Phase::Live, Some(session)),
+                State::Renewing(session, _) => see(entry.key(), Phase::Renewing, Some(session)),
+            }
         }
     }
 

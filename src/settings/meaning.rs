@@ -73,6 +73,8 @@ impl Meaning<'_> {
             timeouts: self.timeouts(&written.timeouts),
             state: written.state.and_then(|state| self.state(state)),
             audit: written.audit.and_then(|audit| self.audit(audit)),
+            access_log: written.access_log.and_then(|log| self.access_log(log)),
+            traces: written.traces.and_then(|traces| self.traces(traces)),
             cores: written.runtime.cores,
             spill_dir: self.spill_dir(written.runtime.spill_dir.as_deref()),
             core_dumps: written.runtime.core_dumps,

@@ -4,6 +4,7 @@
 //! that cannot be wrong. Nobody but `app` and `cli` reads settings; the rooms get what is theirs.
 
 mod access;
+mod access_log;
 mod accounts;
 mod addresses;
 mod audit;
@@ -24,6 +25,7 @@ mod recipes;
 mod reference;
 mod routes;
 mod state;
+mod traces;
 mod upstreams;
 mod variables;
 mod ways;
@@ -35,6 +37,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::ClientAccess;
+pub use access_log::{AccessLog, AccessLogFormat, AccessLogStream, LinesTo};
 pub use addresses::{Address, Origin, Scheme};
 pub use audit::{Audit, OnFailure as OnAuditFailure};
 pub use credentials::Credentials;
@@ -46,6 +49,7 @@ pub use recipes::{
 };
 pub use reference::{explanation, reference, schema};
 pub use state::{AtStop, OnFailure, State};
+pub use traces::Traces;
 pub use variables::VARIABLE_PREFIX;
 pub use ways::{Authorities, Identity, Proxy, Sni, UpstreamTls, Way};
 pub use written::{
@@ -84,6 +88,10 @@ pub struct Settings {
     pub state: Option<State>,
     /// Where the audit trail is written; nowhere where nothing is said.
     pub audit: Option<Audit>,
+    /// Where the access log is written; nowhere where nothing is said.
+    pub access_log: Option<AccessLog>,
+    /// Where spans of traces are sent; nowhere where nothing is said.
+    pub traces: Option<Traces>,
     /// How many cores carry requests; all that the process may use where nothing is said.
     pub cores: Option<usize>,
     /// Where request bodies are kept that memory does not hold; the system's folder for temporary

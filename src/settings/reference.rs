@@ -9,7 +9,7 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 15] = [
     "listeners",
     "clients",
     "access",
@@ -21,6 +21,8 @@ const SECTIONS: [&str; 13] = [
     "reload",
     "state",
     "audit",
+    "access_log",
+    "traces",
     "runtime",
     "log",
 ];
@@ -218,6 +220,10 @@ impl<'s> Writer<'s> {
                 (Some(least), Some(most)) => format!("an integer from {least} to {most}"),
                 _ => "an integer".to_owned(),
             },
+            Some("number") => match (bound(target, "minimum"), bound(target, "maximum")) {
+                (Some(least), Some(most)) => format!("a number from {least} to {most}"),
+                _ => "a number".to_owned(),
+            },
             Some("array") => {
                 let element = target.get("items").map(|element| self.target(element));
                 let has_forms = element.is_some_and(|one| alternatives(one).next().is_some());
@@ -284,6 +290,10 @@ fn alternatives(keywords: &Value) -> impl Iterator<Item = &Value> {
 /// The schema of the entries of a table whose keys an operator chooses.
 fn named_entries(target: &Value) -> Option<&Value> {
     target.get("additionalProperties").filter(|entries| entries.is_object())
+}
+
+fn bound(target: &Value, keyword: &str) -> Option<f64> {
+    target.get(keyword).and_then(Value::as_f64)
 }
 
 /// The type that a value has when it is there.

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::written::Written;
 use crate::diagnosis::{Difference, Fault, Faults, Finding, Pointer, Scope, findings};
@@ -115,7 +115,9 @@ fn judged(variable: &Variable, text: String) -> Result<Value, Box<Fault>> {
 fn readings(text: String) -> Vec<Value> {
     let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text);
     let flag = text.parse::<bool>().ok();
-    let typed = number.map(Value::from).into_iter().chain(flag.map(Value::from));
+    let fraction = text.parse::<f64>().ok().filter(|_| text.contains('.'));
+    let fraction = fraction.and_then(Number::from_f64).map(Value::Number);
+    let typed = number.map(Value::from).into_iter().chain(flag.map(Value::from)).chain(fraction);
     let typed: Vec<Value> = typed.collect();
     [Value::String(text)].into_iter().chain(typed).collect()
 }

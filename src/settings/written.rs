@@ -81,6 +81,11 @@ pub(super) struct Written {
     /// The audit trail: a line for each request and each event of a session, chained so that changes
     /// show; docs/AUDIT.md is its format. Without this table none is written.
     pub(super) audit: Option<super::audit::Written>,
+    /// The access log: a line for each request. Without this table none is written.
+    pub(super) access_log: Option<super::access_log::Written>,
+    /// OpenTelemetry traces: spans of requests and of what happens to sessions. Only a Doorward that was
+    /// built with the feature `otlp` has them. Without this table none are sent.
+    pub(super) traces: Option<super::traces::Written>,
     /// How Doorward uses the machine.
     #[serde(default)]
     pub(super) runtime: Runtime,

@@ -45,11 +45,15 @@ impl Reader for Log {
             Event::LateExpiry(About { upstream, account, generation }) => {
                 debug!(%upstream, %account, generation, "late expiry of an older session");
             }
-            Event::Probe { about: About { upstream, account, generation }, alive } => {
+            Event::Probe { about: About { upstream, account, generation }, alive, .. } => {
                 info!(%upstream, %account, generation, alive, "session probed");
             }
-            Event::Logout { about, confirmed: true } => log_about(about, "logged out"),
-            Event::Logout { about: About { upstream, account, generation }, confirmed: false } => {
+            Event::Logout { about, confirmed: true, .. } => log_about(about, "logged out"),
+            Event::Logout {
+                about: About { upstream, account, generation },
+                confirmed: false,
+                ..
+            } => {
                 warn!(%upstream, %account, generation, "logout was not confirmed");
             }
             Event::Refreshed { about: About { upstream, account, generation }, outcome, took } => {
@@ -135,7 +139,7 @@ fn log_about(About { upstream, account, generation }: &About, phrase: &'static s
 }
 
 fn log_login(login: &Login) {
-    let Login { upstream, account, trigger, outcome, took } = login;
+    let Login { upstream, account, trigger, outcome, took, .. } = login;
     let (trigger, took_ms) = (trigger.as_str(), took.as_millis() as u64);
     match outcome {
         Ok(generation) => info!(%upstream, %account, trigger, generation, took_ms, "logged in"),

@@ -1,9 +1,12 @@
 //! What happened, told once: rooms report typed events, readers turn them into log lines, the
-//! demo's live view, the audit trail and, later, metrics. Reporting never waits.
+//! demo's live view, the audit trail and metrics. Reporting never waits.
 
+pub mod access_log;
 mod audit;
 mod issuer;
 mod log;
+pub mod metrics;
+mod missing;
 mod reach;
 mod rejected;
 mod reload;
@@ -11,6 +14,8 @@ mod request;
 mod revocation;
 mod rotation;
 mod strain;
+pub mod trace;
+pub mod visible;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,16 +26,20 @@ use tokio::sync::mpsc;
 pub use audit::{AuditTrouble, OnFailure};
 pub use issuer::{IssuerKeys, KeysOutcome};
 pub use log::{Format, Log};
+pub use missing::Missing;
 pub use reach::{ReachChange, Reachability};
 pub use rejected::{Head, Rejected, Rejections};
 pub use reload::{Reload, ReloadStage};
-pub use request::{Decision, Decoded, Request, Who};
+pub use request::{Decision, Decoded, Pair, Request, Sending, Sendings, Server, Shown, Shows, Who};
 pub use revocation::{Learned, Revocation};
 pub use rotation::{Rotation, SecretTrouble, Stage};
 pub use strain::Strain;
 
 /// Events that wait for the reader; at the bound new ones are dropped and counted.
 const WAITING_MAX: usize = 16 * 1024;
+
+/// So many of them are not requests: a flood of those does not push out what happens to sessions.
+const RESERVED: usize = 1024;
 
 /// How long the reader lets events gather, so that a busy data core wakes it seldom.
 const GATHER: Duration = Duration::from_millis(20);
@@ -54,6 +63,8 @@ pub enum Event {
         about: About,
         /// What it said.
         alive: bool,
+        /// How long it took.
+        took: Duration,
     },
     /// A logout ended.
     Logout {
@@ -61,6 +72,8 @@ pub enum Event {
         about: About,
         /// Whether the upstream confirmed it.
         confirmed: bool,
+        /// How long it took.
+        took: Duration,
     },
     /// A session was to be prolonged by its recipe's refresh steps.
     Refreshed {
@@ -206,8 +219,15 @@ pub struct Login {
     pub trigger: Trigger,
     /// The new session's generation, or why there is none.
     pub outcome: Result<u64, String>,
+    /// The outcome as a word of a closed list.
+    pub word: &'static str,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Login {
+    /// The word of a login that gave a session.
+    pub const SUCCESS: &'static str = "success";
 }
 
 /// Why a login was made.
@@ -297,7 +317,8 @@ impl Reporter {
 
     /// Reports an event. Never waits: at the bound the event is dropped and counted.
     pub fn report(&self, event: Event) {
-        if self.sender.try_send((SystemTime::now(), event)).is_err() {
+        let is_crowded = matches!(event, Event::Request(_)) && self.sender.capacity() <= RESERVED;
+        if is_crowded || self.sender.try_send((SystemTime::now(), event)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

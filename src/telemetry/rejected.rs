@@ -2,9 +2,9 @@
 //! client, or somebody who passes for one, sends. They hold no value: neither of a field nor of a
 //! query, and no body.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// How many are kept; the oldest makes room.
@@ -64,23 +64,44 @@ fn cut(text: &str, bytes_max: usize) -> Box<str> {
     text.get(..end.unwrap_or(0)).unwrap_or_default().into()
 }
 
-/// The last rejected messages of this process.
+/// The last rejected messages of this process, and how many there were.
 #[derive(Debug, Default)]
-pub struct Rejections(Mutex<VecDeque<Rejected>>);
+pub struct Rejections(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    last: VecDeque<Rejected>,
+    /// By listener and reason.
+    counts: BTreeMap<(Arc<str>, &'static str), u64>,
+}
 
 impl Rejections {
     /// Keeps one.
     pub fn keep(&self, rejected: Rejected) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT_MAX {
-            kept.pop_front();
+        let mut seen = self.lock();
+        let of = (Arc::clone(&rejected.listener), rejected.reason);
+        *seen.counts.entry(of).or_default() += 1;
+        if seen.last.len() == KEPT_MAX {
+            seen.last.pop_front();
         }
-        kept.push_back(rejected);
+        seen.last.push_back(rejected);
     }
 
     /// All that are kept, the oldest first.
     pub fn all(&self) -> Vec<Rejected> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lock().last.iter().cloned().collect()
+    }
+
+    /// How many there were at each listener for each reason.
+    pub fn counts(&self) -> Vec<(Arc<str>, &'static str, u64)> {
+        let seen = self.lock();
+        let counts = seen.counts.iter();
+        counts.map(|((listener, reason), count)| (Arc::clone(listener), *reason, *count)).collect()
+    }
+
+    /// Nothing panics under the lock: what it holds is whole.
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

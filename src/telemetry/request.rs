@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
+
+use super::trace::Trace;
 
 /// A request that ended.
 #[derive(Clone, Debug)]
@@ -15,6 +17,14 @@ pub struct Request {
     pub who: Option<Who>,
     /// The address that its connection came from; nothing on a Unix socket.
     pub peer: Option<IpAddr>,
+    /// The name of the listener that it came in by.
+    pub listener: Arc<str>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The version, as a request line writes it.
+    pub protocol: &'static str,
+    /// What its route is for: a host, where it is for one, and a path prefix.
+    pub route: Option<Arc<str>>,
     /// The upstream's name, where a route was found.
     pub upstream: Option<Arc<str>>,
     /// The account's name, where the request was allowed.
@@ -25,6 +35,14 @@ pub struct Request {
     pub method: Method,
     /// The path without its query.
     pub path: String,
+    /// What was sent to the upstream.
+    pub sendings: Sendings,
+    /// Host and port of the upstream's URL.
+    pub server: Option<Server>,
+    /// Its place in a trace, where its spans are recorded.
+    pub trace: Option<Box<Trace>>,
+    /// What the operator has named to be shown of its query and its fields.
+    pub shown: Shown,
     /// What became of it.
     pub decision: Decision,
     /// The status that the client got.
@@ -51,6 +69,71 @@ pub struct Request {
     pub decoded: Option<Decoded>,
 }
 
+/// Host and port of a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The host.
+    pub address: Arc<str>,
+    /// The port.
+    pub port: u16,
+}
+
+/// What was sent of one request to its upstream: at most twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sendings([Option<Sending>; 2]);
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// From the head of the client's request to its beginning.
+    pub after: Duration,
+    /// Until the head of the answer, or until it was clear that none comes.
+    pub took: Duration,
+    /// The status of the answer, or the reason why there is none.
+    pub outcome: Result<StatusCode, &'static str>,
+}
+
+impl Sendings {
+    /// One that has ended.
+    pub fn note(&mut self, sending: Sending) {
+        if let Some(free) = self.0.iter_mut().find(|known| known.is_none()) {
+            *free = Some(sending);
+        }
+    }
+
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Sending> {
+        self.0.iter().flatten()
+    }
+}
+
+/// What may be shown of requests, besides what is always told.
+#[derive(Clone, Debug, Default)]
+pub struct Shows {
+    /// Names of parameters.
+    pub query: Vec<String>,
+    /// Names of fields.
+    pub headers: Vec<HeaderName>,
+}
+
+/// What is shown of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Parameters, as they were written.
+    pub query: Vec<Pair>,
+    /// Fields.
+    pub headers: Vec<Pair>,
+}
+
+/// A name and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The name.
+    pub name: Box<str>,
+    /// The value; of a long one the beginning.
+    pub value: Box<str>,
+}
+
 /// What was taken off an answer's body so that it could be searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
@@ -70,7 +153,7 @@ pub enum Who {
 }
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// It was sent to the upstream, whatever came of that.
     Forwarded,
@@ -80,6 +163,18 @@ pub enum Decision {
     Refused,
     /// The client left before anything was decided.
     Abandoned,
+}
+
+impl Decision {
+    /// The word in metrics and in the access log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::AnsweredLocally => "answered_locally",
+            Self::Refused => "refused",
+            Self::Abandoned => "abandoned",
+        }
+    }
 }
 
 impl Request {

@@ -55,7 +55,7 @@ impl Endpoint {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn out_until(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn out_until(&self, now: Moment) -> Option<Moment> {
         self.health().out_until(now)
     }
 

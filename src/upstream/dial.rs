@@ -140,6 +140,17 @@ impl Dialler {
         self.circuit.open_for(self.observer.clock.now())
     }
 
+    /// How many addresses are known, and how many of them are left out.
+    pub fn addresses(&self) -> (usize, usize) {
+        let now = self.observer.clock.now();
+        let endpoints = match &self.source {
+            Source::Listed(endpoints) => Arc::clone(endpoints),
+            Source::Named(name) => name.known(),
+        };
+        let is_out = |endpoint: &&Arc<Endpoint>| endpoint.out_until(now).is_some();
+        (endpoints.len(), endpoints.iter().filter(is_out).count())
+    }
+
     /// The clock's time, in milliseconds.
     pub(super) fn milliseconds(&self) -> u64 {
         milliseconds(self.observer.clock.now())

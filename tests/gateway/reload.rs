@@ -70,6 +70,7 @@ async fn what_cannot_be_changed_is_a_fault_that_names_the_key() {
         ("# here", "[state]\nkey = { file = \"state_key\" }", "state"),
         ("# here", "[audit]\npath = \"audit.jsonl\"", "audit"),
         ("# here", "[log]\nlevel = \"debug\"", "log"),
+        ("# here", "[access_log]\npath = \"access.log\"", "access_log"),
     ] {
         scene.change_config(from, to);
         let told = scene.fail_to_reload().await;

@@ -7,6 +7,7 @@
 mod defects;
 mod documents;
 mod hostile;
+mod metrics;
 mod rooms;
 mod sources;
 

@@ -7,6 +7,7 @@ mod faults;
 mod identities;
 mod issuers;
 mod layers;
+mod observed;
 mod secrets;
 mod shown;
 mod ways;

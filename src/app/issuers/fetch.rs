@@ -2,7 +2,6 @@
 //! file.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,23 +10,17 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use crate::access::jwt::{Algorithm, KEY_SET_BYTES_MAX, KeySet, KeySetError};
+use crate::app::outgoing;
 use crate::clock::Clock;
 use crate::settings::{KeysAt, Location, Scheme};
 use crate::upstream::origin::Tls;
-use crate::upstream::tls::Terms;
-use crate::upstream::{
-    Dialler, Http2, Network, Origin, Pool, RequestHead, SendError, Wait, Way, tls, with_causes,
-};
+use crate::upstream::{Origin, Pool, RequestHead, SendError, Wait, with_causes};
 
 /// How long fetching may take with all its requests.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// How long connecting may take: as for upstreams.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a key set is taken for new where its answer does not say; the bounds of what it may say.
 const AGE_DEFAULT: Duration = Duration::from_secs(60 * 60);
@@ -195,43 +188,16 @@ impl Source {
     }
 
     fn origin(&self, of: &Location) -> Option<Origin> {
-        let host = &of.origin.host;
-        let tls = match of.origin.scheme {
-            Scheme::Http => None,
-            Scheme::Https => {
-                let server_name = ServerName::try_from(host.clone()).ok()?;
-                let tls = match &self.tls {
-                    Some(tls) => tls.clone(),
-                    None => tls::client(&Terms::usual(host, self.ca_file.as_deref())).ok()?,
-                };
-                Some(Tls { server_name, ..tls })
+        let tls = match (of.origin.scheme, &self.tls) {
+            (Scheme::Http, _) => None,
+            (Scheme::Https, Some(tls)) => Some(tls.clone()),
+            (Scheme::Https, None) => {
+                Some(outgoing::client(&of.origin.host, self.ca_file.as_deref()).ok()?)
             }
         };
-        let authority = of.origin.to_string();
-        let (_, authority) = authority.split_once("://")?;
-        let authority = HeaderValue::from_str(authority).ok()?;
-        Some(Origin {
-            host: host.clone(),
-            port: of.origin.port,
-            url_authority: authority.clone(),
-            authority,
-            way: Way::Direct,
-            base_path: String::new(),
-            tls,
-            http2: Http2::Auto,
-            upgrades: Vec::new(),
-            connect_timeout: CONNECT_TIME_MAX,
-            response_timeout: FETCH_TIME_MAX,
-            // Each connection takes one request.
-            idle_timeout: FETCH_TIME_MAX,
-            dialler: Dialler::to(host, of.origin.port, this_machine()),
-        })
+        // Each connection takes one request.
+        outgoing::origin(&of.origin, tls, FETCH_TIME_MAX)
     }
-}
-
-/// An issuer may run on this machine, by whatever name.
-fn this_machine() -> Vec<Network> {
-    vec![Network::new(Ipv4Addr::LOCALHOST.into(), 8), Network::new(Ipv6Addr::LOCALHOST.into(), 128)]
 }
 
 fn shown(location: &Location) -> String {

@@ -12,12 +12,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::build::BuildError;
+use super::outgoing;
 use crate::access::jwt::{Issuer, Published};
 use crate::clock::{Clock, Moment};
 use crate::secret::{Fingerprint, SecretText};
 use crate::settings::{self, KeysAt, Location, Scheme, Settings};
 use crate::telemetry::{Event, IssuerKeys, KeysOutcome, Reporter};
-use crate::upstream::tls::{self, Terms};
 use fetch::Source;
 
 /// From one fetch to the next that tokens with unknown keys ask for, at least: tokens with invented
@@ -95,8 +95,7 @@ fn print(written: &settings::Issuer) -> Fingerprint {
 fn source(written: &settings::Issuer) -> Result<Source, BuildError> {
     let unusable = |error| BuildError::IssuerTls(written.name.clone(), error);
     let client = |url: &Location| {
-        let terms = Terms::usual(&url.origin.host, written.ca_file.as_deref());
-        tls::client(&terms).map_err(unusable)
+        outgoing::client(&url.origin.host, written.ca_file.as_deref()).map_err(unusable)
     };
     let tls = match &written.keys {
         KeysAt::Url(url) | KeysAt::Discovered(url) if url.origin.scheme == Scheme::Https => {

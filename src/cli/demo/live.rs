@@ -64,14 +64,14 @@ impl Live {
                 let what = format!("late word that session {generation} expired: nothing to do");
                 (Some(upstream), what)
             }
-            Event::Probe { about, alive } => {
+            Event::Probe { about, alive, .. } => {
                 let found = if *alive { "alive" } else { "dead" };
                 (Some(&about.upstream), format!("session {} probed: {found}", about.generation))
             }
-            Event::Logout { about, confirmed: true } => {
+            Event::Logout { about, confirmed: true, .. } => {
                 (Some(&about.upstream), format!("session {} logged out", about.generation))
             }
-            Event::Logout { about, confirmed: false } => {
+            Event::Logout { about, confirmed: false, .. } => {
                 let what =
                     format!("session {}: the server did not confirm its logout", about.generation);
                 (Some(&about.upstream), self.ink(Colour::Yellow, &what))
@@ -271,7 +271,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::telemetry::{Decision, Who};
+    use crate::telemetry::{Decision, Sendings, Shown, Who};
 
     const UPSTREAM: &str = "cms";
 
@@ -281,6 +281,7 @@ mod tests {
             account: "demo".into(),
             trigger,
             outcome: Ok(generation),
+            word: Login::SUCCESS,
             took: Duration::from_millis(39),
         })
     }
@@ -294,11 +295,19 @@ mod tests {
             id: "1".into(),
             who: Some(Who::Open),
             peer: None,
+            listener: "main".into(),
+            scheme: "http",
+            protocol: "HTTP/1.1",
+            route: None,
             upstream: Some(UPSTREAM.into()),
             account: Some("demo".into()),
             grant: None,
             method: Method::GET,
             path: "/cms/v3/content_types".to_owned(),
+            sendings: Sendings::default(),
+            server: None,
+            trace: None,
+            shown: Shown::default(),
             decision: Decision::Forwarded,
             status: StatusCode::OK,
             reason,
