@@ -3,6 +3,7 @@
 //! The caller's runtime is the control side: logins, probes and logouts run on it. Each core gets a
 //! thread with a runtime of its own, its own sockets and its own upstream connections.
 
+mod admin;
 mod advice;
 mod audit;
 mod build;
@@ -34,6 +35,7 @@ mod words;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -45,6 +47,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::access::key::NoRandomness;
 use crate::access::revoked::Revocations;
 use crate::access::tombstones::TombstoneError;
+use crate::admin::Server;
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
 use crate::proxy::{Shared, UnderWayCount};
@@ -89,6 +92,9 @@ pub struct App {
     audit: Option<crate::audit::Ended>,
     clock: Clock,
     shared: Weak<Shared>,
+    admin: Option<Server>,
+    /// An operator has asked for the stop.
+    stop_asked: CancellationToken,
 }
 
 /// A listener that is there.
@@ -140,6 +146,9 @@ pub struct Surroundings {
     pub without: Option<Mechanism>,
     /// Sockets that were handed over to this process.
     pub inherited: Inherited,
+    /// The admin API's socket where the configuration names none; without it there is then no admin
+    /// API.
+    pub admin_socket: Option<PathBuf>,
 }
 
 /// Why Doorward does not start.
@@ -177,6 +186,17 @@ pub enum StartError {
     /// A socket that was handed over does not fit its listener.
     #[error(transparent)]
     Inherited(#[from] sockets::Unfit),
+    /// The admin API or the listener for those who watch cannot be bound.
+    #[error("cannot listen at {place} (`{what}`)")]
+    Admin {
+        /// Its key in the configuration.
+        what: &'static str,
+        /// Its address.
+        place: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Core(#[source] io::Error),
@@ -196,7 +216,9 @@ impl App {
     pub fn start(loaded: &Loaded, surroundings: Surroundings) -> Result<Self, StartError> {
         upstream::tls::install_crypto_provider();
         draw_first()?;
-        let Surroundings { clock, resolver, mut readers, without, mut inherited } = surroundings;
+        let Surroundings { clock, resolver, mut readers, without, mut inherited, admin_socket } =
+            surroundings;
+        let opened = admin::open(loaded, admin_socket.as_deref())?;
         let (reporter, reports) = reports();
         let reporter_too = Some(reporter.downgrade());
         let process = Process {
@@ -206,6 +228,7 @@ impl App {
             revocations: Revocations::default(),
             token_key: clients::key_of_process()?,
         };
+        let revocations = process.revocations.clone();
         let prepared = Prepared::new(&process, loaded.clone(), None)?;
         let (kept, notices) = state::open(loaded, &clock)?;
         for notice in notices {
@@ -236,6 +259,10 @@ impl App {
             readers.push(Box::new(audit));
             ended
         });
+        let (recorder, records) = opened.records(&reporter);
+        if let Some(recorder) = recorder {
+            readers.push(Box::new(recorder));
+        }
         // Before the first request.
         let reports = reports.for_readers(readers);
         let listeners = planned.carry_out(Vec::new(), &cores);
@@ -261,6 +288,18 @@ impl App {
         let running = prepared.run(process, parts);
         let (shared, told) = (Arc::downgrade(&running.shared), reporter.downgrade());
         let (running, reloader) = Reloader::of(running, stop.accepting.clone());
+        let stop_asked = CancellationToken::new();
+        let view = admin::View {
+            shared: Weak::clone(&shared),
+            reloader: reloader.clone(),
+            revocations,
+            reporter: reporter.downgrade(),
+            clock: clock.clone(),
+            stopping: stop.leaving.clone(),
+            stop_asked: stop_asked.clone(),
+        };
+        // Nobody collects metrics yet: without anybody who does, there is no such path.
+        let admin = opened.serve(view, records, None)?;
         Ok(Self {
             watching: watching::Keeper::start(reloader.clone(), clock.clone(), told),
             running,
@@ -275,6 +314,8 @@ impl App {
             audit,
             clock,
             shared,
+            admin,
+            stop_asked,
         })
     }
 
@@ -343,6 +384,9 @@ impl App {
         self.watching.stop().await;
         for listener in self.reloader.listening() {
             listener.clean_up();
+        }
+        if let Some(admin) = self.admin {
+            admin.stop().await;
         }
         if let Some(running) = self.running.lock().await.take() {
             running.stop().await;

@@ -26,7 +26,7 @@ use crate::proxy::force::InForce;
 use crate::route::Table;
 use crate::secret::SecretText;
 use crate::server::Inherited;
-use crate::session::{Broker, Change};
+use crate::session::{Broker, Change, ClientNumber};
 use crate::settings::{Loaded, Settings};
 use crate::telemetry::Reporter;
 
@@ -287,6 +287,11 @@ impl Running {
         self.issuers.stop().await;
     }
 
+    /// The number of a client, if the configuration has it.
+    pub(super) fn client_number(&self, name: &str) -> Option<ClientNumber> {
+        self.made_of.ids.client(name).ok()
+    }
+
     fn core_refs(&self) -> Vec<&Core> {
         self.cores.iter().collect()
     }
@@ -330,12 +335,16 @@ fn unchangeable(loaded: &Loaded, before: &Settings) -> Faults {
     let log = |settings: &Settings| format!("{:?}", settings.log);
     let state = |settings: &Settings| format!("{:?}", settings.state);
     let audit = |settings: &Settings| format!("{:?}", settings.audit);
+    let admin = |settings: &Settings| format!("{:?}", settings.admin);
+    let health = |settings: &Settings| format!("{:?}", settings.health);
     let sections = [
         ("/runtime/cores", after.cores == before.cores),
         ("/state", state(after) == state(before)),
         ("/audit", audit(after) == audit(before)),
         ("/runtime/core_dumps", after.core_dumps == before.core_dumps),
         ("/log", log(after) == log(before)),
+        ("/admin", admin(after) == admin(before)),
+        ("/health", health(after) == health(before)),
     ];
     let mut faults = Faults::new();
     for (pointer, is_as_before) in sections {

@@ -15,7 +15,7 @@ use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
 use crate::route::Canonical;
 use crate::session::{AccountId, Generation};
-use crate::telemetry::{Decision, Decoded, Event, Head, Rejected, Request, Who};
+use crate::telemetry::{Decision, Decoded, Event, Head, Refused, Rejected, Request, Who};
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
 #[derive(Debug)]
@@ -36,6 +36,10 @@ pub(super) struct Record {
     pub(super) reason: &'static str,
     pub(super) generation: Option<Generation>,
     pub(super) replayed: bool,
+    /// The session that an answer called dead, with that answer's status.
+    pub(super) refused: Option<(Generation, StatusCode)>,
+    /// Whether it had to wait for a session.
+    pub(super) awaited: bool,
     pub(super) body_bytes: u64,
     /// How many stretches of the answer's body were replaced because they showed a secret.
     pub(super) redacted: u64,
@@ -99,6 +103,8 @@ impl Record {
             reason: CLIENT_LEFT,
             generation: None,
             replayed: false,
+            refused: None,
+            awaited: false,
             body_bytes: 0,
             redacted: 0,
             decoded: None,
@@ -208,6 +214,10 @@ impl Drop for Record {
             reason: self.reason,
             generation: self.generation.map(|generation| generation.0),
             replayed: self.replayed,
+            refused: self
+                .refused
+                .map(|(generation, status)| Refused { generation: generation.0, status }),
+            awaited: self.awaited,
             waited: self.admitted_at.map(after),
             session_after: self.session_at.map(after),
             head_after: self.head_at.map(after),

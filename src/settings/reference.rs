@@ -9,7 +9,7 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 15] = [
     "listeners",
     "clients",
     "access",
@@ -21,6 +21,8 @@ const SECTIONS: [&str; 13] = [
     "reload",
     "state",
     "audit",
+    "admin",
+    "health",
     "runtime",
     "log",
 ];

@@ -81,6 +81,11 @@ pub(super) struct Written {
     /// The audit trail: a line for each request and each event of a session, chained so that changes
     /// show; docs/AUDIT.md is its format. Without this table none is written.
     pub(super) audit: Option<super::audit::Written>,
+    /// The admin API, by which a running Doorward is watched and told what to do.
+    #[serde(default)]
+    pub(super) admin: super::admin::Written,
+    /// Where those ask who watch over Doorward: probes and collectors of metrics.
+    pub(super) health: Option<super::admin::WrittenHealth>,
     /// How Doorward uses the machine.
     #[serde(default)]
     pub(super) runtime: Runtime,

@@ -35,6 +35,10 @@ pub struct Request {
     pub generation: Option<u64>,
     /// Whether it was sent a second time.
     pub replayed: bool,
+    /// The session that the first sending carried, where the upstream's answer called that dead.
+    pub refused: Option<Refused>,
+    /// Whether it had to wait for a session that was not there yet.
+    pub awaited: bool,
     /// From the head of the request to its turn at the limits, or to the answer that it gets none.
     pub waited: Option<Duration>,
     /// From the head of the request to the session that the last sending carried.
@@ -49,6 +53,15 @@ pub struct Request {
     pub redacted: u64,
     /// The codings that were taken off the answer's body, if it had any.
     pub decoded: Option<Decoded>,
+}
+
+/// An answer that called a session dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The session's generation.
+    pub generation: u64,
+    /// The answer's status.
+    pub status: StatusCode,
 }
 
 /// What was taken off an answer's body so that it could be searched.

@@ -55,11 +55,12 @@ impl Endpoint {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn out_until(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn out_until(&self, now: Moment) -> Option<Moment> {
         self.health().out_until(now)
     }
 
-    fn open(&self) -> usize {
+    /// Connections to it, and attempts at one.
+    pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 }

@@ -21,6 +21,7 @@ mod running;
 mod vendors;
 
 mod access;
+mod admin;
 mod audit;
 mod audit_chain;
 mod audit_hostile;
