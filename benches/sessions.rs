@@ -322,6 +322,7 @@ fn broker(site: &Upstream, clock: &Clock) -> Broker {
             transport: Transport::new(Arc::new(Pool::new(origin)), ANSWER_BYTES_MAX),
             streams: doorward::session::Streams::Drain,
             search_bodies: doorward::session::SearchBodies::Identity,
+            pause: Arc::default(),
         })],
         clock: clock.clone(),
         reporter,

@@ -104,6 +104,7 @@ async fn start(upstream: &Upstream, key: &ClientKey) -> App {
         readers: Vec::new(),
         without: None,
         inherited: Inherited::default(),
+        admin_socket: None,
     };
     App::start(&loaded, surroundings).unwrap()
 }

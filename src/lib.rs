@@ -2,6 +2,7 @@
 //!
 //! The rooms, in reading order; `docs/ARCHITECTURE.md` is the map.
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod settings;

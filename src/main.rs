@@ -37,6 +37,11 @@ enum Command {
     Schema(cli::schema::Schema),
     Completions(cli::completions::Completions),
     Man(cli::man::Man),
+    Status(cli::admin::status::Status),
+    Sessions(cli::admin::sessions::Sessions),
+    Tap(cli::admin::tap::Tap),
+    Dashboard(cli::admin::dashboard::Dashboard),
+    Healthcheck(cli::admin::healthcheck::Healthcheck),
     #[cfg(feature = "emulator")]
     Demo(cli::demo::Demo),
     #[cfg(feature = "emulator")]
@@ -75,11 +80,22 @@ fn run(command: Command, out: &mut impl Write, errors: &mut impl Write) -> io::R
         Command::Key(key) => key.run(environment, paint, &mut io::stdin(), out, errors),
         Command::Recipes(recipes) => recipes.run(out, errors),
         Command::Schema(schema) => schema.run(out),
+        Command::Status(status) => status.run(environment, shown(), out, errors),
+        Command::Sessions(sessions) => sessions.run(environment, shown(), out, errors),
+        Command::Tap(tap) => tap.run(environment, shown(), out, errors),
+        Command::Dashboard(dashboard) => dashboard.run(environment, shown(), out, errors),
+        Command::Healthcheck(healthcheck) => healthcheck.run(environment, out, errors),
         #[cfg(feature = "emulator")]
         Command::Demo(demo) => demo.run(self::paint(&io::stdout()), out, errors),
         #[cfg(feature = "emulator")]
         Command::Emulate(emulate) => emulate.run(out, errors),
     }
+}
+
+/// How what a gateway says is shown.
+fn shown() -> cli::admin::Shown {
+    let out = io::stdout();
+    cli::admin::Shown { is_terminal: out.is_terminal(), paint: paint(&out) }
 }
 
 /// How the trace of a trial is shown.

@@ -144,9 +144,14 @@ fn start(emulator: &Emulator, clients: &[(String, ClientKey)], clock: Clock) -> 
     let loaded = app::load(&Sources { files: vec![file], environment });
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
     let resolver = Resolver::System;
-    let inherited = Inherited::default();
-    let surroundings =
-        Surroundings { clock, resolver, readers: Vec::new(), without: None, inherited };
+    let surroundings = Surroundings {
+        clock,
+        resolver,
+        readers: Vec::new(),
+        without: None,
+        inherited: Inherited::default(),
+        admin_socket: None,
+    };
     App::start(&loaded, surroundings).unwrap()
 }
 

@@ -4,13 +4,14 @@ use std::sync::{Arc, Weak};
 
 use super::Reloader;
 use super::ids::Ids;
+use crate::admin;
 use crate::limit::Limits;
 use crate::proxy::Shared;
 use crate::session::{self, Overview};
 use crate::settings::Settings;
 use crate::telemetry::Missing;
 use crate::telemetry::metrics::{
-    Account, CLIENTS_MAX, Catalog, Limit, Listener, Metrics, RouteNames, State, Upstream,
+    Account, CLIENTS_MAX, Catalog, Format, Limit, Listener, Metrics, RouteNames, State, Upstream,
     UpstreamNames,
 };
 
@@ -18,6 +19,17 @@ use crate::telemetry::metrics::{
 pub(super) struct MissingLines {
     pub(super) access_log: Option<Missing>,
     pub(super) spans: Option<Missing>,
+}
+
+/// Metrics as the admin API hands them to collectors.
+pub(super) struct Collected(pub(super) Metrics);
+
+impl admin::Metrics for Collected {
+    fn exposition(&self, accept: Option<&str>) -> admin::Exposition {
+        let format = Format::accepted(accept);
+        let content_type = format.content_type().to_owned();
+        admin::Exposition { content_type, text: self.0.render(format) }
+    }
 }
 
 /// Begins to count what happens to the accounts of these upstreams, with nothing.

@@ -4,6 +4,7 @@
 //! thread with a runtime of its own, its own sockets and its own upstream connections.
 
 mod access_log;
+mod admin;
 mod advice;
 mod audit;
 mod build;
@@ -50,6 +51,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::access::key::NoRandomness;
 use crate::access::revoked::Revocations;
 use crate::access::tombstones::TombstoneError;
+use crate::admin::Server;
 use crate::clock::Clock;
 use crate::diagnosis::Faults;
 use crate::proxy::{Shared, UnderWayCount};
@@ -100,6 +102,9 @@ pub struct App {
     clock: Clock,
     shared: Weak<Shared>,
     metrics: Metrics,
+    admin: Option<Server>,
+    /// An operator has asked for the stop.
+    stop_asked: CancellationToken,
 }
 
 /// A listener that is there.
@@ -151,6 +156,9 @@ pub struct Surroundings {
     pub without: Option<Mechanism>,
     /// Sockets that were handed over to this process.
     pub inherited: Inherited,
+    /// The admin API's socket where the configuration names none; without it there is then no admin
+    /// API.
+    pub admin_socket: Option<PathBuf>,
 }
 
 /// Why Doorward does not start.
@@ -200,6 +208,17 @@ pub enum StartError {
     /// A socket that was handed over does not fit its listener.
     #[error(transparent)]
     Inherited(#[from] sockets::Unfit),
+    /// The admin API or the listener for those who watch cannot be bound.
+    #[error("cannot listen at {place} (`{what}`)")]
+    Admin {
+        /// Its key in the configuration.
+        what: &'static str,
+        /// Its address.
+        place: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Core(#[source] io::Error),
@@ -219,7 +238,9 @@ impl App {
     pub fn start(loaded: &Loaded, surroundings: Surroundings) -> Result<Self, StartError> {
         upstream::tls::install_crypto_provider();
         draw_first()?;
-        let Surroundings { clock, resolver, mut readers, without, mut inherited } = surroundings;
+        let Surroundings { clock, resolver, mut readers, without, mut inherited, admin_socket } =
+            surroundings;
+        let opened = admin::open(loaded, admin_socket.as_deref())?;
         let (reporter, reports) = reports();
         let reporter_too = Some(reporter.downgrade());
         let process = Process {
@@ -229,6 +250,7 @@ impl App {
             revocations: Revocations::default(),
             token_key: clients::key_of_process()?,
         };
+        let revocations = process.revocations.clone();
         let prepared = Prepared::new(&process, loaded.clone(), None)?;
         let (kept, notices) = state::open(loaded, &clock)?;
         for notice in notices {
@@ -273,6 +295,10 @@ impl App {
             readers.push(traces);
             sending
         });
+        let (recorder, records) = opened.records(&reporter);
+        if let Some(recorder) = recorder {
+            readers.push(Box::new(recorder));
+        }
         // Before the first request.
         let reports = reports.for_readers(readers);
         let listeners = planned.carry_out(Vec::new(), &cores);
@@ -303,6 +329,18 @@ impl App {
             spans: traces.as_ref().map(traces::Sending::missing),
         };
         metrics::watch(&metrics, &shared, reloader.clone(), missing);
+        let stop_asked = CancellationToken::new();
+        let view = admin::View {
+            shared: Weak::clone(&shared),
+            reloader: reloader.clone(),
+            revocations,
+            reporter: reporter.downgrade(),
+            clock: clock.clone(),
+            stopping: stop.leaving.clone(),
+            stop_asked: stop_asked.clone(),
+        };
+        let collected = Arc::new(metrics::Collected(metrics.clone()));
+        let admin = opened.serve(view, records, Some(collected))?;
         Ok(Self {
             watching: watching::Keeper::start(reloader.clone(), clock.clone(), told),
             running,
@@ -320,6 +358,8 @@ impl App {
             clock,
             shared,
             metrics,
+            admin,
+            stop_asked,
         })
     }
 
@@ -393,6 +433,9 @@ impl App {
         self.watching.stop().await;
         for listener in self.reloader.listening() {
             listener.clean_up();
+        }
+        if let Some(admin) = self.admin {
+            admin.stop().await;
         }
         if let Some(running) = self.running.lock().await.take() {
             running.stop().await;

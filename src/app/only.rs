@@ -70,5 +70,8 @@ pub fn only(
         proxies: None,
         half_closed: HalfClosed::Left,
     }];
+    // Operators ask the gateway that stands beside this one.
+    settings.admin.enabled = false;
+    settings.health = None;
     Ok(key)
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::admin::Current;
 use super::listeners::Planned;
 use super::running::{Prepared, Running};
 use super::{Listening, StartError, watching};
@@ -50,6 +51,7 @@ struct Now {
     timeouts: Timeouts,
     sha256: Arc<str>,
     warnings: Vec<String>,
+    current: Arc<Current>,
 }
 
 impl Now {
@@ -61,6 +63,7 @@ impl Now {
             timeouts: running.loaded.settings.timeouts.clone(),
             sha256: Arc::clone(&running.sha256),
             warnings: running.loaded.warnings.clone(),
+            current: Arc::new(Current::of(running)),
         }
     }
 }
@@ -213,6 +216,11 @@ impl Reloader {
         // Whatever comes of it: the same is not read again.
         self.status().watched.were_read(content);
         self.reload().await;
+    }
+
+    /// What operators see of what is in force.
+    pub(super) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.status().now.current)
     }
 
     pub(super) fn listening(&self) -> Vec<Listening> {

@@ -29,7 +29,7 @@ use crate::proxy::force::InForce;
 use crate::route::Table;
 use crate::secret::SecretText;
 use crate::server::Inherited;
-use crate::session::{Broker, Change};
+use crate::session::{Broker, Change, ClientNumber};
 use crate::settings::{Loaded, Settings};
 use crate::telemetry::Reporter;
 
@@ -293,6 +293,11 @@ impl Running {
         self.issuers.stop().await;
     }
 
+    /// The number of a client, if the configuration has it.
+    pub(super) fn client_number(&self, name: &str) -> Option<ClientNumber> {
+        self.made_of.ids.client(name).ok()
+    }
+
     fn core_refs(&self) -> Vec<&Core> {
         self.cores.iter().collect()
     }
@@ -338,6 +343,8 @@ fn unchangeable(loaded: &Loaded, before: &Settings) -> Faults {
     let audit = |settings: &Settings| format!("{:?}", settings.audit);
     let access_log = |settings: &Settings| format!("{:?}", settings.access_log);
     let traces = |settings: &Settings| format!("{:?}", settings.traces);
+    let admin = |settings: &Settings| format!("{:?}", settings.admin);
+    let health = |settings: &Settings| format!("{:?}", settings.health);
     let sections = [
         ("/runtime/cores", after.cores == before.cores),
         ("/state", state(after) == state(before)),
@@ -346,6 +353,8 @@ fn unchangeable(loaded: &Loaded, before: &Settings) -> Faults {
         ("/log", log(after) == log(before)),
         ("/access_log", access_log(after) == access_log(before)),
         ("/traces", traces(after) == traces(before)),
+        ("/admin", admin(after) == admin(before)),
+        ("/health", health(after) == health(before)),
     ];
     let mut faults = Faults::new();
     for (pointer, is_as_before) in sections {

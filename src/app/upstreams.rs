@@ -130,6 +130,8 @@ impl Building<'_> {
             transport: Transport::new(pool, self.answer_bytes_max),
             streams: words::streams(written.streams),
             search_bodies: words::search_bodies(written.search_bodies),
+            // An operator's word outlasts a configuration.
+            pause: known.map(|known| Arc::clone(&known.upstream.pause)).unwrap_or_default(),
         };
         Ok(Built { upstream: Arc::new(upstream), way })
     }

@@ -11,7 +11,9 @@ use super::chain::{Hash, Seal};
 use super::tail::Fragment;
 use crate::route::Canonical;
 use crate::telemetry::visible::Visible;
-use crate::telemetry::{About, Decision, Event, Login, Request, Revocation, Rotation, Stage, Who};
+use crate::telemetry::{
+    About, Decision, Event, Login, Operation, Request, Revocation, Rotation, Stage, Who,
+};
 
 /// The longest path in a line, in bytes; of a longer one the beginning stands there, and
 /// `path_cut` says so.
@@ -143,6 +145,14 @@ impl Line {
                 let issuer = &one.issuer;
                 line("issuer_keys", json!({ "issuer": issuer, "outcome": outcome }))
             }),
+            Event::Operator(Operation { who, action, subject, outcome }) => line(
+                "operator",
+                json!({
+                    "by": who, "action": action, "subject": cut(subject, TEXT_BYTES_MAX),
+                    "outcome": if outcome.is_ok() { "done" } else { "failed" },
+                    "cause": outcome.as_ref().err().map(|cause| cut(cause, TEXT_BYTES_MAX)),
+                }),
+            ),
             // These are about the process and its files.
             Event::SecretTrouble(_)
             | Event::Revocation(_)

@@ -98,8 +98,9 @@ impl Check {
         let state_key = loaded.read_state_key()?;
         let audit_key = loaded.read_audit_key()?;
         let token_key = loaded.read_token_key()?;
+        let admin_token = loaded.read_admin_token()?;
         let tokens_end = token_key.is_none() && state_key.is_none();
-        let keys = [state_key, audit_key, token_key].into_iter().flatten().count();
+        let keys = [state_key, audit_key, token_key, admin_token].into_iter().flatten().count();
         let secrets = credentials.len() + keys;
         let summary = summary(&loaded.settings, secrets);
         let not_kept = loaded.settings.state.is_none().then_some(NOT_KEPT);

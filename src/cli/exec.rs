@@ -108,6 +108,7 @@ impl Exec {
             readers: vec![Box::new(Log)],
             without: None,
             inherited: Inherited::default(),
+            admin_socket: None,
         };
         // Caught before the command is there: none is lost.
         let mut signals = PassedSignals::catch()?;

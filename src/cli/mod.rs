@@ -1,6 +1,7 @@
 //! The commands. Each is a struct of its arguments with a `run` that writes to what it is handed;
 //! only `main` knows the terminal.
 
+pub mod admin;
 pub mod audit;
 pub mod check;
 pub mod clear;
@@ -40,7 +41,7 @@ pub enum Exit {
     Failed,
     /// It was called in a way that it does not know.
     Usage,
-    /// An upstream cannot be reached (`EX_UNAVAILABLE`).
+    /// An upstream, or a gateway that is to be asked, cannot be reached (`EX_UNAVAILABLE`).
     Unreachable,
     /// An upstream refused a login (`EX_NOPERM`).
     Refused,

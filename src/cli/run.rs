@@ -6,6 +6,7 @@ use tokio::runtime::Builder;
 
 use super::signals::{RejectedSignal, ReloadSignal, StopSignals};
 use super::{ConfigFiles, Exit, print_chain};
+use crate::admin;
 use crate::app::{
     self, App, Inherited, Progress, Reloaded, Resolver, Service, StartError, Surroundings,
 };
@@ -82,6 +83,7 @@ async fn serve(
         readers: vec![Box::new(Log)],
         without: None,
         inherited,
+        admin_socket: Some(admin::usual_socket(|name| loaded.environment().variable(name))),
     };
     let app = match App::start(loaded, surroundings) {
         Ok(app) => app,
@@ -99,9 +101,11 @@ async fn serve(
     let service = Service::start(&app);
     let reloader = app.reloader().clone();
     let mut progress = reloader.progress();
+    let mut stop_asked = std::pin::pin!(app.stop_asked());
     loop {
         tokio::select! {
             () = signals.next() => break,
+            () = stop_asked.as_mut() => break,
             () = asked.next() => app.report_rejected(),
             // One that comes while another is under way is not lost: the next one follows.
             () = reload.next() => {
@@ -170,6 +174,12 @@ fn announce(loaded: &Loaded, app: &App, out: &mut impl Write) -> io::Result<()> 
     writeln!(out, "doorward {}", env!("CARGO_PKG_VERSION"))?;
     for listening in app.listening() {
         writeln!(out, "listening on {} ({})", listening.url(), listening.name)?;
+    }
+    for place in app.operators() {
+        writeln!(out, "admin at {place}")?;
+    }
+    if let Some(address) = app.health() {
+        writeln!(out, "health at http://{address}")?;
     }
     for route in &loaded.settings.routes {
         let host = route.host.as_deref().unwrap_or("*");

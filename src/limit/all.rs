@@ -50,6 +50,11 @@ impl Limits {
         self.accounts.get(&account)
     }
 
+    /// The limit of one client, by its number, if it has one of its own.
+    pub fn of_client(&self, client: u32) -> Option<&Arc<Limit>> {
+        self.clients.get(&client)
+    }
+
     fn client(&self, place: Place) -> Option<&Arc<Limit>> {
         self.clients.get(&place.client?)
     }

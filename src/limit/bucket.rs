@@ -71,6 +71,13 @@ impl Bucket {
         self.full_at - self.rate.interval.saturating_mul(self.rate.burst.saturating_sub(1))
     }
 
+    /// How many could be taken now, one after the other.
+    pub(super) fn left(&self, now: Moment) -> u32 {
+        let used = self.full_at.saturating_since(now).as_nanos();
+        let used = used.div_ceil(self.rate.interval.as_nanos().max(1));
+        self.rate.burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    }
+
     /// Takes one, if one is there.
     pub(super) fn take(&mut self, now: Moment) -> bool {
         if self.next_at() > now {

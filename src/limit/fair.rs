@@ -248,6 +248,20 @@ impl<T> Fair<T> {
         self.reads.count() + self.writes.count()
     }
 
+    /// How many requests are under way.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Requests that wait for the same tokens, by what they count as; nothing: all of them.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (Option<Kind>, &Lane<T>)> {
+        let kinds: &[_] = match self.bounds.rates {
+            Rates::Together(_) => &[None],
+            Rates::Apart { .. } => &[Some(Kind::Read), Some(Kind::Write)],
+        };
+        kinds.iter().map(|kind| (*kind, self.lane(kind.unwrap_or(Kind::Read))))
+    }
+
     /// Whether all places are taken.
     pub(super) fn is_crowded(&self) -> bool {
         self.bounds.in_flight_max.is_some_and(|most| self.in_flight >= most)

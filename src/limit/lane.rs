@@ -63,6 +63,11 @@ impl<T> Lane<T> {
         }
     }
 
+    /// What is left of the rate, if there is one.
+    pub(super) fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
+    }
+
     /// How many wait.
     pub(super) fn count(&self) -> usize {
         self.count

@@ -10,6 +10,7 @@ mod bucket;
 mod budget;
 mod fair;
 mod lane;
+mod level;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ use budget::Window;
 pub use budget::{Reading, Reset};
 use fair::{Asked, Fair, Who, kinds};
 pub use fair::{Bounds, Kind, Rates};
+pub use level::{Level, RateLevel};
 
 /// The longest pause that is taken on an upstream's word.
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);

@@ -150,6 +150,12 @@ pub enum Problem {
     /// The upstream's name leads to an address to which no connection is made.
     #[error("the upstream's name leads where it must not; the request was not sent")]
     UpstreamProhibited,
+    /// An operator has paused the upstream.
+    #[error("the operator has paused this upstream; the request was not sent")]
+    UpstreamPaused {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// The upstream could not be reached again and again: nothing was tried.
     #[error(
         "the upstream could not be reached before and is not tried for a while; the request was \
@@ -246,6 +252,7 @@ impl Problem {
             Self::ReplayBroken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginHeldBack { .. }
+            | Self::UpstreamPaused { .. }
             | Self::UpstreamCircuitOpen { .. }
             | Self::UpstreamUnavailable
             | Self::IssuerUnavailable
@@ -297,6 +304,7 @@ impl Problem {
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamConnectTimeout(_) => "upstream_connect_timeout",
             Self::UpstreamProhibited => "upstream_prohibited",
+            Self::UpstreamPaused { .. } => "upstream_paused",
             Self::UpstreamCircuitOpen { .. } => "upstream_circuit_open",
             Self::UpstreamTimeout | Self::UpstreamStalled => "upstream_timeout",
             Self::UpstreamBroken => "upstream_broken",
@@ -347,6 +355,7 @@ impl Problem {
             Self::UpstreamUnreachable(_) => "The upstream cannot be reached",
             Self::UpstreamConnectTimeout(_) => "The upstream takes no connection",
             Self::UpstreamProhibited => "The upstream's address is prohibited",
+            Self::UpstreamPaused { .. } => "The upstream is paused",
             Self::UpstreamCircuitOpen { .. } => "The upstream is not tried",
             Self::UpstreamTimeout => "The upstream did not answer",
             Self::UpstreamStalled => "The upstream did not take the request",
@@ -397,6 +406,7 @@ impl Problem {
             | Self::EndpointClosed(_) => "http_request_denied",
             Self::LoginRefused
             | Self::LoginHeldBack { .. }
+            | Self::UpstreamPaused { .. }
             | Self::UpstreamCircuitOpen { .. }
             | Self::UpstreamUnavailable => "destination_unavailable",
             Self::LoginTimeout | Self::UpstreamTimeout => "http_response_timeout",
@@ -421,6 +431,7 @@ impl Problem {
         match self {
             Self::LoginHeldBack { retry_after, .. }
             | Self::RateLimited { retry_after, .. }
+            | Self::UpstreamPaused { retry_after }
             | Self::UpstreamCircuitOpen { retry_after } => Some(*retry_after),
             // A place becomes free when any answer ends.
             Self::Overloaded(_) => Some(Duration::from_secs(1)),

@@ -50,6 +50,7 @@ fn all() -> Vec<Problem> {
         Problem::UpstreamUnreachable(ErrorType::named("dns_error")),
         Problem::UpstreamConnectTimeout(ErrorType::named("connection_timeout")),
         Problem::UpstreamProhibited,
+        Problem::UpstreamPaused { retry_after: Duration::from_secs(1) },
         Problem::UpstreamCircuitOpen { retry_after: Duration::from_secs(1) },
         Problem::UpstreamTimeout,
         Problem::UpstreamStalled,

@@ -214,6 +214,9 @@ async fn walk(
         return Ok(own_answer(reply::options(), record));
     }
 
+    if let Some(retry_after) = upstream.pause.retry_after() {
+        return Err(Problem::UpstreamPaused { retry_after });
+    }
     extended_connect::judge(head, &upstream.origin, rule)?;
 
     let time = in_force.limits.request_timeout;
@@ -311,11 +314,13 @@ async fn send(
     loop {
         let Whose(account, scope) = to.session;
         let key = SessionKey::now(to.upstream, account, scope);
-        let session::Held { session, hold } = broker.session(key, trigger, deadline).await?;
+        let session::Held { session, hold, awaited } =
+            broker.session(key, trigger, deadline).await?;
         let mut session = Held { hold, session, next: None };
         record.generation = Some(session.session.generation);
         let sent_at = clock.now();
         record.session_at = Some(sent_at);
+        record.awaited |= awaited;
         if sendings > 0 {
             record.replay = Replayed::Sent;
         }
@@ -378,6 +383,7 @@ async fn send(
         };
         broker.expire(&session.session, evidence);
         record.replay = Replayed::NoSession;
+        record.refused = Some((session.session.generation, answer.status));
         // What broke off is never whole: no login and no second sending for it.
         if replay.client_failed() {
             return Err(Problem::of_body(replay));

@@ -19,7 +19,7 @@ use crate::session::{AccountId, Generation};
 use crate::telemetry::metrics::{Ended, Replay, Sender, Tally};
 use crate::telemetry::trace::Trace;
 use crate::telemetry::{
-    Decision, Decoded, Event, Head, Rejected, Request, Sending, Sendings, Shown, Who,
+    Decision, Decoded, Event, Head, Refused, Rejected, Request, Sending, Sendings, Shown, Who,
 };
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
@@ -49,6 +49,10 @@ pub(super) struct Record {
     sendings: Sendings,
     /// Its place in a trace, where there are any.
     pub(super) trace: Option<Box<Trace>>,
+    /// The session that an answer called dead, with that answer's status.
+    pub(super) refused: Option<(Generation, StatusCode)>,
+    /// Whether it had to wait for a session.
+    pub(super) awaited: bool,
     pub(super) body_bytes: u64,
     /// How many stretches of the answer's body were replaced because they showed a secret.
     pub(super) redacted: u64,
@@ -130,6 +134,8 @@ impl Record {
             replay: Replay::None,
             sendings: Sendings::default(),
             trace: trace(&shared, head).map(Box::new),
+            refused: None,
+            awaited: false,
             body_bytes: 0,
             redacted: 0,
             decoded: None,
@@ -302,6 +308,10 @@ impl Drop for Record {
             reason: self.reason,
             generation: self.generation.map(|generation| generation.0),
             replayed: self.replay == Replay::Sent,
+            refused: self
+                .refused
+                .map(|(generation, status)| Refused { generation: generation.0, status }),
+            awaited: self.awaited,
             waited: self.admitted_at.map(after),
             session_after: self.session_at.map(after),
             head_after: self.head_at.map(after),

@@ -133,9 +133,12 @@ impl Guard {
         }
     }
 
-    /// The same account after an operator has cleared it. Codes that were sent stay sent.
+    /// The same account after an operator has cleared it. Codes that were sent stay sent, and logins
+    /// that are under way keep the attempts that they have spent.
     pub(super) fn cleared(self, now: Moment) -> Self {
-        Self { code_used: self.code_used, ..Self::new(self.budget, now) }
+        let Self { code_used, under_way, budget, .. } = self;
+        let attempts_left = budget.attempts.saturating_sub(under_way);
+        Self { code_used, under_way, attempts_left, ..Self::new(budget, now) }
     }
 
     /// An account of which something may have been forgotten: one attempt, and a whole budget only
@@ -439,7 +442,8 @@ pub(super) fn pause_max(cause: HoldCause, budget: Budget) -> Duration {
         | HoldCause::Displaced
         | HoldCause::SessionsFull
         | HoldCause::LoginsQueued
-        | HoldCause::StateUnwritable => growing,
+        | HoldCause::StateUnwritable
+        | HoldCause::Paused => growing,
     }
 }
 

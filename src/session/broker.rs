@@ -182,11 +182,12 @@ impl Broker {
                 Joined::Session(session) => return Ok(self.held(&session)),
                 Joined::Flight(flight) => flight,
             };
+            let _waiter = flight.waiter();
             tokio::select! {
                 outcome = flight.outcome.wait_for(Option::is_some) => match outcome {
                     Ok(outcome) => {
                         let session = outcome.clone().unwrap_or(Err(Unavailable::Timeout))?;
-                        return Ok(self.held(&session));
+                        return Ok(Held { awaited: true, ..self.held(&session) });
                     }
                     // A session of an earlier run was asked after, and is not alive.
                     Err(_) => continue,

@@ -236,7 +236,8 @@ async fn write_and_close(store: &Store, changes: Vec<Change>) -> Result<(), Unwr
     Ok(())
 }
 
-fn standing(state: &State) -> String {
+/// How an account stands, in words for an operator.
+pub(super) fn standing(state: &State) -> String {
     match state {
         State::Open => "open".to_owned(),
         State::HeldBack { cause, .. } => format!("held back ({})", cause.as_str()),

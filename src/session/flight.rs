@@ -58,7 +58,8 @@ pub(super) fn begin_after(
         // A refresh costs no attempt: pauses are for logins, but for that which is for the disk. A
         // refused secret ends all of it.
         Err(Unavailable::HeldBack { cause, .. })
-            if cause != HoldCause::StateUnwritable && inner.can_refresh(&key, trigger) => {}
+            if !matches!(cause, HoldCause::StateUnwritable | HoldCause::Paused)
+                && inner.can_refresh(&key, trigger) => {}
         checked => checked?,
     }
     let generation = inner.next_generation();
@@ -74,11 +75,14 @@ pub(super) fn begin_after(
         fly(landing, trigger, &credentials).await;
     };
     inner.tasks.spawn_on(flight, &inner.control);
-    Ok(Flight { generation, outcome })
+    Ok(Flight { generation, outcome, waiters: Arc::default() })
 }
 
 /// Whether a login could be sent now.
 fn may_log_in(inner: &Inner, key: &SessionKey) -> Result<(), Unavailable> {
+    if let Some(retry_after) = inner.upstream(key).pause.retry_after() {
+        return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::Paused });
+    }
     let now = inner.clock.now();
     if let Some(retry_after) = inner.standing(key).displaced(now) {
         return Err(Unavailable::HeldBack { retry_after, cause: HoldCause::Displaced });
@@ -177,7 +181,10 @@ impl Drop for Landing {
 async fn fly(landing: Landing, trigger: Trigger, credentials: &Credentials) {
     let inner = &landing.inner;
     let (key, jitter) = (landing.key, Jitter::of(landing.generation));
-    if let Some(refreshing) = Refreshing::claim(inner, &key) {
+    // An operator who asks for a login wants none of what the old one gave.
+    if trigger != Trigger::Manual
+        && let Some(refreshing) = Refreshing::claim(inner, &key)
+    {
         match refreshing.run(inner, landing.generation).await {
             Refreshed::Next(session) => {
                 landing.land(Ok(Arc::clone(&session)));

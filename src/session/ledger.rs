@@ -167,7 +167,8 @@ impl Inner {
         if recorded.life > life {
             return;
         }
-        let pending = self.hand_over(key, Change::Delete(Table::Sessions, record.key)).await;
+        let change = Change::Delete(Table::Sessions, record.key);
+        let pending = self.hand_over(key, Some(change)).await;
         drop(recorded);
         // Where it cannot be written it is asked after once more at the next start.
         _ = self.allowed(done(pending).await, key);
@@ -209,14 +210,23 @@ impl Inner {
         let Some(writing) = recorded.take(newest.life, stage) else { return Ok(()) };
         let content = self.entry(key, record, stage, Some(&newest.material));
         let change = writing(Table::Sessions, record.key, content);
-        let pending = self.hand_over(key, change).await;
+        let pending = self.hand_over(key, Some(change)).await;
         drop(recorded);
+        self.allowed(done(pending).await, key)
+    }
+
+    /// Records what is left of an account's budget.
+    ///
+    /// # Errors
+    /// When it is not on the disk, and has to be.
+    pub(super) async fn record_budget(&self, key: &SessionKey) -> Result<(), Unwritable> {
+        let pending = self.hand_over(key, None).await;
         self.allowed(done(pending).await, key)
     }
 
     /// Writes a change together with what is left of an account's budget.
     async fn write(&self, key: &SessionKey, change: Change) -> Result<(), Unwritable> {
-        let pending = self.hand_over(key, change).await;
+        let pending = self.hand_over(key, Some(change)).await;
         self.allowed(done(pending).await, key)
     }
 
@@ -225,7 +235,7 @@ impl Inner {
     async fn hand_over(
         &self,
         key: &SessionKey,
-        change: Change,
+        change: Option<Change>,
     ) -> Result<Option<Pending>, Unwritable> {
         let Some(store) = &self.ledger.store else { return Ok(None) };
         let (upstream, account) = self.upstream_and_account(key);
@@ -233,7 +243,8 @@ impl Inner {
         let place = store.place().await?;
         Ok(Some(self.gate(key).with(|guard| {
             let snapshot = guard.snapshot(self.clock.now(), self.clock.wall());
-            place.write(vec![change, Change::Put(Table::Accounts, name, snapshot)])
+            let budget = Change::Put(Table::Accounts, name, snapshot);
+            place.write(change.into_iter().chain([budget]).collect())
         })))
     }
 

@@ -17,6 +17,8 @@ mod ledger;
 mod mechanism;
 mod members;
 mod overview;
+mod operate;
+mod pause;
 mod probe;
 mod prolong;
 mod refresh;
@@ -34,6 +36,7 @@ mod tenure;
 mod transport;
 pub mod trial;
 mod upkeep;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,12 +55,15 @@ pub use credentials::Credentials;
 pub use entry::recipe_print;
 pub use ledger::{AtStop, Ledger, OnFailure};
 pub use mechanism::Mechanism;
+pub use operate::Cleared;
 pub use overview::Overview;
+pub use pause::Pause;
 pub use probe::{Aliveness, Doubt};
 pub use restart::Kept;
 pub use retire::{Evidence, LogoutReport};
 use tenure::Tenure;
 pub use transport::{Exchange, ExchangeError, Transport};
+pub use view::{AccountView, SessionStage, SessionView};
 
 /// Which upstream. While Doorward runs, an id means one place with one recipe and one way to it: an
 /// upstream of which that changes gets another id, and no id is given twice.
@@ -152,11 +158,14 @@ pub struct Held {
     pub session: Arc<Session>,
     /// Kept to the end of the answer's body.
     pub hold: Hold,
+    /// Whether it was waited for.
+    pub awaited: bool,
 }
 
 impl Held {
     fn of(session: &Arc<Session>) -> Self {
-        Self { session: Arc::clone(session), hold: session.tenure.users.token() }
+        let hold = session.tenure.users.token();
+        Self { session: Arc::clone(session), hold, awaited: false }
     }
 }
 
@@ -211,6 +220,8 @@ pub struct Upstream {
     pub search_bodies: SearchBodies,
     /// Tells its recipe with its parameters from others: [`recipe_print`].
     pub recipe_print: Fingerprint,
+    /// Whether an operator has it left alone.
+    pub pause: Arc<Pause>,
 }
 
 impl Upstream {
@@ -329,11 +340,13 @@ pub enum HoldCause {
     LoginsQueued,
     /// The attempt cannot be recorded.
     StateUnwritable,
+    /// An operator has paused the upstream.
+    Paused,
 }
 
 impl HoldCause {
     /// Every cause.
-    pub const ALL: [HoldCause; 11] = [
+    pub const ALL: [HoldCause; 12] = [
         Self::UnclassifiedRefusal,
         Self::SlotsFull,
         Self::Throttled,
@@ -345,6 +358,7 @@ impl HoldCause {
         Self::BudgetSpent,
         Self::LoginsQueued,
         Self::StateUnwritable,
+        Self::Paused,
     ];
 
     /// The word in logs and problem details.
@@ -361,6 +375,7 @@ impl HoldCause {
             Self::BudgetSpent => "budget_spent",
             Self::LoginsQueued => "logins_queued",
             Self::StateUnwritable => "state_unwritable",
+            Self::Paused => "paused",
         }
     }
 
@@ -378,6 +393,7 @@ impl HoldCause {
             Self::BudgetSpent => "the account's login attempts are used up for now",
             Self::LoginsQueued => "too many logins of the account wait for their turn",
             Self::StateUnwritable => "the login attempt cannot be recorded",
+            Self::Paused => "the operator has paused the upstream",
         }
     }
 }

@@ -45,7 +45,7 @@ impl Lapsed {
     }
 
     /// Takes out what is kept for `key`, if `is_meant` is true of it.
-    fn take_if(
+    pub(super) fn take_if(
         &self,
         key: &SessionKey,
         is_meant: impl Fn(&Session) -> bool,

@@ -295,7 +295,7 @@ fn adopt(
         return close(inner, key, record, entry, at_once);
     };
     let (sender, outcome) = watch::channel(None);
-    let (mut is_first, flight) = (false, Flight { generation, outcome });
+    let (mut is_first, flight) = (false, Flight { generation, outcome, waiters: Arc::default() });
     let (task, sender) = (Arc::clone(inner), Some(sender));
     let landing = Landing { inner: task, key, generation, sender };
     let joined = inner.store.join(key, || {

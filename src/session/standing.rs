@@ -67,6 +67,11 @@ impl Standing {
         lock(&self.displacement).held(now)
     }
 
+    /// Forgets that somebody else ends the account's sessions.
+    pub(super) fn cleared(&self) {
+        *lock(&self.displacement) = Displacement::default();
+    }
+
     /// How long a session is believed to live, from those that died.
     pub(super) fn learned_life(&self) -> Option<Duration> {
         lock(&self.learned).life()

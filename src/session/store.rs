@@ -2,6 +2,7 @@
 //! live across an await, because there is none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -22,6 +23,25 @@ pub(super) struct Flight {
     pub(super) generation: Generation,
     /// Shows the outcome once there is one.
     pub(super) outcome: watch::Receiver<Option<Outcome>>,
+    /// How many requests wait for it.
+    pub(super) waiters: Arc<AtomicUsize>,
+}
+
+/// A request that waits for a flight; it is counted for as long as this lives.
+pub(super) struct Waiter(Arc<AtomicUsize>);
+
+impl Flight {
+    /// One more request waits.
+    pub(super) fn waiter(&self) -> Waiter {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        Waiter(Arc::clone(&self.waiters))
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The state of one key; a key without an entry has no session.
@@ -186,6 +206,36 @@ impl Store {
     pub(super) fn live(&self) -> usize {
         let is_live = |state: &State| matches!(state, State::Live(_) | State::Renewing(..));
         self.0.iter().filter(|entry| is_live(entry.value())).count()
+    }
+
+    /// The login under way of `key`, beside a session or without one.
+    pub(super) fn under_way(&self, key: &SessionKey) -> Option<Flight> {
+        match self.0.get(key)?.value() {
+            State::LoggingIn(flight) | State::Renewing(_, flight) => Some(flight.clone()),
+            State::Live(_) => None,
+        }
+    }
+
+    /// Every key with its session and the login under way. Each is as it was at one moment, all
+    /// together were not.
+    pub(super) fn all(&self) -> Vec<(SessionKey, Option<Arc<Session>>, Option<Flight>)> {
+        let all = self.0.iter().map(|entry| match entry.value() {
+            State::LoggingIn(flight) => (*entry.key(), None, Some(flight.clone())),
+            State::Live(session) => (*entry.key(), Some(Arc::clone(session)), None),
+            State::Renewing(session, flight) => {
+                (*entry.key(), Some(Arc::clone(session)), Some(flight.clone()))
+            }
+        });
+        all.collect()
+    }
+
+    /// How many sessions there are, and how many logins are under way.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        self.0.iter().fold((0, 0), |(sessions, flights), entry| match entry.value() {
+            State::LoggingIn(_) => (sessions, flights + 1),
+            State::Live(_) => (sessions + 1, flights),
+            State::Renewing(..) => (sessions + 1, flights + 1),
+        })
     }
 
     /// How many keys have a session or a login under way.

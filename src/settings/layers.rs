@@ -128,6 +128,22 @@ impl Layers {
         &self.merged
     }
 
+    /// The files.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &Document> {
+        self.documents.iter()
+    }
+
+    /// What has set the value at `pointer`: the variable, else the file and the line.
+    pub(super) fn set_by(&self, pointer: &str) -> Result<String, (String, Option<usize>)> {
+        if let Some(variable) = self.variable(pointer) {
+            return Ok(variable.name.clone());
+        }
+        let document = self.document(pointer);
+        let name = document.map(|document| document.name().display().to_string());
+        let line = document.and_then(|document| document.key_line(pointer));
+        Err((name.unwrap_or_default(), line))
+    }
+
     /// The folder that a relative path at `pointer` is relative to: that of its file; for a
     /// variable the working directory.
     pub(super) fn folder(&self, pointer: &str) -> PathBuf {

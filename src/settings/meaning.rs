@@ -62,12 +62,16 @@ impl Meaning<'_> {
         }
         let routes = self.routes(written.routes, &upstreams);
         self.sessions_of_clients(&routes, &listeners);
+        let upstreams: Vec<_> = upstreams.into_values().flatten().collect();
+        let admin = self.admin(written.admin);
+        let health = written.health.and_then(|health| self.health(health));
+        self.keep_apart(&admin, health.as_ref(), &listeners, &upstreams);
         Settings {
             listeners,
             clients,
             access,
             issuers,
-            upstreams: upstreams.into_values().flatten().collect(),
+            upstreams,
             routes,
             limits: limits(written.limits),
             timeouts: self.timeouts(&written.timeouts),
@@ -75,6 +79,8 @@ impl Meaning<'_> {
             audit: written.audit.and_then(|audit| self.audit(audit)),
             access_log: written.access_log.and_then(|log| self.access_log(log)),
             traces: written.traces.and_then(|traces| self.traces(traces)),
+            admin,
+            health,
             cores: written.runtime.cores,
             spill_dir: self.spill_dir(written.runtime.spill_dir.as_deref()),
             core_dumps: written.runtime.core_dumps,

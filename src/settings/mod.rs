@@ -7,10 +7,12 @@ mod access;
 mod access_log;
 mod accounts;
 mod addresses;
+mod admin;
 mod audit;
 mod clients;
 mod credentials;
 mod defaults;
+mod effective;
 mod grants;
 mod identities;
 mod issuers;
@@ -39,8 +41,10 @@ use std::time::Duration;
 pub use access::ClientAccess;
 pub use access_log::{AccessLog, AccessLogFormat, AccessLogStream, LinesTo};
 pub use addresses::{Address, Origin, Scheme};
+pub use admin::{Admin, AdminTcp, Doors, Health};
 pub use audit::{Audit, OnFailure as OnAuditFailure};
 pub use credentials::Credentials;
+pub use effective::{Effective, Origin as ValueOrigin};
 pub use issuers::{Issuer, KeysAt, Location};
 pub use layers::Sources;
 pub use recipes::{
@@ -92,6 +96,10 @@ pub struct Settings {
     pub access_log: Option<AccessLog>,
     /// Where spans of traces are sent; nowhere where nothing is said.
     pub traces: Option<Traces>,
+    /// The admin API.
+    pub admin: Admin,
+    /// The listener for those who watch over Doorward; none where nothing is said.
+    pub health: Option<Health>,
     /// How many cores carry requests; all that the process may use where nothing is said.
     pub cores: Option<usize>,
     /// Where request bodies are kept that memory does not hold; the system's folder for temporary

@@ -9,7 +9,7 @@ use super::variables::VARIABLE_PREFIX;
 use super::written::Written;
 
 /// The sections in the order in which one reads them.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 17] = [
     "listeners",
     "clients",
     "access",
@@ -23,6 +23,8 @@ const SECTIONS: [&str; 15] = [
     "audit",
     "access_log",
     "traces",
+    "admin",
+    "health",
     "runtime",
     "log",
 ];

@@ -86,6 +86,11 @@ pub(super) struct Written {
     /// OpenTelemetry traces: spans of requests and of what happens to sessions. Only a Doorward that was
     /// built with the feature `otlp` has them. Without this table none are sent.
     pub(super) traces: Option<super::traces::Written>,
+    /// The admin API, by which a running Doorward is watched and told what to do.
+    #[serde(default)]
+    pub(super) admin: super::admin::Written,
+    /// Where those ask who watch over Doorward: probes and collectors of metrics.
+    pub(super) health: Option<super::admin::WrittenHealth>,
     /// How Doorward uses the machine.
     #[serde(default)]
     pub(super) runtime: Runtime,

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    About, AuditTrouble, Event, IssuerKeys, KeysOutcome, Learned, Login, OnFailure, ReachChange,
-    Reachability, Reader, Rejected, Reload, ReloadStage, Request, Revocation, Rotation,
-    SecretTrouble, Stage, Strain,
+    About, AuditTrouble, Event, IssuerKeys, KeysOutcome, Learned, Login, OnFailure, Operation,
+    ReachChange, Reachability, Reader, Rejected, Reload, ReloadStage, Request, Revocation,
+    Rotation, SecretTrouble, Stage, Strain,
 };
 
 /// How log lines look.
@@ -120,6 +120,7 @@ impl Reader for Log {
             }
             Event::Strain(strain) => log_strain(strain),
             Event::Reload(reload) => log_reload(reload),
+            Event::Operator(operation) => log_operation(operation),
             Event::Rejected(rejected) => log_rejected(rejected),
             Event::Request(request) => log_request(request),
         }
@@ -269,6 +270,13 @@ fn log_strain(strain: &Strain) {
             connections,
             "memory or descriptors are nearly used up: new requests are refused"
         ),
+    }
+}
+
+fn log_operation(Operation { who, action, subject, outcome }: &Operation) {
+    match outcome {
+        Ok(()) => info!(%who, action, subject, "an operator has acted"),
+        Err(cause) => warn!(%who, action, subject, cause, "what an operator asked for failed"),
     }
 }
 

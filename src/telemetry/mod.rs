@@ -7,6 +7,7 @@ mod issuer;
 mod log;
 pub mod metrics;
 mod missing;
+mod operation;
 mod reach;
 mod rejected;
 mod reload;
@@ -18,7 +19,7 @@ pub mod trace;
 pub mod visible;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
@@ -27,10 +28,13 @@ pub use audit::{AuditTrouble, OnFailure};
 pub use issuer::{IssuerKeys, KeysOutcome};
 pub use log::{Format, Log};
 pub use missing::Missing;
+pub use operation::Operation;
 pub use reach::{ReachChange, Reachability};
 pub use rejected::{Head, Rejected, Rejections};
 pub use reload::{Reload, ReloadStage};
-pub use request::{Decision, Decoded, Pair, Request, Sending, Sendings, Server, Shown, Shows, Who};
+pub use request::{
+    Decision, Decoded, Pair, Refused, Request, Sending, Sendings, Server, Shown, Shows, Who,
+};
 pub use revocation::{Learned, Revocation};
 pub use rotation::{Rotation, SecretTrouble, Stage};
 pub use strain::Strain;
@@ -164,6 +168,8 @@ pub enum Event {
     Strain(Strain),
     /// The configuration was read again.
     Reload(Reload),
+    /// An operator has done something while Doorward ran.
+    Operator(Operation),
     /// An operator has asked for the last rejected messages: one of them.
     Rejected(Box<Rejected>),
     /// A request ended, its body included.
@@ -241,6 +247,8 @@ pub enum Trigger {
     Refresh,
     /// The secret has changed.
     Rotation,
+    /// An operator has asked for it.
+    Manual,
 }
 
 /// Why a living session is logged out.
@@ -257,8 +265,37 @@ pub enum LetGo {
 pub struct Reporter {
     sender: mpsc::Sender<(SystemTime, Event)>,
     dropped: Arc<AtomicU64>,
-    wants_requests: Arc<AtomicBool>,
+    wants_requests: Interests,
     blocks_requests: Arc<AtomicBool>,
+}
+
+/// Who wants to hear of every request: readers that always do, and others for a while. Clones count
+/// the same.
+#[derive(Clone, Debug, Default)]
+pub struct Interests(Arc<AtomicUsize>);
+
+/// Somebody wants to hear of every request, as long as this is there.
+#[derive(Debug)]
+pub struct Interest(Interests);
+
+impl Interests {
+    /// Whether somebody wants to hear of them.
+    pub fn is_any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// Has every request reported from now on.
+    pub fn begin(&self) -> Interest {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Interest(self.clone())
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let Interests(count) = &self.0;
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A [`Reporter`] for readers: reports end although it is there.
@@ -272,7 +309,9 @@ pub struct WeakReporter {
 pub struct Reports {
     receiver: mpsc::Receiver<(SystemTime, Event)>,
     dropped: Arc<AtomicU64>,
-    wants_requests: Arc<AtomicBool>,
+    wants_requests: Interests,
+    /// Those of the readers.
+    interests: Vec<Interest>,
     readers: Vec<Box<dyn Reader>>,
 }
 
@@ -294,20 +333,26 @@ pub trait Reader: Send {
 pub fn reports() -> (Reporter, Reports) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let dropped = Arc::new(AtomicU64::new(0));
-    let wants_requests = Arc::new(AtomicBool::new(false));
+    let wants_requests = Interests::default();
     let reporter = Reporter {
         sender,
         dropped: Arc::clone(&dropped),
-        wants_requests: Arc::clone(&wants_requests),
+        wants_requests: wants_requests.clone(),
         blocks_requests: Arc::default(),
     };
-    (reporter, Reports { receiver, dropped, wants_requests, readers: Vec::new() })
+    let (interests, readers) = (Vec::new(), Vec::new());
+    (reporter, Reports { receiver, dropped, wants_requests, interests, readers })
 }
 
 impl Reporter {
     /// Whether some reader wants to hear of every request.
     pub fn wants_requests(&self) -> bool {
-        self.wants_requests.load(Ordering::Relaxed)
+        self.wants_requests.is_any()
+    }
+
+    /// Where somebody can ask to hear of every request for a while.
+    pub fn interests(&self) -> Interests {
+        self.wants_requests.clone()
     }
 
     /// Whether a reader that may not miss a request cannot take note of any at the moment.
@@ -354,8 +399,8 @@ impl Reports {
     /// comes before the first request.
     #[must_use]
     pub fn for_readers(mut self, readers: Vec<Box<dyn Reader>>) -> Self {
-        let wants_requests = readers.iter().any(|reader| reader.wants_requests());
-        self.wants_requests.store(wants_requests, Ordering::Relaxed);
+        let wanting = readers.iter().filter(|reader| reader.wants_requests());
+        self.interests = wanting.map(|_| self.wants_requests.begin()).collect();
         self.readers = readers;
         self
     }
@@ -402,6 +447,7 @@ impl Trigger {
             Self::Expired => "expired",
             Self::Refresh => "refresh",
             Self::Rotation => "rotation",
+            Self::Manual => "manual",
         }
     }
 }

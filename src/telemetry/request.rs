@@ -53,6 +53,10 @@ pub struct Request {
     pub generation: Option<u64>,
     /// Whether it was sent a second time.
     pub replayed: bool,
+    /// The session that the first sending carried, where the upstream's answer called that dead.
+    pub refused: Option<Refused>,
+    /// Whether it had to wait for a session that was not there yet.
+    pub awaited: bool,
     /// From the head of the request to its turn at the limits, or to the answer that it gets none.
     pub waited: Option<Duration>,
     /// From the head of the request to the session that the last sending carried.
@@ -132,6 +136,15 @@ pub struct Pair {
     pub name: Box<str>,
     /// The value; of a long one the beginning.
     pub value: Box<str>,
+}
+
+/// An answer that called a session dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The session's generation.
+    pub generation: u64,
+    /// The answer's status.
+    pub status: StatusCode,
 }
 
 /// What was taken off an answer's body so that it could be searched.

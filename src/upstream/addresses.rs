@@ -59,7 +59,8 @@ impl Endpoint {
         self.health().out_until(now)
     }
 
-    fn open(&self) -> usize {
+    /// Connections to it, and attempts at one.
+    pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 }

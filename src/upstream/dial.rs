@@ -60,14 +60,15 @@ pub struct Observer {
 /// Makes the connections to one upstream. Shared by all cores and the control side.
 #[derive(Debug)]
 pub struct Dialler {
-    source: Source,
+    pub(super) source: Source,
     ejection: Tolerance,
     circuit: Circuit,
-    observer: Observer,
+    pub(super) observer: Observer,
 }
 
+/// Where the addresses come from.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Listed(Endpoints),
     Named(Arc<Name>),
 }

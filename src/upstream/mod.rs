@@ -27,6 +27,7 @@ mod resolve;
 mod stream;
 pub mod tls;
 mod wait;
+mod view;
 
 pub use connection::Expectation;
 pub use dial::{Dialler, Observer, Reach};
@@ -37,4 +38,5 @@ pub use pool::{Answer, AnswerBody, Pool};
 pub use prohibited::Network;
 pub use request::RequestHead;
 pub use resolve::{Asked, Names, Resolver};
+pub use view::{AddressView, ReachView};
 pub use wait::{Stage, Wait};

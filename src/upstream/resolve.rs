@@ -180,6 +180,13 @@ impl Name {
         self.answer()
     }
 
+    /// The addresses that were told last, and why the last question had no answer, if it had none.
+    pub(super) fn told_last(&self) -> (Endpoints, Option<String>) {
+        let known = self.lock();
+        let trouble = known.trouble.as_ref().map(|trouble| trouble.text.clone());
+        (Arc::clone(&known.endpoints), trouble)
+    }
+
     /// Asks when it is time, and waits for nothing.
     pub(super) fn ask_when_due(self: &Arc<Self>) {
         let now = self.observer.clock.now();

@@ -20,10 +20,14 @@ pub struct Running {
     output: JoinHandle<String>,
 }
 
-/// The binary with this configuration and no variable of the environment.
+/// The binary with this configuration, no variable of the environment, and its own folder for sockets
+/// beside that.
 pub fn binary(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.arg("run").arg("-c").arg(config).env_clear();
+    if let Some(folder) = config.parent() {
+        command.env("XDG_RUNTIME_DIR", folder);
+    }
     command
 }
 

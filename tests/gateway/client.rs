@@ -345,6 +345,14 @@ impl Raw {
         }
     }
 
+    /// Reads what comes next, and keeps it with what was read before.
+    pub async fn read_more(&mut self) {
+        let mut buffer = [0; 64 * 1024];
+        let length = within(self.stream.read(&mut buffer)).await.unwrap();
+        assert_ne!(length, 0, "closed");
+        self.seen.extend_from_slice(&buffer[..length]);
+    }
+
     /// Reads at least `bytes` more bytes of a body and forgets them.
     pub async fn read_some(&mut self, bytes: usize) {
         let mut buffer = vec![0; 64 * 1024];

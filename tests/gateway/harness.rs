@@ -331,6 +331,7 @@ impl Scene {
             readers: vec![Box::new(Notes(Arc::clone(&self.events)))],
             without: self.without,
             inherited: Inherited::default(),
+            admin_socket: None,
         };
         App::start(&loaded, surroundings)
     }

@@ -23,6 +23,7 @@ mod vendors;
 
 mod access;
 mod access_log;
+mod admin;
 mod audit;
 mod audit_chain;
 mod audit_hostile;

@@ -8,7 +8,7 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 25] = [
     ("clock", &[]),
     ("diagnosis", &[]),
     ("secret", &[]),
@@ -62,10 +62,12 @@ const ROOMS: [(&str, &[&str]); 24] = [
     ("server", &["access", "http1", "proxy"]),
     ("settings", &["access", "diagnosis", "secret"]),
     ("emulator", &["clock"]),
+    ("admin", &["clock", "telemetry"]),
     (
         "app",
         &[
             "access",
+            "admin",
             "audit",
             "clock",
             "diagnosis",
@@ -90,6 +92,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
         "cli",
         &[
             "access",
+            "admin",
             "app",
             "audit",
             "clock",

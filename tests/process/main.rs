@@ -5,6 +5,7 @@
 
 mod dumps;
 mod exec;
+mod admin;
 mod kills;
 mod manager;
 mod overload;

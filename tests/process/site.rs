@@ -144,6 +144,7 @@ impl Doorward {
             .args(["run", "-c"])
             .arg(folder.join("doorward.toml"))
             .current_dir(folder)
+            .env("XDG_RUNTIME_DIR", folder)
             .stdout(Stdio::piped())
             .stderr(errors)
             .kill_on_drop(true)

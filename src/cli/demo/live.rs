@@ -152,6 +152,9 @@ impl Live {
             Event::Strain(strain) => {
                 (None, self.ink(Colour::Yellow, &format!("it takes on: {}", strain.load)))
             }
+            Event::Operator(one) => {
+                (None, format!("an operator asked: {} {}", one.action, one.subject))
+            }
             Event::Rejected(rejected) => (None, format!("rejected: {}", rejected.reason)),
             Event::Reload(reload) => match &reload.stage {
                 ReloadStage::Begun => (None, "the configuration is read again".to_owned()),
@@ -179,6 +182,7 @@ impl Live {
                     Trigger::Expired => "the session had expired",
                     Trigger::Refresh => "the session was about to end",
                     Trigger::Rotation => "the secret had changed",
+                    Trigger::Manual => "an operator asked for it",
                 };
                 let what = format!("logged in: session {generation}, {took} ms ({why})");
                 self.ink(Colour::Green, &what)
@@ -313,6 +317,8 @@ mod tests {
             reason,
             generation,
             replayed,
+            refused: None,
+            awaited: false,
             waited: None,
             session_after: None,
             head_after: None,

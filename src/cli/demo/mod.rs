@@ -110,6 +110,7 @@ impl Demo {
             readers: vec![Box::new(live)],
             without: self.without,
             inherited: Inherited::default(),
+            admin_socket: None,
         };
         let stage = match Stage::start(self.ports(), surroundings).await {
             Ok(stage) => stage,

@@ -29,6 +29,7 @@ pub(super) async fn walk(without: Option<Mechanism>) -> Result<Vec<Finding>, Sta
         readers: Vec::new(),
         without,
         inherited: Inherited::default(),
+        admin_socket: None,
     };
     let stage = Stage::start(Ports::Free, surroundings).await?;
     let mut visits: Vec<_> =

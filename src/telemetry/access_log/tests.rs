@@ -34,6 +34,8 @@ fn request(path: &str, agent: &str) -> Request {
         reason: "forwarded",
         generation: Some(3),
         replayed: false,
+        refused: None,
+        awaited: false,
         waited: Some(Duration::from_micros(1)),
         session_after: None,
         head_after: Some(Duration::from_millis(2)),
