@@ -195,8 +195,8 @@ pub(super) fn operations() -> Vec<Operation> {
             "text/plain",
             get(handlers::metrics),
         ),
-        other("/", "How the gateway is, for a browser", &[], "text/html", get(page::index)),
-        other("/style.css", "How that looks", &[], "text/css", get(page::style)),
+        other("/", "All of this for people, in a browser", &[], "text/html", get(page::index)),
+        other("/page/{file}", "A file that the page loads", &[], "*/*", get(page::file)),
     ];
     list.into()
 }

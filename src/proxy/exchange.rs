@@ -20,6 +20,7 @@ use super::incoming::Incoming;
 use super::inspect::{Extent, Looked};
 use super::local_login::{self, Login};
 use super::parse::{self, Call};
+use super::places::{place, scope};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
 use super::stream::Stream;
@@ -28,18 +29,17 @@ use super::tunnel::{self, Agreed, Offered, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, authenticate, extended_connect, reply};
 use crate::access::revoked::Revocation;
-use crate::access::{Asking, Caller, Issued};
+use crate::access::{Asking, Issued};
 use crate::clock::Moment;
 use crate::forward::replay::{Refusal, Replay};
 use crate::forward::verdict::Verdict;
 use crate::forward::{hop, location};
-use crate::limit::{Kind, Place};
 use crate::recipe::pattern::Pointer;
 use crate::recipe::{EndpointRule, ReplayPolicy};
-use crate::route::{Reading, Route, Sharing};
+use crate::route::{Reading, Route};
 use crate::session::{
-    self, Account, AccountId, Aliveness, ClientNumber, Doubt, Evidence, Hold, Mechanism, Scope,
-    Session, SessionKey, Upstream,
+    self, Account, Aliveness, Doubt, Evidence, Hold, Mechanism, Scope, Session, SessionKey,
+    Upstream,
 };
 use crate::shield::{self, Redactor};
 use crate::telemetry::Trigger;
@@ -267,31 +267,6 @@ pub(super) struct Forwarded<'a> {
 /// Whose session a request carries: which account's, and who shares it.
 #[derive(Clone, Copy, Debug)]
 struct Whose<'a>(&'a Account, Scope);
-
-/// What a request needs places for.
-fn place(route: &Route, caller: Option<&Caller>, account: AccountId, reading: &Reading) -> Place {
-    Place {
-        client: caller.map(|caller| caller.number),
-        route: route.number,
-        account: account.0,
-        kind: kind(reading),
-    }
-}
-
-/// What a request does, as its upstream reads it.
-pub(super) fn kind(reading: &Reading) -> Kind {
-    if reading.method.is_safe() { Kind::Read } else { Kind::Write }
-}
-
-/// Who shares the session.
-fn scope(route: &Route, caller: Option<&Caller>) -> Result<Scope, Problem> {
-    match (route.sharing, caller) {
-        (Sharing::Shared, _) => Ok(Scope::Shared),
-        (Sharing::PerClient, Some(caller)) => Ok(Scope::Client(ClientNumber(caller.number))),
-        // Settings see to it that such a listener asks for keys.
-        (Sharing::PerClient, None) => Err(Problem::ClientKeyMissing),
-    }
-}
 
 /// Sends the request with a session, at most twice: again only after its session was found dead.
 async fn send(

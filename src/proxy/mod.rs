@@ -20,6 +20,7 @@ mod local_login;
 pub mod overload;
 mod parse;
 pub mod patience;
+mod places;
 mod prepare;
 mod record;
 pub mod reply;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
-use super::exchange::{Forwarded, kind};
+use super::exchange::Forwarded;
 use super::force::Serving;
+use super::places::kind;
 use crate::forward::throttle;
 use crate::limit::{Reading, Reset};
 use crate::session::Account;

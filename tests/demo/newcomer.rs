@@ -180,6 +180,7 @@ async fn from_nothing_to_the_first_answer() {
     assert_private(folder.path());
     let emulator_port = url.rsplit(':').next().unwrap();
     let transcript = transcript.replace(&listen, "127.0.0.1:8080").replace(emulator_port, "7401");
+    let transcript = transcript.replace(folder.path().to_str().unwrap(), "/run/user/1000");
     let transcript = Regex::new(r"\b\d+ ms\b").unwrap().replace_all(&transcript, "7 ms");
     keep(&Regex::new("#[0-9a-f]{6}").unwrap().replace_all(&transcript, "#3f9a21"));
 }

@@ -31,9 +31,10 @@ impl Process {
         Self::start_in(Path::new("."), arguments)
     }
 
-    /// The same, in this folder.
+    /// The same, in this folder, which is its user's own for sockets, too.
     pub fn start_in(folder: &Path, arguments: &[&str]) -> Process {
         let mut doorward = command(arguments);
+        doorward.env("XDG_RUNTIME_DIR", folder);
         let mut child = doorward.current_dir(folder).stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Process { child, lines, said: String::new() }

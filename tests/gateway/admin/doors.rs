@@ -220,9 +220,14 @@ async fn a_link_opens_the_page_once() {
     assert_eq!((page.status.as_u16(), page.one("content-type")), (200, "text/html; charset=utf-8"));
     let policy = page.one("content-security-policy");
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-    assert!(!page.text().contains("<script") && page.text().contains("/admin/v1/sessions"));
-    let style = ask_at_port(&scene, "GET", "/style.css").host(&own).header("cookie", pair);
-    assert_eq!(style.send().await.one("content-type"), "text/css; charset=utf-8");
+    for (file, kind) in [("style.css", "text/css"), ("page.js", "text/javascript")] {
+        assert!(page.text().contains(&format!("\"/page/{file}\"")), "{file}");
+        let file = ask_at_port(&scene, "GET", &format!("/page/{file}")).host(&own);
+        let file = file.header("cookie", pair).send().await;
+        assert_eq!(file.one("content-type"), format!("{kind}; charset=utf-8"));
+    }
+    let none = ask_at_port(&scene, "GET", "/page/none.js").host(&own).header("cookie", pair);
+    assert_eq!(problem(&none.send().await), "not_found");
     // A page of another site that sends the cookie is refused all the same.
     let forged = ask_at_port(&scene, "POST", "/admin/v1/drain").host(&own).header("cookie", pair);
     let forged = forged.header("origin", "http://127.0.0.1:1").json(&json!({})).send().await;

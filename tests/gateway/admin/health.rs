@@ -34,7 +34,7 @@ async fn it_tells_whether_the_gateway_lives_and_is_ready_and_nothing_else() {
     for name in ["running", "load", "audit", "logins"] {
         assert!(verbose.contains(&format!("[+] {name} ok\n")), "{verbose}");
     }
-    for target in ["/", "/metrics", "/admin/v1/status", "/admin/v1/openapi.json", "/style.css"] {
+    for target in ["/", "/admin/v1/status", "/admin/v1/openapi.json", "/page/style.css"] {
         let missing = get(&scene, address, target).await;
         assert_eq!(
             (missing.status.as_u16(), problem(&missing).as_str()),
@@ -45,6 +45,29 @@ async fn it_tells_whether_the_gateway_lives_and_is_ready_and_nothing_else() {
     let door = Door { address: Address::Tcp(address), authority_pem: None };
     let call = Call::new(door, scene.record().clone(), "POST", "/livez");
     assert_eq!(call.send().await.status, 405);
+    scene.stop().await;
+}
+
+/// Fails when a collector gets no metrics, or others than it understands.
+#[tokio::test]
+async fn collectors_get_metrics_in_the_form_that_they_ask_for() {
+    let scene = Setup::of(Vendor::Contentstack).tables(HEALTH).start().await;
+    let address = address(&scene);
+    for (accept, kind, end) in [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "\n"),
+        (
+            "application/openmetrics-text;version=1.0.0",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# EOF\n",
+        ),
+    ] {
+        let door = Door { address: Address::Tcp(address), authority_pem: None };
+        let call = Call::new(door, scene.record().clone(), "GET", "/metrics");
+        let page = call.header("accept", accept).send().await;
+        assert_eq!((page.status.as_u16(), page.one("content-type")), (200, kind));
+        let text = page.text();
+        assert!(text.contains("\ndoorward_build_info{") && text.ends_with(end), "{text}");
+    }
     scene.stop().await;
 }
 
