@@ -1,5 +1,5 @@
 //! Builds `config/recipes/*.toml` into the binary: each file is one built-in recipe, named by its
-//! file name.
+//! file name, or what its upstream answers (`NAME.conformance.toml`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,17 @@ fn main() -> io::Result<()> {
         .collect();
     files.sort();
 
-    let mut list = String::from("&[\n");
+    let mut recipes = String::from("&[\n");
+    let mut conformance = String::from("&[\n");
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (list, name) = match name.strip_suffix(".conformance") {
+            Some(recipe) => (&mut conformance, recipe),
+            None => (&mut recipes, name.as_str()),
+        };
         _ = writeln!(list, "    ({name:?}, include_str!({:?})),", file.display().to_string());
     }
-    list.push(']');
-    fs::write(PathBuf::from(env::var("OUT_DIR").unwrap_or_default()).join("recipes.rs"), list)
+    let folder = PathBuf::from(env::var("OUT_DIR").unwrap_or_default());
+    fs::write(folder.join("recipes.rs"), recipes + "]")?;
+    fs::write(folder.join("conformance.rs"), conformance + "]")
 }

@@ -18,6 +18,7 @@ pub mod limit;
 pub mod shield;
 pub mod session;
 pub mod recording;
+pub mod conformance;
 pub mod login;
 pub mod upstream;
 pub mod http1;

@@ -6,8 +6,10 @@ pub mod audit;
 pub mod check;
 pub mod clear;
 pub mod completions;
+mod conform;
 #[cfg(feature = "emulator")]
 pub mod demo;
+mod draft;
 #[cfg(feature = "emulator")]
 pub mod emulate;
 pub mod exec;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::Exit;
+use super::{Exit, draft};
 use crate::recipe::{self, FieldKind, Recipe};
 
 /// List and show the built-in recipes
@@ -21,6 +21,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draft a recipe from a login, given as a curl command or as a HAR file; no value of it gets
+    /// into the draft
+    New {
+        /// What the recipe is to be called
+        name: String,
+        #[command(flatten)]
+        from: draft::Login,
+    },
     /// Give recorded logins to their recipe again, offline, and say what has come out differently
     Replay {
         /// Recordings that `try --record` has written
@@ -29,6 +37,12 @@ enum Command {
         /// The recipe's file, where it is not built in
         #[arg(long, value_name = "FILE")]
         recipe_file: Option<PathBuf>,
+    },
+    /// Hold recipes against what their conformance files say of their upstreams, offline
+    Test {
+        /// Recipe files, each with NAME.conformance.toml beside it, or names of built-in recipes;
+        /// without any, all that are built in
+        recipes: Vec<String>,
     },
     /// Print one recipe as it is written, to learn from or to copy
     Show {
@@ -46,7 +60,9 @@ impl Recipes {
         match &self.command {
             Command::List { json: false } => list(out),
             Command::List { json: true } => list_json(out),
+            Command::New { name, from } => draft::new(name, from, out, errors),
             Command::Show { name } => show(name, out, errors),
+            Command::Test { recipes } => super::conform::test(recipes, out, errors),
             Command::Replay { files, recipe_file } => {
                 super::replay::replay(files, recipe_file.as_deref(), out, errors)
             }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
 
-use crate::login::render::header_value;
+use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
 use crate::recipe::template::URL_VALUE;
 use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
@@ -22,6 +22,15 @@ pub struct Injector {
     /// `name=value`, encoded, with the methods it goes to.
     query: Vec<(SecretText, InjectMethods)>,
     cookies: Option<CookieInjection>,
+    /// Beside those of the session.
+    named: Vec<NamedCookie>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct NamedCookie {
+    name: String,
+    value: SecretText,
+    methods: InjectMethods,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +50,7 @@ struct CookieInjection {
 }
 
 /// A session value that cannot be sent: a control character, or one beyond ASCII, in the header field
-/// named here.
+/// named here; in a cookie also what would end it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the value for the header field `{0}` holds a character that no header field may hold")]
 pub struct Unusable(pub HeaderName);
@@ -79,6 +88,16 @@ impl Injector {
                     let jar = material.cookies.clone();
                     let whole = if jar.is_for_all_paths() { jar.header("/") } else { None };
                     injector.cookies = Some(CookieInjection { jar, whole, methods });
+                }
+                InjectInto::Cookie(name, template) => {
+                    let text = template.text(&material.values, now);
+                    if !text.is_empty() {
+                        if !is_cookie_value(&text) {
+                            return Err(Unusable(header::COOKIE));
+                        }
+                        let (name, value) = (name.clone(), SecretText::new(text.to_string()));
+                        injector.named.push(NamedCookie { name, value, methods });
+                    }
                 }
             }
         }
@@ -118,6 +137,22 @@ impl Injector {
         }
     }
 
+    /// Puts the session's header fields into a request of the recipe's own to `path`, as far as it
+    /// does not say otherwise: where a token is revoked, its client may show itself in the field
+    /// that the token goes into otherwise.
+    pub fn complete(&self, method: &Method, path: &str, headers: &mut HeaderMap) {
+        for (name, value, _) in self.headers(method) {
+            if !headers.contains_key(name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        if let Some(cookie) = self.cookie(method, path)
+            && !headers.contains_key(header::COOKIE)
+        {
+            headers.insert(header::COOKIE, cookie.into_owned());
+        }
+    }
+
     /// The session's header fields for a request, without cookies, and what becomes of a field of
     /// the same name.
     pub fn headers(
@@ -130,10 +165,16 @@ impl Injector {
 
     /// `Cookie` for a request to `path`, in the place of any that is there.
     pub fn cookie(&self, method: &Method, path: &str) -> Option<Cow<'_, HeaderValue>> {
-        let cookies = self.cookies.as_ref().filter(|cookies| cookies.methods.include(method))?;
-        match &cookies.whole {
-            Some(whole) => Some(Cow::Borrowed(whole)),
-            None => cookies.jar.header(path).map(Cow::Owned),
+        let cookies = self.cookies.as_ref().filter(|cookies| cookies.methods.include(method));
+        let named = self.named.iter().filter(|cookie| cookie.methods.include(method));
+        let named: Vec<_> = named.map(|cookie| (cookie.name.as_str(), &cookie.value)).collect();
+        match cookies {
+            None if named.is_empty() => None,
+            None => Jar::default().header_with(path, &named).map(Cow::Owned),
+            Some(CookieInjection { whole: Some(whole), .. }) if named.is_empty() => {
+                Some(Cow::Borrowed(whole))
+            }
+            Some(cookies) => cookies.jar.header_with(path, &named).map(Cow::Owned),
         }
     }
 

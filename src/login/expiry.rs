@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use data_encoding::BASE64URL_NOPAD;
-use serde_json::Value;
-
+use super::extract;
 use crate::recipe::template::Values;
 use crate::recipe::{ExpiryUnit, SessionRules};
 
@@ -35,16 +33,15 @@ fn moment(text: &str, unit: ExpiryUnit, now: SystemTime) -> Option<SystemTime> {
         ExpiryUnit::EpochMicroseconds => after_epoch(Duration::from_micros(number()?)),
         ExpiryUnit::Rfc3339 => text.parse::<jiff::Timestamp>().ok().map(SystemTime::from),
         ExpiryUnit::Jwt => {
-            let claims = text.split('.').nth(1)?;
-            let claims = BASE64URL_NOPAD.decode(claims.trim_end_matches('=').as_bytes()).ok()?;
-            let claims: Value = serde_json::from_slice(&claims).ok()?;
-            after_epoch(Duration::from_secs(claims.get("exp")?.as_u64()?))
+            after_epoch(Duration::from_secs(extract::claims(text)?.get("exp")?.as_u64()?))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64URL_NOPAD;
+
     use super::*;
 
     #[test]
@@ -59,6 +56,7 @@ mod tests {
         assert_eq!(end("2000500", ExpiryUnit::EpochMilliseconds), Some(2_000_500));
         assert_eq!(end("2000500000", ExpiryUnit::EpochMicroseconds), Some(2_000_500));
         assert_eq!(end("1970-01-01T00:40:00.123456Z", ExpiryUnit::Rfc3339), Some(2_400_123));
+        assert_eq!(end("1970-01-01T00:40:00.123+0000", ExpiryUnit::Rfc3339), Some(2_400_123));
         let token = format!("e30.{}.sig", BASE64URL_NOPAD.encode(br#"{"exp":4000}"#));
         assert_eq!(end(&token, ExpiryUnit::Jwt), Some(4_000_000));
         assert_eq!(end("soon", ExpiryUnit::Seconds), None);

@@ -61,15 +61,23 @@ impl Jar {
 
     /// The `Cookie` field for a request to `path`, marked sensitive.
     pub fn header(&self, path: &str) -> Option<HeaderValue> {
+        self.header_with(path, &[])
+    }
+
+    /// The same, with these cookies in the place of any that have their names.
+    pub fn header_with(&self, path: &str, others: &[(&str, &SecretText)]) -> Option<HeaderValue> {
         let mut text = Zeroizing::new(String::new());
         let path = self.whole(path);
-        for entry in self.entries.iter().filter(|entry| path_matches(&entry.path, &path)) {
+        let own = self.entries.iter().filter(|entry| path_matches(&entry.path, &path));
+        let own = own.map(|entry| (entry.name.as_str(), &entry.value));
+        let own = own.filter(|(name, _)| !others.iter().any(|(other, _)| other == name));
+        for (name, value) in own.chain(others.iter().copied()) {
             if !text.is_empty() {
                 text.push_str("; ");
             }
-            text.push_str(&entry.name);
+            text.push_str(name);
             text.push('=');
-            text.push_str(entry.value.expose());
+            text.push_str(value.expose());
         }
         if text.is_empty() {
             return None;
@@ -120,9 +128,10 @@ impl Jar {
         }
     }
 
-    pub(super) fn send(&self, request: &mut Request) {
+    /// Puts the cookies into a request, with these in the place of any that have their names.
+    pub(super) fn send(&self, request: &mut Request, others: &[(&str, &SecretText)]) {
         let path = request.target.split('?').next().unwrap_or("/").to_owned();
-        if let Some(value) = self.header(&path) {
+        if let Some(value) = self.header_with(&path, others) {
             request.headers.insert(header::COOKIE, value);
         }
     }
@@ -152,6 +161,18 @@ pub(super) struct Given {
     path: Option<String>,
     /// Emptied, or with an end that has passed.
     pub(super) is_removed: bool,
+    /// `Max-Age`, in seconds.
+    max_age: Option<i64>,
+    /// `Expires`, in seconds since 1970.
+    expires: Option<i64>,
+}
+
+impl Given {
+    /// The seconds that it has to live at `now`, in seconds since 1970. `Max-Age` counts first (RFC
+    /// 6265 section 5.3).
+    pub(super) fn age_at(&self, now: i64) -> Option<i64> {
+        self.max_age.or_else(|| self.expires?.checked_sub(now)).filter(|age| *age > 0)
+    }
 }
 
 /// What an answer sets, in order.
@@ -166,6 +187,8 @@ pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Given> {
             value: verbatim(text, cookie.name()).unwrap_or(cookie.value()).to_owned(),
             path: cookie.path().map(str::to_owned),
             is_removed: ended || cookie.value().is_empty(),
+            max_age: cookie.max_age().map(|age| age.whole_seconds()),
+            expires: cookie.expires_datetime().map(|time| time.unix_timestamp()),
         })
     })
 }

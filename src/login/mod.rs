@@ -22,8 +22,8 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::recipe::condition::{Answer, Body, Truth};
 use crate::recipe::template::Values;
-use crate::recipe::{Cookies, Recipe, RefusalClass, Step, TakeFrom};
-use crate::secret::{SecretText, Totp, TotpFault, TotpStep};
+use crate::recipe::{Cookies, Recipe, RefusalClass, Step, Take};
+use crate::secret::{SecretText, SigningFault, Totp, TotpFault, TotpStep};
 pub use jar::Jar;
 pub use render::Request;
 pub use roll::roll;
@@ -124,6 +124,8 @@ pub enum Because {
     Unusable(String),
     /// A field of the account makes no one-time codes; nothing was sent. Its name.
     NoCode(String, TotpFault),
+    /// A token cannot be signed with the account's key; nothing was sent. Its name.
+    Unsigned(String, SigningFault),
 }
 
 impl Attempt {
@@ -209,7 +211,7 @@ impl Attempt {
         let Some(step) = steps.get(self.step) else {
             return self.done(now);
         };
-        if let Err(because) = self.take(step, answer) {
+        if let Err(because) = self.take(step, answer, now) {
             return Next::Refused(self.refusal(step, answer, because));
         }
         self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
@@ -240,9 +242,25 @@ impl Attempt {
                 return Next::Refused(Refusal { class, ..Refusal::unsent(step, because) });
             }
         }
+        for signed in &step.signed {
+            match render::token(signed, &self.values, now) {
+                Ok(token) => self.values.set(signed.name.clone(), token),
+                Err(fault) => {
+                    let because = Because::Unsigned(signed.name.clone(), fault);
+                    // The key is the account's secret, and no good.
+                    let class = Some(RefusalClass::BadSecret);
+                    return Next::Refused(Refusal { class, ..Refusal::unsent(step, because) });
+                }
+            }
+        }
         match render::request(step, &self.values, now) {
             Ok(mut request) => {
-                self.jar.send(&mut request);
+                let injected = match self.aim {
+                    Aim::Login => Vec::new(),
+                    Aim::Refresh => render::cookies(&recipe, &self.values, &request.method, now),
+                };
+                let others = injected.iter().map(|(name, value)| (*name, value));
+                self.jar.send(&mut request, &others.collect::<Vec<_>>());
                 if self.aim == Aim::Refresh
                     && let Err(value) = render::carry(&recipe, &self.values, &mut request, now)
                 {
@@ -275,12 +293,12 @@ impl Attempt {
         Ok(None)
     }
 
-    fn take(&mut self, step: &Step, answer: &StepAnswer) -> Result<(), Because> {
+    fn take(&mut self, step: &Step, answer: &StepAnswer, now: SystemTime) -> Result<(), Because> {
         if step.expect.judge(&answer.seen_by(step)) != Truth::Yes {
             return Err(Because::Unexpected);
         }
         for take in &step.take {
-            match extract::value(&take.from, answer) {
+            match extract::value(take, answer, now) {
                 Some(value) => self.values.set(take.name.clone(), SecretText::from(value)),
                 None if take.optional => {}
                 None => return Err(Because::Missing(take.name.clone())),
@@ -337,9 +355,9 @@ impl fmt::Debug for StepAnswer {
 }
 
 impl StepAnswer {
-    /// The value that stands at `from`; nothing when it is missing, empty or too long.
-    pub fn value(&self, from: &TakeFrom) -> Option<SecretText> {
-        extract::value(from, self).map(SecretText::from)
+    /// The value that `take` means, at `now`; nothing when it is missing, empty or too long.
+    pub fn value(&self, take: &Take, now: SystemTime) -> Option<SecretText> {
+        extract::value(take, self, now).map(SecretText::from)
     }
 
     /// This answer as conditions see it.

@@ -1,6 +1,7 @@
 //! Renders steps into requests. Each value is escaped for the place it goes to: JSON strings, form
 //! and query values, header fields.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -12,7 +13,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
-use crate::recipe::{InjectInto, JsonTemplate, Recipe, Step, StepBody};
+use crate::recipe::{InjectInto, Injection, JsonTemplate, Recipe, Signed, Step, StepBody};
+use crate::secret::{SecretText, SigningFault};
 
 /// A request below an upstream's URL. `Debug` shows no value: query, fields and body hold secrets.
 pub struct Request {
@@ -56,8 +58,8 @@ pub fn request(step: &Step, values: &Values, now: SystemTime) -> Result<Request,
         headers.insert(header::AUTHORIZATION, header_value(&field).ok_or("authorization")?);
     }
     let (content_type, body) = body(&step.body, values, now);
-    if let Some(content_type) = content_type {
-        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+    if let Some(content_type) = content_type.and_then(|text| HeaderValue::try_from(&*text).ok()) {
+        headers.entry(header::CONTENT_TYPE).or_insert(content_type);
     }
     Ok(Request { method: step.method.clone(), target: target(step, values, now), headers, body })
 }
@@ -94,27 +96,85 @@ pub(super) fn carry(
                     request.target.push_str(&pairs(&pair, values, now));
                 }
             }
-            InjectInto::Header(..) | InjectInto::Cookies => {}
+            InjectInto::Header(..) | InjectInto::Cookies | InjectInto::Cookie(..) => {}
         }
     }
     Ok(())
 }
 
+/// The cookies that the recipe injects into a request with this method besides those of the jar, by
+/// name. One that no cookie can hold is left out.
+pub fn cookies<'r>(
+    recipe: &'r Recipe,
+    values: &Values,
+    method: &Method,
+    now: SystemTime,
+) -> Vec<(&'r str, SecretText)> {
+    let cookie = |injection: &'r Injection| match &injection.into {
+        InjectInto::Cookie(name, template) if injection.methods.include(method) => {
+            let text = template.text(values, now);
+            is_cookie_value(&text).then(|| (name.as_str(), SecretText::from(text.to_string())))
+        }
+        _ => None,
+    };
+    recipe.inject.iter().filter_map(cookie).collect()
+}
+
+/// Whether a cookie can have this value: something that does not end it (RFC 6265 section 4.2.1).
+pub fn is_cookie_value(text: &str) -> bool {
+    let ends = |letter: char| letter == ';' || letter.is_control() || !letter.is_ascii();
+    !text.is_empty() && !text.contains(ends)
+}
+
 /// Renders a body, with the `Content-Type` that goes with it.
-pub fn body(body: &StepBody, values: &Values, now: SystemTime) -> (Option<&'static str>, Bytes) {
+pub fn body(
+    body: &StepBody,
+    values: &Values,
+    now: SystemTime,
+) -> (Option<Cow<'static, str>>, Bytes) {
     match body {
         StepBody::Empty => (None, Bytes::new()),
         StepBody::Json(template) => {
             let text = serde_json::to_vec(&json(template, values, now)).unwrap_or_default();
-            (Some("application/json"), Bytes::from(text))
+            (Some("application/json".into()), Bytes::from(text))
         }
         StepBody::Form(fields) => {
-            (Some("application/x-www-form-urlencoded"), Bytes::from(pairs(fields, values, now)))
+            let content_type = "application/x-www-form-urlencoded".into();
+            (Some(content_type), Bytes::from(pairs(fields, values, now)))
+        }
+        StepBody::Multipart(fields) => {
+            let boundary = format!("doorward-{}", uuid::Uuid::new_v4().simple());
+            let text = multipart(&boundary, fields, values, now);
+            let content_type = format!("multipart/form-data; boundary={boundary}");
+            (Some(Cow::Owned(content_type)), Bytes::from(text))
+        }
+        StepBody::Xml(template) => {
+            let text = template.xml_text(values, now);
+            (Some("application/xml".into()), Bytes::copy_from_slice(text.as_bytes()))
         }
         StepBody::Text(template) => {
             (None, Bytes::copy_from_slice(template.text(values, now).as_bytes()))
         }
     }
+}
+
+/// A token, signed with the account's key.
+///
+/// # Errors
+/// When that key is none for the token's algorithm.
+pub(super) fn token(
+    signed: &Signed,
+    values: &Values,
+    now: SystemTime,
+) -> Result<SecretText, SigningFault> {
+    let mut header = json(&signed.header, values, now);
+    if let Value::Object(members) = &mut header {
+        members.insert("alg".to_owned(), Value::from(signed.algorithm.as_str()));
+        members.insert("typ".to_owned(), Value::from("JWT"));
+    }
+    let claims = Zeroizing::new(json(&signed.claims, values, now).to_string());
+    let key = signed.key.text(values, now);
+    signed.algorithm.token(&key, &header.to_string(), &claims).map(SecretText::from)
 }
 
 /// A header value of `text`, marked sensitive; nothing when it holds a control character.
@@ -148,6 +208,25 @@ fn pairs(fields: &[(String, Template)], values: &Values, now: SystemTime) -> Str
         text.push('=');
         text.extend(utf8_percent_encode(&template.text(values, now), URL_VALUE));
     }
+    text
+}
+
+/// A field for each part (RFC 7578). No value holds the boundary: nobody could know it before.
+fn multipart(
+    boundary: &str,
+    fields: &[(String, Template)],
+    values: &Values,
+    now: SystemTime,
+) -> String {
+    let mut text = String::new();
+    for (name, template) in fields {
+        let name = name.replace('"', "%22").replace(['\r', '\n'], "");
+        text.push_str(&format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\""));
+        text.push_str("\r\n\r\n");
+        text.push_str(&template.text(values, now));
+        text.push_str("\r\n");
+    }
+    text.push_str(&format!("--{boundary}--\r\n"));
     text
 }
 

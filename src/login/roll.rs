@@ -29,7 +29,7 @@ pub fn roll(
     }
     let mut new_values = false;
     for take in &rules.roll {
-        let Some(value) = extract::from_head(&take.from, headers) else { continue };
+        let Some(value) = extract::of_head(take, headers, now) else { continue };
         if material.values.text(&take.name) == value {
             continue;
         }
@@ -49,7 +49,8 @@ fn may_change(rules: &SessionRules, headers: &HeaderMap) -> bool {
         || rules.roll.iter().any(|take| match &take.from {
             TakeFrom::Header(name) => headers.contains_key(name),
             TakeFrom::Cookie(_) => sets_cookies(),
-            TakeFrom::Json(_) | TakeFrom::Text(_) => false,
+            TakeFrom::CookieAge(_) => sets_cookies(),
+            TakeFrom::Json(_) | TakeFrom::Text(_) | TakeFrom::Input(_) => false,
         })
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::pattern::{PathPattern, Pointer};
 use super::written::CookieState;
+use super::{CookieName, page};
 
 /// What an answer must be like. All parts must hold.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub(super) enum Part {
     Header { name: HeaderName, matches: Option<Regex> },
     Json { at: Pointer, test: JsonTest },
     Body(Regex),
-    SetCookie { name: String, is: CookieState },
+    SetCookie { name: CookieName, is: CookieState },
     Methods(Vec<Method>),
     Paths(Vec<PathPattern>),
     All(Vec<Condition>),
@@ -150,7 +151,7 @@ impl Part {
                 Some(body) => regex.is_match(&String::from_utf8_lossy(&body.bytes)).into(),
             },
             Self::SetCookie { name, is } => set_cookies(answer.headers)
-                .any(|(cookie, state)| cookie == *name && state == *is)
+                .any(|(cookie, state)| name.fits(&cookie) && state == *is)
                 .into(),
             Self::Methods(methods) => methods.contains(answer.method).into(),
             Self::Paths(patterns) => {
@@ -308,6 +309,19 @@ impl Body {
         Some(regex.captures(text)?.get(1)?.as_str().to_owned())
     }
 
+    /// What the page in the body has in the `input` or `meta` called `name`.
+    pub fn input(&self, name: &str) -> Option<String> {
+        if let Some(told) = &self.told {
+            return told.captures.get(&input_key(name)).cloned();
+        }
+        page::input(std::str::from_utf8(&self.bytes).ok()?, name)
+    }
+
+    /// Whether its texts are only told of, so that no part of one can be taken.
+    pub fn is_recorded(&self) -> bool {
+        self.told.is_some()
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -317,6 +331,11 @@ impl Body {
     pub fn json(&self) -> Option<&Value> {
         self.json.get_or_init(|| serde_json::from_slice(&self.bytes).ok()).as_ref()
     }
+}
+
+/// By what a recording tells of an `input`.
+pub(crate) fn input_key(name: &str) -> String {
+    format!("input `{name}`")
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::TakeFrom;
 use super::condition::{Answer, Condition, JsonTest, Part, StatusSet, Truth, set_cookies};
 use super::written::CookieState;
+use super::{CookieName, TakeFrom};
 
 /// What came of one part of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Part {
             }
             Self::Json { at, test } => format!("json {at} {}", test.words()),
             Self::Body(regex) => format!("body matches `{regex}`"),
-            Self::SetCookie { name, is } => format!("cookie `{name}` is {}", state(*is)),
+            Self::SetCookie { name, is } => format!("{name} is {}", state(*is)),
             Self::Methods(methods) => format!("method {}", listed(methods.iter(), " or ")),
             Self::Paths(paths) => format!("path {}", listed(paths.iter(), " or ")),
             Self::All(conditions) => joined(conditions, " and "),
@@ -100,7 +100,7 @@ impl Part {
             }
             Self::Json { at, test } => format!("json {at} {}", test.opposite()),
             Self::Body(regex) => format!("body does not match `{regex}`"),
-            Self::SetCookie { name, is } => format!("cookie `{name}` is not {}", state(*is)),
+            Self::SetCookie { name, is } => format!("{name} is not {}", state(*is)),
             Self::Methods(methods) => {
                 format!("method other than {}", listed(methods.iter(), " or "))
             }
@@ -128,10 +128,10 @@ impl Part {
             Self::Body(_) if self.judge(answer) == Truth::Yes => "the body matches".to_owned(),
             Self::Body(_) => "the body does not match".to_owned(),
             Self::SetCookie { name, .. } => {
-                let cookie = set_cookies(answer.headers).find(|(cookie, _)| cookie == name);
+                let cookie = set_cookies(answer.headers).find(|(cookie, _)| name.fits(cookie));
                 match cookie {
-                    Some((_, is)) => format!("cookie `{name}` is {}", state(is)),
-                    None => format!("cookie `{name}` is not set"),
+                    Some((_, is)) => format!("{name} is {}", state(is)),
+                    None => format!("{name} is not set"),
                 }
             }
             Self::Methods(_) => format!("method is {}", answer.method),
@@ -233,8 +233,19 @@ impl fmt::Display for TakeFrom {
         match self {
             Self::Json(pointer) => write!(out, "json {pointer}"),
             Self::Header(name) => write!(out, "header `{name}`"),
-            Self::Cookie(name) => write!(out, "cookie `{name}`"),
+            Self::Cookie(name) => write!(out, "{name}"),
+            Self::CookieAge(name) => write!(out, "life of cookie `{name}`"),
             Self::Text(regex) => write!(out, "text `{regex}`"),
+            Self::Input(name) => write!(out, "input `{name}`"),
+        }
+    }
+}
+
+impl fmt::Display for CookieName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(name) => write!(out, "cookie `{name}`"),
+            Self::Matches(regex) => write!(out, "cookie that matches `{regex}`"),
         }
     }
 }

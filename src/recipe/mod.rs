@@ -7,11 +7,14 @@
 mod built_in;
 pub mod condition;
 pub mod explain;
+mod expression;
 mod load;
+mod page;
 pub mod pattern;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub mod reads;
+mod step;
 pub mod template;
 pub mod written;
 
@@ -25,7 +28,9 @@ use percent_encoding::percent_decode_str;
 use crate::diagnosis::{Document, Faults};
 pub use built_in::{BUILT_IN, UnknownRecipe, built_in};
 use condition::Condition;
+pub(crate) use load::duration;
 use pattern::{PathPattern, Pointer};
+pub use step::{CookieName, JsonTemplate, Signed, Step, StepBody, Take, TakeFrom};
 use template::Template;
 pub use written::{
     Cookies, Counts, ExpiryUnit, FieldKind, InjectMethods, Overwrite, RefusalClass, ReplayPolicy,
@@ -82,83 +87,6 @@ pub struct Field {
     pub kind: FieldKind,
     /// Whether it may be left out.
     pub optional: bool,
-}
-
-/// One request of a login, refresh, probe or logout.
-#[derive(Debug)]
-pub struct Step {
-    /// What it does, for traces.
-    pub name: String,
-    /// The method.
-    pub method: Method,
-    /// The path below the upstream's URL.
-    pub path: Template,
-    /// Query parameters.
-    pub query: Vec<(String, Template)>,
-    /// Header fields.
-    pub headers: Vec<(HeaderName, Template)>,
-    /// User and password of `Authorization: Basic`.
-    pub basic: Option<(Template, Template)>,
-    /// The body.
-    pub body: StepBody,
-    /// Run only if the answer before was like this.
-    pub when: Option<Condition>,
-    /// What makes it a success.
-    pub expect: Condition,
-    /// What is taken from the answer.
-    pub take: Vec<Take>,
-    /// The account fields that its one-time codes are made from.
-    pub codes: Vec<String>,
-}
-
-/// The body of a step's request.
-#[derive(Debug)]
-pub enum StepBody {
-    /// None.
-    Empty,
-    /// JSON whose strings are templates.
-    Json(JsonTemplate),
-    /// A form.
-    Form(Vec<(String, Template)>),
-    /// Text.
-    Text(Template),
-}
-
-/// JSON whose strings are templates.
-#[derive(Clone, Debug)]
-pub enum JsonTemplate {
-    /// A string or, where the template is one numeric expression, a number.
-    Template(Template),
-    /// null, a truth value or a number.
-    Fixed(serde_json::Value),
-    /// An array.
-    Array(Vec<JsonTemplate>),
-    /// An object.
-    Object(Vec<(String, JsonTemplate)>),
-}
-
-/// A value taken from an answer.
-#[derive(Debug)]
-pub struct Take {
-    /// What it is called.
-    pub name: String,
-    /// Where it stands.
-    pub from: TakeFrom,
-    /// Whether it may be missing.
-    pub optional: bool,
-}
-
-/// Where in an answer a value stands.
-#[derive(Debug)]
-pub enum TakeFrom {
-    /// In the JSON body.
-    Json(Pointer),
-    /// In a header field.
-    Header(HeaderName),
-    /// In a cookie that the answer sets.
-    Cookie(String),
-    /// In the text of the body; the first group.
-    Text(regex::Regex),
 }
 
 /// What a refused login means.
@@ -230,6 +158,8 @@ pub enum InjectInto {
     Query(String, Template),
     /// The session's cookies, as `Cookie`.
     Cookies,
+    /// A cookie of this name, in the place of one that the session has.
+    Cookie(String, Template),
 }
 
 /// One rule over answers.

@@ -63,10 +63,13 @@ impl Recipe {
     pub fn names_cookie(&self, cookie: &str) -> bool {
         let mut found = false;
         self.each_part(&mut |part| {
-            found |= matches!(part, Part::SetCookie { name, .. } if name == cookie);
+            found |= matches!(part, Part::SetCookie { name, .. } if name.fits(cookie));
         });
-        let taken =
-            |take: &super::Take| matches!(&take.from, TakeFrom::Cookie(name) if name == cookie);
+        let taken = |take: &super::Take| match &take.from {
+            TakeFrom::Cookie(name) => name.fits(cookie),
+            TakeFrom::CookieAge(name) => name == cookie,
+            _ => false,
+        };
         found || self.steps().any(|step| step.take.iter().any(taken))
     }
 
@@ -74,6 +77,14 @@ impl Recipe {
     pub fn text_takes(&self) -> impl Iterator<Item = &regex::Regex> {
         self.steps().flat_map(|step| &step.take).filter_map(|take| match &take.from {
             TakeFrom::Text(regex) => Some(regex),
+            _ => None,
+        })
+    }
+
+    /// The names of the inputs that values are taken from.
+    pub fn input_takes(&self) -> impl Iterator<Item = &str> {
+        self.steps().flat_map(|step| &step.take).filter_map(|take| match &take.from {
+            TakeFrom::Input(name) => Some(name.as_str()),
             _ => None,
         })
     }

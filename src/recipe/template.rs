@@ -2,19 +2,20 @@
 //!
 //! Parameters of the upstream are filled in when a recipe is loaded; account fields, taken values
 //! and the clock when a template is rendered. Escaping belongs to the place that a value goes to
-//! (JSON, form, query, header), so rendering itself never escapes.
+//! (JSON, XML, form, query, header), so rendering itself never escapes. What stands between the
+//! braces is an [`Expression`].
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::diagnosis::suggestion;
-use crate::secret::{SecretText, Totp};
+use super::expression::{self, Expression, Parsed, Value};
+use crate::secret::SecretText;
 
 /// The names a template may use besides account fields, parameters and taken values.
-pub const BUILT_IN: [&str; 2] = ["now", "uuid"];
+pub const BUILT_IN: [&str; 3] = ["now", "random", "uuid"];
 
 /// What the answer to a client's login may use besides: what the client shows from now on, and when
 /// that ends, a time.
@@ -37,21 +38,7 @@ pub struct Template(Vec<Piece>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Value { name: String, filters: Vec<Filter> },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Filter {
-    Base64,
-    Lower,
-    Upper,
-    Plus(Duration),
-    EpochSeconds,
-    EpochMilliseconds,
-    Rfc3339,
-    SecondsLeft,
-    PercentDecode,
-    Totp,
+    Value(Expression),
 }
 
 /// The values that a template is rendered with. Everything that an account or a login gave is a
@@ -69,13 +56,6 @@ pub enum Rendered {
     /// Text, wiped when dropped.
     Text(Zeroizing<String>),
     /// A number, for JSON bodies.
-    Number(i64),
-}
-
-enum Value<'a> {
-    Text(Zeroizing<String>),
-    Borrowed(&'a str),
-    Time(SystemTime),
     Number(i64),
 }
 
@@ -98,11 +78,10 @@ impl Template {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
             push_text(&mut pieces, before);
-            let (expression, after) =
-                after.split_once("}}").ok_or_else(|| "`{{` without `}}`".to_owned())?;
-            match parse_expression(expression, scope)? {
-                Piece::Text(text) => push_text(&mut pieces, &text),
-                value @ Piece::Value { .. } => pieces.push(value),
+            let (expression, after) = expression::split(after)?;
+            match expression::parse(expression, scope)? {
+                Parsed::Known(text) => push_text(&mut pieces, &text),
+                Parsed::Value(expression) => pieces.push(Piece::Value(expression)),
             }
             rest = after;
         }
@@ -112,19 +91,18 @@ impl Template {
 
     /// The names of values that this template reads when it is rendered.
     pub fn reads(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Value { name, .. } => Some(name.as_str()),
-            Piece::Text(_) => None,
-        })
+        self.expressions().flat_map(Expression::reads)
     }
 
     /// The names of values that one-time codes are made from.
     pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.expressions().filter_map(Expression::code)
+    }
+
+    fn expressions(&self) -> impl Iterator<Item = &Expression> {
         self.0.iter().filter_map(|piece| match piece {
-            Piece::Value { name, filters } if filters.contains(&Filter::Totp) => {
-                Some(name.as_str())
-            }
-            Piece::Value { .. } | Piece::Text(_) => None,
+            Piece::Value(expression) => Some(expression),
+            Piece::Text(_) => None,
         })
     }
 
@@ -141,15 +119,15 @@ impl Template {
     pub fn shown(&self) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
-            Piece::Value { name, .. } => format!("{{{{{name}}}}}"),
+            Piece::Value(expression) => expression.shown(),
         };
         self.0.iter().map(piece).collect()
     }
 
     /// Renders with `values`, at `now`. A value that is not there renders as nothing.
     pub fn render(&self, values: &Values, now: SystemTime) -> Rendered {
-        if let [Piece::Value { name, filters }] = self.0.as_slice()
-            && let Value::Number(number) = evaluate(name, filters, values, now)
+        if let [Piece::Value(expression)] = self.0.as_slice()
+            && let Value::Number(number) = expression.evaluate(values, now)
         {
             return Rendered::Number(number);
         }
@@ -166,6 +144,22 @@ impl Template {
         self.write(values, now, |value, text| text.extend(utf8_percent_encode(value, URL_VALUE)))
     }
 
+    /// Renders for XML: values are escaped (XML 1.0 section 2.4), what the recipe itself says is not.
+    pub fn xml_text(&self, values: &Values, now: SystemTime) -> Zeroizing<String> {
+        self.write(values, now, |value, text| {
+            for letter in value.chars() {
+                match letter {
+                    '&' => text.push_str("&amp;"),
+                    '<' => text.push_str("&lt;"),
+                    '>' => text.push_str("&gt;"),
+                    '"' => text.push_str("&quot;"),
+                    '\'' => text.push_str("&apos;"),
+                    letter => text.push(letter),
+                }
+            }
+        })
+    }
+
     fn write(
         &self,
         values: &Values,
@@ -176,8 +170,8 @@ impl Template {
         for piece in &self.0 {
             match piece {
                 Piece::Text(literal) => text.push_str(literal),
-                Piece::Value { name, filters } => {
-                    escape(&evaluate(name, filters, values, now).into_text(), &mut text);
+                Piece::Value(expression) => {
+                    escape(&expression.evaluate(values, now).into_text(), &mut text);
                 }
             }
         }
@@ -193,130 +187,6 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str) {
     }
 }
 
-fn parse_expression(expression: &str, scope: &Scope<'_>) -> Result<Piece, String> {
-    let mut parts = expression.split('|').map(str::trim);
-    let name = parts.next().unwrap_or_default();
-    let filters = parts.map(parse_filter).collect::<Result<Vec<_>, _>>()?;
-    if filters.iter().skip(1).any(|filter| *filter == Filter::Totp) {
-        return Err("`totp` reads the secret itself: no filter can stand before it".to_owned());
-    }
-    if let Some(value) = scope.parameters.get(name) {
-        return match filters.is_empty() {
-            true => Ok(Piece::Text((*value).to_owned())),
-            false => Err(format!("the parameter `{name}` takes no filter")),
-        };
-    }
-    if scope.values.contains(&name) || BUILT_IN.contains(&name) {
-        return Ok(Piece::Value { name: name.to_owned(), filters });
-    }
-    let known: Vec<&str> =
-        scope.parameters.keys().chain(&scope.values).chain(&BUILT_IN).copied().collect();
-    Err(match suggestion(name, known.iter().copied()) {
-        Some(meant) => format!("no value is called `{name}` here; did you mean `{meant}`?"),
-        None => format!("no value is called `{name}` here; there are {}", known.join(", ")),
-    })
-}
-
-fn parse_filter(filter: &str) -> Result<Filter, String> {
-    const KNOWN: [&str; 10] = [
-        "base64",
-        "lower",
-        "upper",
-        "plus",
-        "epoch_seconds",
-        "epoch_milliseconds",
-        "rfc3339",
-        "seconds_left",
-        "percent_decode",
-        "totp",
-    ];
-    let (name, argument) = match filter.split_once(':') {
-        Some((name, argument)) => (name.trim(), Some(argument.trim())),
-        None => (filter, None),
-    };
-    match (name, argument) {
-        ("base64", None) => Ok(Filter::Base64),
-        ("lower", None) => Ok(Filter::Lower),
-        ("upper", None) => Ok(Filter::Upper),
-        ("epoch_seconds", None) => Ok(Filter::EpochSeconds),
-        ("epoch_milliseconds", None) => Ok(Filter::EpochMilliseconds),
-        ("rfc3339", None) => Ok(Filter::Rfc3339),
-        ("seconds_left", None) => Ok(Filter::SecondsLeft),
-        ("percent_decode", None) => Ok(Filter::PercentDecode),
-        ("totp", None) => Ok(Filter::Totp),
-        ("plus", Some(duration)) => super::load::duration(duration).map(Filter::Plus),
-        ("plus", None) => Err("`plus` needs a duration: `plus:24h`".to_owned()),
-        (name, Some(_)) if KNOWN.contains(&name) => Err(format!("`{name}` takes no argument")),
-        (name, _) => Err(match suggestion(name, KNOWN) {
-            Some(meant) => format!("no filter is called `{name}`; did you mean `{meant}`?"),
-            None => format!("no filter is called `{name}`; there are {}", KNOWN.join(", ")),
-        }),
-    }
-}
-
-fn evaluate<'a>(name: &str, filters: &[Filter], values: &'a Values, now: SystemTime) -> Value<'a> {
-    let start = match name {
-        "now" => Value::Time(now),
-        "uuid" => Value::Text(Zeroizing::new(uuid::Uuid::new_v4().to_string())),
-        CLIENT_TOKEN_EXPIRES => Value::Time(values.token_ends.unwrap_or(now)),
-        name => Value::Borrowed(values.text(name)),
-    };
-    filters.iter().fold(start, |value, filter| filter.apply(value, now))
-}
-
-impl Filter {
-    fn apply<'a>(&self, value: Value<'a>, now: SystemTime) -> Value<'a> {
-        match (self, value) {
-            (Self::Plus(duration), Value::Time(time)) => {
-                Value::Time(time.checked_add(*duration).unwrap_or(time))
-            }
-            (Self::EpochSeconds, Value::Time(time)) => Value::Number(epoch(time).as_secs() as i64),
-            (Self::EpochMilliseconds, Value::Time(time)) => {
-                Value::Number(i64::try_from(epoch(time).as_millis()).unwrap_or(i64::MAX))
-            }
-            (Self::SecondsLeft, Value::Time(time)) => {
-                let left = time.duration_since(now).unwrap_or_default();
-                Value::Number(i64::try_from(left.as_secs()).unwrap_or(i64::MAX))
-            }
-            (Self::Base64, value) => {
-                let text = value.into_text();
-                Value::Text(Zeroizing::new(data_encoding::BASE64.encode(text.as_bytes())))
-            }
-            (Self::Lower, value) => Value::Text(Zeroizing::new(value.into_text().to_lowercase())),
-            (Self::Upper, value) => Value::Text(Zeroizing::new(value.into_text().to_uppercase())),
-            (Self::PercentDecode, value) => {
-                let text = value.into_text();
-                let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
-                Value::Text(Zeroizing::new(decoded))
-            }
-            // Whoever sends codes has seen to it that the secret is one, and unused.
-            (Self::Totp, value) => {
-                let totp = Totp::parse(&value.into_text());
-                Value::Text(totp.map(|totp| totp.code_at(now)).unwrap_or_default())
-            }
-            // A time renders as RFC 3339 by itself, and filters of time leave a text alone.
-            (_, value) => value,
-        }
-    }
-}
-
-impl Value<'_> {
-    fn into_text(self) -> Zeroizing<String> {
-        match self {
-            Self::Text(text) => text,
-            Self::Borrowed(text) => Zeroizing::new(text.to_owned()),
-            Self::Number(number) => Zeroizing::new(number.to_string()),
-            Self::Time(time) => Zeroizing::new(
-                jiff::Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default(),
-            ),
-        }
-    }
-}
-
-fn epoch(time: SystemTime) -> Duration {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 impl Values {
     /// What the answer to a client's login holds: what the client shows from now on, until `ends`.
     pub fn of_client_login(token: impl Into<SecretText>, ends: SystemTime) -> Self {
@@ -327,6 +197,11 @@ impl Values {
     /// The value called `name`, or nothing.
     pub fn text(&self, name: &str) -> &str {
         self.texts.get(name).map(SecretText::expose).unwrap_or_default()
+    }
+
+    /// When a client's token ends, if this is the answer to its login.
+    pub(super) fn token_ends(&self) -> Option<SystemTime> {
+        self.token_ends
     }
 
     /// Sets a value.
@@ -342,6 +217,8 @@ impl Values {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     fn scope() -> Scope<'static> {
@@ -397,6 +274,44 @@ mod tests {
         assert_eq!(rendered("<{{token|totp}}>"), "<>");
     }
 
+    /// The digests are those of RFC 4231 and of FIPS 180-4, case for case.
+    #[test]
+    fn values_are_joined_and_digested() {
+        assert_eq!(rendered(r#"{{ token + ":" + 'a"}}b' | base64 }}"#), "dDBrOmEifX1i");
+        assert_eq!(rendered("{{prefix + token | upper}}"), "/V3T0K");
+        assert_eq!(rendered(r#"Basic {{":" + token|base64}}."#), "Basic OnQwaw==.");
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(rendered(r#"{{"abc"|sha256}}"#), abc);
+        assert_eq!(rendered(r#"{{"abc"|sha256|upper}}"#), abc.to_uppercase());
+        assert_eq!(rendered(r#"{{"abc"|sha256|base64url}}"#).len(), 43);
+        assert!(rendered(r#"{{"abc"|sha512}}"#).starts_with("ddaf35a193617abacc417349ae204131"));
+        let mut values = values();
+        values.set("token", SecretText::from("Jefe".to_owned()));
+        let text = r#"{{"what do ya want for nothing?"|hmac_sha256:token}}"#;
+        let template = Template::parse(text, &scope()).unwrap();
+        assert_eq!(template.reads().collect::<Vec<_>>(), ["token"]);
+        assert_eq!(
+            template.text(&values, UNIX_EPOCH).as_str(),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn random_values_differ_and_are_text_of_any_place() {
+        let (one, two) = (rendered("{{random}}"), rendered("{{random}}"));
+        assert_ne!(one, two);
+        assert!(one.len() == 32 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
+    }
+
+    #[test]
+    fn values_in_xml_are_escaped_and_the_recipes_own_text_is_not() {
+        let mut values = Values::default();
+        values.set("token", SecretText::from("<a&\"b'>".to_owned()));
+        let template = Template::parse("<p>{{token}}</p>", &scope()).unwrap();
+        let text = template.xml_text(&values, UNIX_EPOCH);
+        assert_eq!(text.as_str(), "<p>&lt;a&amp;&quot;b&apos;&gt;</p>");
+    }
+
     #[test]
     fn a_value_that_looks_like_a_template_is_not_rendered_again() {
         assert_eq!(rendered("<{{password}}>"), "<{{token}}>");
@@ -411,5 +326,18 @@ mod tests {
         assert!(Template::parse("{{token", &scope()).is_err());
         let fault = Template::parse("{{seed|upper|totp}}", &scope()).unwrap_err();
         assert!(fault.contains("no filter can stand before it"), "{fault}");
+        let fault = Template::parse("{{seed + token|totp}}", &scope()).unwrap_err();
+        assert!(fault.contains("nothing can be joined to it"), "{fault}");
+        let fault = Template::parse("{{token|hmac_sha256:sed}}", &scope()).unwrap_err();
+        assert!(fault.contains("did you mean `seed`"), "{fault}");
+        for (text, expected) in [
+            ("{{\"a}}", "a quote that is not closed"),
+            ("{{token + }}", "needs a name or a quoted text"),
+            ("{{}}", "needs a name or a quoted text"),
+            ("{{token|hmac_sha256}}", "needs the name of its key"),
+        ] {
+            let fault = Template::parse(text, &scope()).unwrap_err();
+            assert!(fault.contains(expected), "{text}: {fault}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::walk::Walk;
 use super::{Answered, Asked, Exchange, Exchanged, Phase, Recording, VERSION, replay};
 use crate::login::StepAnswer;
+use crate::recipe::condition::input_key;
 use crate::recipe::explain::is_plain_name;
 use crate::recipe::template::Template;
 use crate::recipe::{JsonTemplate, Recipe, Step, StepBody};
@@ -85,11 +86,11 @@ impl Redactor<'_> {
             body: match &step.body {
                 StepBody::Empty => Value::Null,
                 StepBody::Json(template) => shape(template),
-                StepBody::Form(fields) => {
+                StepBody::Form(fields) | StepBody::Multipart(fields) => {
                     let fields = fields.iter();
                     fields.map(|(name, template)| (name.clone(), stand_in(template))).collect()
                 }
-                StepBody::Text(template) => stand_in(template),
+                StepBody::Text(template) | StepBody::Xml(template) => stand_in(template),
             },
         }
     }
@@ -100,6 +101,11 @@ impl Redactor<'_> {
         for regex in self.recipe.text_takes() {
             if let Some(found) = answer.body.capture(regex) {
                 captures.insert(regex.as_str().to_owned(), self.text(&found));
+            }
+        }
+        for name in self.recipe.input_takes() {
+            if let Some(found) = answer.body.input(name) {
+                captures.insert(input_key(name), self.text(&found));
             }
         }
         let json = answer.body.json().map(|json| self.json(&mut Vec::new(), json));

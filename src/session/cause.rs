@@ -37,6 +37,7 @@ pub(super) fn describe(refusal: &Refusal) -> String {
             format!("`{step}` was answered with {status}, without `{value}` ({class})")
         }
         Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
+        Because::Unsigned(value, fault) => format!("`{value}` cannot be signed: {fault}"),
         Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),
     }
 }

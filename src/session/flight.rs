@@ -26,7 +26,7 @@ use crate::clock::Moment;
 use crate::forward::inject::{Injector, Unusable};
 use crate::forward::throttle;
 use crate::login::{Attempt, Material, Next};
-use crate::recipe::{FieldKind, Recipe, RefusalClass};
+use crate::recipe::{ExpiryUnit, FieldKind, Recipe, RefusalClass};
 use crate::secret::Search;
 use crate::state::Unwritable;
 use crate::telemetry::{self, Event, Lost, Trigger};
@@ -429,8 +429,12 @@ pub(super) fn version(
 /// The search for everything secret, in all its forms. An answer may show what the request before it
 /// has replaced, and mostly that is good for a while.
 fn guarded(recipe: &Recipe, material: &Material, before: Option<&Material>) -> Search {
-    // The end of a session is no secret, and other things may end at the same moment.
-    let is_end = |name: &str| recipe.session.expires.as_ref().is_some_and(|(end, _)| end == name);
+    // The end of a session is no secret, and other things may end at the same moment; a token that
+    // tells its end is one.
+    let is_end = |name: &str| {
+        let end = recipe.session.expires.as_ref();
+        end.is_some_and(|(end, unit)| end == name && *unit != ExpiryUnit::Jwt)
+    };
     let is_field =
         |name: &str| recipe.fields.get(name).is_some_and(|field| field.kind != FieldKind::Secret);
     let is_secret = |name: &str| !is_end(name) && !is_field(name);

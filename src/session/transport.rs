@@ -121,7 +121,7 @@ fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Result<Sent, Exc
     let path = below.split('?').next().unwrap_or("/");
     let mut target = format!("{}{below}", pool.origin().base_path);
     if let Some(injector) = session {
-        injector.apply(&method, path, &mut headers);
+        injector.complete(&method, path, &mut headers);
         for pair in injector.query(&method) {
             target.push(if target.contains('?') { '&' } else { '?' });
             target.push_str(pair);

@@ -16,8 +16,8 @@ pub fn local_answer(answer: &LocalAnswer, client: &Values, now: SystemTime) -> R
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    if let Some(content_type) = content_type {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(content_type) = content_type.and_then(|text| HeaderValue::try_from(&*text).ok()) {
+        headers.insert(header::CONTENT_TYPE, content_type);
     }
     for (name, template) in &answer.headers {
         if let Some(value) = header_value(&template.text(client, now)) {

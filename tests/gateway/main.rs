@@ -28,6 +28,7 @@ mod audit;
 mod audit_chain;
 mod audit_hostile;
 mod closing;
+mod conformance;
 mod decoded_bodies;
 mod defects;
 mod doctor;

@@ -34,11 +34,19 @@ fn shipped() -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
+/// The recipes of the vendors that there are local servers of: what these answer is recorded.
+fn recorded() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let vendors = [Vendor::Contentstack, Vendor::ThoughtSpot, Vendor::MFiles];
+    let vendors = vendors.map(|vendor| vendor.to_string());
+    let recipes = doorward::recipe::BUILT_IN.iter();
+    recipes.filter(move |(name, _)| vendors.iter().any(|vendor| vendor == name))
+}
+
 /// Fails when a built-in recipe makes something else of a vendor's answers than it did.
 #[test]
-fn every_built_in_recipe_replays_its_recordings() {
+fn every_recorded_recipe_replays_its_recordings() {
     let recordings = shipped();
-    for (recipe, _) in doorward::recipe::BUILT_IN {
+    for (recipe, _) in recorded() {
         for kind in ["good", "bad_secret"] {
             let name = format!("{recipe}-{kind}.json");
             let path = recordings.iter().find(|path| path.ends_with(&name));
@@ -54,7 +62,7 @@ fn every_built_in_recipe_replays_its_recordings() {
 #[test]
 fn a_recipe_without_the_rule_that_spoke_comes_to_another_outcome() {
     let folder = tempfile::tempdir().unwrap();
-    for (recipe, text) in doorward::recipe::BUILT_IN {
+    for (recipe, text) in recorded() {
         let written: toml::Table = text.parse().unwrap();
         let mut without_refusals = written.clone();
         let refusals = without_refusals["login"]["refusals"].as_array_mut().unwrap();

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use doorward::app;
+use doorward::conformance::{self, Conformance};
 use doorward::diagnosis::Document;
 use doorward::recipe::Recipe;
 use doorward::secret::Environment;
@@ -85,15 +86,35 @@ fn every_toml_block_is_loaded_or_an_excerpt() {
         fs::write(&path, &block.code).unwrap();
         loads(&path, &block.at);
     }
+    let mut conforming = 0;
     for block in &blocks {
         match block.info.split(' ').collect::<Vec<_>>().as_slice() {
             ["toml", "recipe" | "config"] => {}
+            ["toml", "conformance", name] => {
+                let recipe = folder.path().join("recipes").join(format!("{name}.toml"));
+                let recipe = Document::parse(&recipe, fs::read_to_string(&recipe).unwrap());
+                conforms(&recipe.unwrap(), block);
+                conforming += 1;
+            }
             ["toml", "from", file] => {
                 assert!(text(file).contains(&block.code), "{}: not what {file} says", block.at);
             }
-            _ => panic!("{}: mark it `toml config`, `toml recipe` or `toml from FILE`", block.at),
+            _ => panic!(
+                "{}: mark it `toml config`, `toml recipe`, `toml conformance RECIPE` or `toml from FILE`",
+                block.at
+            ),
         }
     }
+    assert!(conforming >= 3, "the worked examples have a conformance file each");
+}
+
+fn conforms(recipe: &Document, block: &Block) {
+    let told = Document::parse(&block.at, block.code.as_str());
+    let told = told.unwrap_or_else(|faults| panic!("{}:\n{faults}", block.at));
+    let file = Conformance::load(&told).unwrap_or_else(|faults| panic!("{}:\n{faults}", block.at));
+    let differences = conformance::check(recipe, &file, Some(&told)).unwrap();
+    let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    assert!(shown.is_empty(), "{}:\n{}", block.at, shown.join("\n"));
 }
 
 #[test]
@@ -101,7 +122,11 @@ fn every_configuration_below_config_and_deploy_loads() {
     let mut count = 0;
     for (path, text) in files("config", ".toml").into_iter().chain(files("deploy", ".toml")) {
         count += 1;
-        if path.starts_with("config/recipes/") {
+        if path.ends_with(conformance::SUFFIX) {
+            let document = Document::parse(&path, text.as_str());
+            let file = document.and_then(|document| Conformance::load(&document));
+            file.unwrap_or_else(|faults| panic!("{faults}"));
+        } else if path.starts_with("config/recipes/") {
             let document = Document::parse(&path, text.as_str());
             let recipe = document.and_then(|document| Recipe::load(&document, &BTreeMap::new()));
             recipe.unwrap_or_else(|faults| panic!("{faults}"));

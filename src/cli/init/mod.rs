@@ -142,10 +142,11 @@ fn names() -> Vec<&'static str> {
 /// Asks which recipe.
 fn choose(asking: &mut dyn Asking) -> io::Result<String> {
     asking.tell("Which API? Its recipe says how to log in.")?;
+    let longest = recipe::BUILT_IN.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     for (name, _) in recipe::BUILT_IN {
         let title = recipe::built_in(name).ok().and_then(|document| Recipe::asks(&document).ok());
         let title = title.map(|asks| asks.title).unwrap_or_default();
-        asking.tell(&format!("  {name:<14} {title}"))?;
+        asking.tell(&format!("  {name:<longest$}  {title}"))?;
     }
     asking.ask("recipe")
 }

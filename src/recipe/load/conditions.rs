@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::Loader;
 use crate::recipe::condition::{Condition, JsonTest, Part, StatusSet};
-use crate::recipe::written;
+use crate::recipe::{CookieName, written};
 
 impl<'a> Loader<'a> {
     pub(super) fn condition(&mut self, at: &str, condition: &written::Condition) -> Condition {
@@ -30,8 +30,19 @@ impl<'a> Loader<'a> {
         if let Some(body) = &condition.body {
             parts.extend(self.regex(&format!("{at}/body"), body).map(Part::Body));
         }
-        for test in &condition.set_cookie {
-            parts.push(Part::SetCookie { name: test.name.clone(), is: test.is });
+        for (index, test) in condition.set_cookie.iter().enumerate() {
+            let at = format!("{at}/set_cookie/{index}");
+            let name = match (&test.name, &test.name_matches) {
+                (Some(name), None) => Some(CookieName::Is(name.clone())),
+                (None, Some(text)) => {
+                    self.regex(&format!("{at}/name_matches"), text).map(CookieName::Matches)
+                }
+                _ => {
+                    self.fault(&at, "a test has exactly one of `name`, `name_matches`");
+                    None
+                }
+            };
+            parts.extend(name.map(|name| Part::SetCookie { name, is: test.is }));
         }
         if !condition.methods.is_empty() {
             parts.push(Part::Methods(self.methods(at, &condition.methods)));

@@ -62,21 +62,26 @@ impl<'a> Loader<'a> {
         rolled: &written::Rolled,
     ) -> Option<Take> {
         let at = format!("/session/roll/{name}");
-        let from = match (&rolled.header, &rolled.cookie) {
-            (Some(header), None) => {
-                TakeFrom::Header(self.header_name(&format!("{at}/header"), header)?)
-            }
-            (None, Some(cookie)) => TakeFrom::Cookie(cookie.clone()),
-            _ => {
-                self.fault(&at, "later answers bring a value in exactly one of `header`, `cookie`");
-                return None;
+        let given = [&rolled.header, &rolled.cookie, &rolled.cookie_matches];
+        if given.iter().filter(|place| place.is_some()).count() != 1 {
+            let message = "later answers bring a value in exactly one of `header`, `cookie`, \
+                           `cookie_matches`";
+            self.fault(&at, message);
+            return None;
+        }
+        let from = match &rolled.header {
+            Some(header) => TakeFrom::Header(self.header_name(&format!("{at}/header"), header)?),
+            None => {
+                let cookie = self.cookie_name(&at, &rolled.cookie, &rolled.cookie_matches);
+                TakeFrom::Cookie(cookie?)
             }
         };
+        let part = self.part(&at, rolled.part.as_deref());
         if self.is_taken(name) || recipe.account.contains_key(name) {
             self.fault(&at, "this name is taken by another value");
         }
         self.scope.values.push(name);
-        Some(Take { name: name.to_owned(), from, optional: true })
+        Some(Take { name: name.to_owned(), from, part, claim: None, optional: true })
     }
 
     pub(super) fn refresh(&mut self, recipe: &'a written::Recipe) -> Vec<Step> {

@@ -97,7 +97,7 @@ pub(super) fn load(
 }
 
 /// A duration as people write it: `90s`, `1h 30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let signed: jiff::SignedDuration = text
         .parse()
         .map_err(|_| format!("`{text}` is no duration; write for example `90s` or `1h30m`"))?;
@@ -200,8 +200,13 @@ impl<'a> Loader<'a> {
     /// Names that nothing reads are mistakes, most often a misspelling elsewhere.
     fn unused(&mut self, recipe: &written::Recipe) {
         let text = format!("{recipe:?}");
+        let expressions = || text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next());
+        let is_word = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
+        let reads = |name: &str| {
+            expressions().any(|text| text.split(|letter| !is_word(letter)).any(|word| word == name))
+        };
         for name in recipe.parameters.keys() {
-            if !text.contains(&format!("{{{{{name}")) && !text.contains(&format!("{{{{ {name}")) {
+            if !reads(name) {
                 self.faults.push(self.document.key_fault(
                     &format!("/parameters/{name}"),
                     format!("nothing reads the parameter `{name}`"),
@@ -213,7 +218,12 @@ impl<'a> Loader<'a> {
         let login = recipe.login.steps.iter().enumerate();
         let login = login.map(|(index, step)| (format!("/login/steps/{index}"), step));
         let taken = login.chain(refresh).flat_map(|(at, step)| {
-            step.take.keys().map(move |name| (format!("{at}/take/{name}"), name))
+            let signed = step.sign.keys();
+            let signed = signed.map({
+                let at = at.clone();
+                move |name| (format!("{at}/sign/{name}"), name)
+            });
+            step.take.keys().map(move |name| (format!("{at}/take/{name}"), name)).chain(signed)
         });
         let rolled = recipe.session.roll.keys();
         let rolled = rolled.map(|name| (format!("/session/roll/{name}"), name));
@@ -221,7 +231,13 @@ impl<'a> Loader<'a> {
             let message = format!("nothing reads the value `{name}`");
             self.faults.push(self.document.key_fault(&at, message));
         }
-        for name in recipe.account.keys().filter(|name| !self.read.contains(*name)) {
+        // Where one password is all, a name only tells accounts apart.
+        let names = |field: &written::Field| field.kind == written::FieldKind::LoginName;
+        let unread = recipe
+            .account
+            .iter()
+            .filter(|(name, field)| !names(field) && !self.read.contains(*name));
+        for (name, _) in unread {
             self.faults.push(self.document.key_fault(
                 &format!("/account/{name}"),
                 format!("nothing reads the field `{name}`"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::Loader;
 use crate::recipe::condition::Condition;
 use crate::recipe::{
@@ -44,30 +46,7 @@ impl<'a> Loader<'a> {
         let mut loaded = Vec::new();
         for (index, inject) in recipe.inject.iter().enumerate() {
             let at = format!("/inject/{index}");
-            let into = match (&inject.header, &inject.query, inject.cookies, &inject.value) {
-                (Some(header), None, false, Some(value)) => {
-                    self.header_name(&format!("{at}/header"), header).map(|name| {
-                        InjectInto::Header(name, self.template(&format!("{at}/value"), value))
-                    })
-                }
-                (None, Some(query), false, Some(value)) => Some(InjectInto::Query(
-                    query.clone(),
-                    self.template(&format!("{at}/value"), value),
-                )),
-                (None, None, true, None) => {
-                    if recipe.session.cookies == written::Cookies::None {
-                        self.fault(&at, "`[session] cookies` is `none`: there is nothing to send");
-                    }
-                    Some(InjectInto::Cookies)
-                }
-                _ => {
-                    self.fault(
-                        &at,
-                        "an injection is `header` with `value`, `query` with `value`, or `cookies = true`",
-                    );
-                    None
-                }
-            };
+            let into = self.injection(&at, recipe, inject);
             loaded.extend(into.map(|into| Injection {
                 into,
                 methods: inject.methods,
@@ -75,6 +54,48 @@ impl<'a> Loader<'a> {
             }));
         }
         loaded
+    }
+
+    fn injection(
+        &mut self,
+        at: &str,
+        recipe: &written::Recipe,
+        inject: &'a written::Inject,
+    ) -> Option<InjectInto> {
+        let written::Inject { header, query, cookie, cookies, value, .. } = inject;
+        match (header, query, cookie, cookies, value) {
+            (Some(header), None, None, false, Some(value)) => {
+                let name = self.header_name(&format!("{at}/header"), header)?;
+                Some(InjectInto::Header(name, self.template(&format!("{at}/value"), value)))
+            }
+            (None, Some(query), None, false, Some(value)) => {
+                let template = self.template(&format!("{at}/value"), value);
+                Some(InjectInto::Query(query.clone(), template))
+            }
+            (None, None, Some(cookie), false, Some(value)) => {
+                let name = self.template(&format!("{at}/cookie"), cookie);
+                let name = name.literal().unwrap_or_default().to_owned();
+                // RFC 6265 section 4.1.1: a token, as the name of a header field is.
+                if HeaderName::try_from(&name).is_err() {
+                    let message = format!("`{cookie}` cannot be the name of a cookie");
+                    self.fault(&format!("{at}/cookie"), message);
+                }
+                let template = self.template(&format!("{at}/value"), value);
+                Some(InjectInto::Cookie(name, template))
+            }
+            (None, None, None, true, None) => {
+                if recipe.session.cookies == written::Cookies::None {
+                    self.fault(at, "`[session] cookies` is `none`: there is nothing to send");
+                }
+                Some(InjectInto::Cookies)
+            }
+            _ => {
+                let message = "an injection is `header`, `query` or `cookie` with `value`, or \
+                               `cookies = true`";
+                self.fault(at, message);
+                None
+            }
+        }
     }
 
     pub(super) fn verdicts(&mut self, recipe: &written::Recipe) -> Vec<Verdict> {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use regex::Regex;
+
 use super::Loader;
 use crate::recipe::condition::{Condition, Part, StatusSet};
 use crate::recipe::template::BUILT_IN;
-use crate::recipe::{Probe, Step, StepBody, Take, TakeFrom, written};
+use crate::recipe::{CookieName, Probe, Signed, Step, StepBody, Take, TakeFrom, written};
+use crate::secret::Algorithm;
 
 impl<'a> Loader<'a> {
     /// Loads the steps of a login or a refresh, which may send one-time codes: each of them is sent
@@ -45,16 +48,19 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn step(&mut self, at: &str, step: &'a written::Step) -> Step {
-        let bodies = [step.json.is_some(), step.form.is_some(), step.text.is_some()];
-        if bodies.iter().filter(|given| **given).count() > 1 {
-            self.fault(at, "a step has one body: `json`, `form` or `text`");
-        }
-        let body = match (&step.json, &step.form, &step.text) {
-            (Some(json), ..) => StepBody::Json(self.json(&format!("{at}/json"), json)),
-            (_, Some(form), _) => StepBody::Form(self.templates(&format!("{at}/form"), form)),
-            (.., Some(text)) => StepBody::Text(self.template(&format!("{at}/text"), text)),
-            _ => StepBody::Empty,
-        };
+        // What is signed, the step itself may read.
+        let signed = step.sign.iter();
+        let signed = signed
+            .map(|(name, sign)| {
+                let at = format!("{at}/sign/{name}");
+                if self.is_taken(name) || self.scope.values.contains(&name.as_str()) {
+                    self.fault(&at, "this name is taken by another value");
+                }
+                self.signed(&at, name, sign)
+            })
+            .collect();
+        self.scope.values.extend(step.sign.keys().map(String::as_str));
+        let body = self.body(at, step);
         let path = self.path_template(&format!("{at}/path"), &step.path);
         let basic = step.basic.as_ref().map(|basic| {
             let user = self.template(&format!("{at}/basic/user"), &basic.user);
@@ -79,6 +85,7 @@ impl<'a> Loader<'a> {
                 .filter_map(|(name, take)| self.take(&format!("{at}/take/{name}"), name, take))
                 .collect(),
             codes: self.codes.iter_mut().flat_map(std::mem::take).collect(),
+            signed,
         };
         for name in step.take.keys() {
             if self.is_taken(name) {
@@ -89,52 +96,137 @@ impl<'a> Loader<'a> {
         loaded
     }
 
+    fn signed(&mut self, at: &str, name: &str, sign: &'a written::Sign) -> Signed {
+        for (key, json) in [("header", &sign.header), ("claims", &sign.claims)] {
+            if !json.is_object() {
+                self.fault(&format!("{at}/{key}"), "the parts of a token are objects");
+            }
+        }
+        Signed {
+            name: name.to_owned(),
+            algorithm: match sign.algorithm {
+                written::SignAlgorithm::HS256 => Algorithm::Hs256,
+                written::SignAlgorithm::RS256 => Algorithm::Rs256,
+                written::SignAlgorithm::ES256 => Algorithm::Es256,
+            },
+            key: self.template(&format!("{at}/key"), &sign.key),
+            header: self.json(&format!("{at}/header"), &sign.header),
+            claims: self.json(&format!("{at}/claims"), &sign.claims),
+        }
+    }
+
+    fn body(&mut self, at: &str, step: &'a written::Step) -> StepBody {
+        let mut bodies = Vec::new();
+        if let Some(json) = &step.json {
+            bodies.push(StepBody::Json(self.json(&format!("{at}/json"), json)));
+        }
+        if let Some(form) = &step.form {
+            bodies.push(StepBody::Form(self.templates(&format!("{at}/form"), form)));
+        }
+        if let Some(form) = &step.multipart {
+            bodies.push(StepBody::Multipart(self.templates(&format!("{at}/multipart"), form)));
+        }
+        if let Some(xml) = &step.xml {
+            bodies.push(StepBody::Xml(self.template(&format!("{at}/xml"), xml)));
+        }
+        if let Some(text) = &step.text {
+            bodies.push(StepBody::Text(self.template(&format!("{at}/text"), text)));
+        }
+        if bodies.len() > 1 {
+            self.fault(at, "a step has one body: `json`, `form`, `multipart`, `xml` or `text`");
+        }
+        bodies.pop().unwrap_or(StepBody::Empty)
+    }
+
     /// Whether a name stands for something that no answer may change.
     pub(super) fn is_taken(&self, name: &str) -> bool {
         self.scope.parameters.contains_key(name) || BUILT_IN.contains(&name)
     }
 
     pub(super) fn take(&mut self, at: &str, name: &str, take: &written::Take) -> Option<Take> {
-        let from = match (&take.json, &take.header, &take.cookie, &take.text) {
-            (Some(json), None, None, None) => {
-                TakeFrom::Json(self.pointer(&format!("{at}/json"), json)?)
+        const PLACES: &str = "a value is taken from exactly one of `json`, `header`, `cookie`, \
+                              `cookie_matches`, `cookie_age`, `text`, `input`";
+        let written::Take { json, header, cookie, cookie_matches, cookie_age, text, input, .. } =
+            take;
+        let given = [json, header, cookie, cookie_matches, cookie_age, text, input];
+        if given.iter().filter(|place| place.is_some()).count() != 1 {
+            self.fault(at, PLACES);
+            return None;
+        }
+        let part = self.part(at, take.part.as_deref());
+        if take.claim.is_some() && take.part.is_some() {
+            self.fault(at, "a value is a `part` or a `claim` of what stands there");
+        }
+        let mut from = None;
+        if let Some(pointer) = json {
+            from = self.pointer(&format!("{at}/json"), pointer).map(TakeFrom::Json);
+        } else if let Some(header) = header {
+            from = self.header_name(&format!("{at}/header"), header).map(TakeFrom::Header);
+        } else if let Some(text) = text {
+            from = self.one_group(&format!("{at}/text"), text).map(TakeFrom::Text);
+        } else if let Some(input) = input {
+            from = Some(TakeFrom::Input(input.clone()));
+        } else if let Some(cookie) = cookie_age {
+            from = Some(TakeFrom::CookieAge(cookie.clone()));
+        } else if let Some(cookie) = self.cookie_name(at, cookie, cookie_matches) {
+            from = Some(TakeFrom::Cookie(cookie));
+        }
+        let (name, claim) = (name.to_owned(), take.claim.clone());
+        Some(Take { name, from: from?, part, claim, optional: take.optional })
+    }
+
+    pub(super) fn part(&mut self, at: &str, part: Option<&str>) -> Option<Regex> {
+        self.one_group(&format!("{at}/part"), part?)
+    }
+
+    fn one_group(&mut self, at: &str, text: &str) -> Option<Regex> {
+        let regex = self.regex(at, text)?;
+        if regex.captures_len() != 2 {
+            self.fault(at, "the expression needs exactly one group");
+        }
+        Some(regex)
+    }
+
+    /// The cookie that is meant; nothing where none is, or no expression.
+    pub(super) fn cookie_name(
+        &mut self,
+        at: &str,
+        is: &Option<String>,
+        matches: &Option<String>,
+    ) -> Option<CookieName> {
+        match (is, matches) {
+            (Some(name), None) => Some(CookieName::Is(name.clone())),
+            (None, Some(text)) => {
+                self.regex(&format!("{at}/cookie_matches"), text).map(CookieName::Matches)
             }
-            (None, Some(header), None, None) => {
-                TakeFrom::Header(self.header_name(&format!("{at}/header"), header)?)
-            }
-            (None, None, Some(cookie), None) => TakeFrom::Cookie(cookie.clone()),
-            (None, None, None, Some(text)) => {
-                let regex = self.regex(&format!("{at}/text"), text)?;
-                if regex.captures_len() != 2 {
-                    self.fault(&format!("{at}/text"), "the expression needs exactly one group");
-                }
-                TakeFrom::Text(regex)
-            }
-            _ => {
-                self.fault(
-                    at,
-                    "a value is taken from exactly one of `json`, `header`, `cookie`, `text`",
-                );
-                return None;
-            }
-        };
-        Some(Take { name: name.to_owned(), from, optional: take.optional })
+            _ => None,
+        }
     }
 
     pub(super) fn probe(&mut self, probe: &'a written::Probe) -> Probe {
+        let body = match (&probe.json, &probe.form) {
+            (Some(json), None) => StepBody::Json(self.json("/probe/json", json)),
+            (None, Some(form)) => StepBody::Form(self.templates("/probe/form", form)),
+            (None, None) => StepBody::Empty,
+            (Some(_), Some(_)) => {
+                self.fault("/probe", "a probe has one body: `json` or `form`");
+                StepBody::Empty
+            }
+        };
         Probe {
             step: Step {
                 name: "probe".to_owned(),
                 method: self.method("/probe/method", &probe.method),
                 path: self.path_template("/probe/path", &probe.path),
-                query: Vec::new(),
+                query: self.templates("/probe/query", &probe.query),
                 headers: self.header_templates("/probe/headers", &probe.headers),
                 basic: None,
-                body: StepBody::Empty,
+                body,
                 when: None,
                 expect: self.condition("/probe/alive", &probe.alive),
                 take: Vec::new(),
                 codes: Vec::new(),
+                signed: Vec::new(),
             },
         }
     }

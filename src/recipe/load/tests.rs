@@ -211,7 +211,10 @@ fn a_life_that_cannot_be_is_a_fault() {
             "not longer than `idle`",
         ),
         (format!("{rolled}{{ csrf = {{ json = \"/csrf\" }} }}"), "json"),
-        (format!("{rolled}{{ csrf = {{}} }}"), "exactly one of `header`, `cookie`"),
+        (
+            format!("{rolled}{{ csrf = {{}} }}"),
+            "exactly one of `header`, `cookie`, `cookie_matches`",
+        ),
         (format!("{rolled}{{ csrf = {{ header = \"a\", cookie = \"b\" }} }}"), "exactly one of"),
         (
             format!("{rolled}{{ csrf = {{ header = \"a\" }}, user = {{ header = \"User\" }} }}"),

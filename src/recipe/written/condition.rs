@@ -78,7 +78,9 @@ pub struct JsonTest {
 #[serde(deny_unknown_fields)]
 pub struct CookieTest {
     /// The cookie's name.
-    pub name: String,
+    pub name: Option<String>,
+    /// A regular expression that the cookie's name contains, in place of `name`.
+    pub name_matches: Option<String>,
     /// What the answer does with it.
     pub is: CookieState,
 }

@@ -5,6 +5,7 @@
 
 mod condition;
 mod session;
+mod step;
 mod throttle;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 pub use condition::{Condition, CookieState, CookieTest, HeaderTest, JsonTest, Status};
 pub use session::{Cookies, Expires, ExpiryUnit, Rolled, Session};
+pub use step::{Basic, Sign, SignAlgorithm, Step, Take};
 pub use throttle::{Counts, Reset, ResetUnit, Throttle};
 
 /// The declarative description of an upstream's session life.
@@ -120,66 +122,6 @@ pub struct Login {
     pub refusals: Vec<Refusal>,
 }
 
-/// One request of a login, a refresh, a probe or a logout.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Step {
-    /// What the step does, for traces: `log in`, `verify`.
-    pub name: String,
-    /// The HTTP method.
-    pub method: String,
-    /// The path below the upstream's URL, a template.
-    pub path: String,
-    /// Query parameters, templates.
-    #[serde(default)]
-    pub query: BTreeMap<String, String>,
-    /// Header fields, templates.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// `Authorization: Basic` of these two templates.
-    pub basic: Option<Basic>,
-    /// A JSON body; every string in it is a template.
-    pub json: Option<serde_json::Value>,
-    /// A form body (`application/x-www-form-urlencoded`), templates.
-    pub form: Option<BTreeMap<String, String>>,
-    /// A text body, a template. Its `Content-Type` comes from `headers`.
-    pub text: Option<String>,
-    /// Run this step only if the answer to the step before was like this.
-    pub when: Option<Condition>,
-    /// What makes the step a success. Without it: any 2xx.
-    pub expect: Option<Condition>,
-    /// Values taken from the answer, by name.
-    #[serde(default)]
-    pub take: BTreeMap<String, Take>,
-}
-
-/// `Authorization: Basic`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Basic {
-    /// The user, a template.
-    pub user: String,
-    /// The password, a template.
-    pub password: String,
-}
-
-/// Where in an answer a value stands. Exactly one place.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Take {
-    /// A JSON pointer (RFC 6901); the empty pointer is the whole body.
-    pub json: Option<String>,
-    /// A header field.
-    pub header: Option<String>,
-    /// A cookie by name.
-    pub cookie: Option<String>,
-    /// A regular expression over the body; its first group is the value.
-    pub text: Option<String>,
-    /// The value may be missing; it then renders as nothing.
-    #[serde(default)]
-    pub optional: bool,
-}
-
 /// What a refused login means.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -210,7 +152,7 @@ pub enum RefusalClass {
     UpstreamBroken,
 }
 
-/// One thing that is put into requests. Exactly one of `header`, `query`, `cookies`.
+/// One thing that is put into requests. Exactly one of `header`, `query`, `cookie`, `cookies`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Inject {
@@ -218,6 +160,8 @@ pub struct Inject {
     pub header: Option<String>,
     /// Sets this query parameter to `value`.
     pub query: Option<String>,
+    /// Sets this cookie to `value`, beside the session's cookies.
+    pub cookie: Option<String>,
     /// Sends the session's cookies.
     #[serde(default)]
     pub cookies: bool,
@@ -313,9 +257,16 @@ pub struct Probe {
     pub method: String,
     /// The path below the upstream's URL, a template.
     pub path: String,
+    /// Query parameters, templates.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
     /// Header fields, templates.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// A JSON body; every string in it is a template.
+    pub json: Option<serde_json::Value>,
+    /// A form body (`application/x-www-form-urlencoded`), templates.
+    pub form: Option<BTreeMap<String, String>>,
     /// What the answer is like when the session is alive.
     pub alive: Condition,
 }

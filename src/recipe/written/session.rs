@@ -52,6 +52,10 @@ pub struct Rolled {
     pub header: Option<String>,
     /// A cookie by name.
     pub cookie: Option<String>,
+    /// A cookie whose name has something that this regular expression finds.
+    pub cookie_matches: Option<String>,
+    /// A regular expression over what stands there; its first group is the value.
+    pub part: Option<String>,
 }
 
 /// The end of a session as the vendor tells it.

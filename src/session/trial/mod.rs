@@ -239,7 +239,7 @@ impl Run<'_, '_> {
                     retry_after = throttle::retry_after(&answer.headers, trial.clock.wall());
                     next = attempt.answer(&answer, trial.clock.wall());
                     self.told(step, answer, |report, answer| {
-                        report.taken = report::taken(step, answer);
+                        report.taken = report::taken(step, answer, trial.clock.wall());
                         report.cookies = report::cookies(recipe, &answer.headers);
                         if let Next::Refused(_) = &next {
                             report.ok = false;
@@ -391,6 +391,7 @@ fn without_values(step: &Step) -> Option<Step> {
         expect: Condition::default(),
         take: Vec::new(),
         codes: Vec::new(),
+        signed: Vec::new(),
     })
 }
 

@@ -303,12 +303,12 @@ impl RuleReport {
 }
 
 /// What a step took from its answer.
-pub(super) fn taken(step: &Step, answer: &StepAnswer) -> Vec<TakenReport> {
+pub(super) fn taken(step: &Step, answer: &StepAnswer, now: SystemTime) -> Vec<TakenReport> {
     let takes = step.take.iter();
     let report = takes.map(|take| TakenReport {
         name: take.name.clone(),
         from: take.from.to_string(),
-        value: answer.value(&take.from).as_ref().map(ValueReport::of),
+        value: answer.value(take, now).as_ref().map(ValueReport::of),
         optional: take.optional,
     });
     report.collect()
@@ -359,6 +359,7 @@ pub(super) fn carried(
                 headers.contains_key(name).then(|| format!("header `{name}`"))
             }
             InjectInto::Query(name, _) => has_query(name).then(|| format!("query `{name}`")),
+            InjectInto::Cookie(name, _) => Some(format!("cookie `{name}`")),
             InjectInto::Cookies => {
                 material.cookies.iter().next().map(|_| "the session's cookies".to_owned())
             }
