@@ -3,7 +3,7 @@
 //! Parameters of the upstream are filled in when a recipe is loaded; account fields, taken values
 //! and the clock when a template is rendered. Escaping belongs to the place that a value goes to
 //! (JSON, XML, form, query, header), so rendering itself never escapes. What stands between the
-//! braces is an [`Expression`].
+//! braces is an `Expression`.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;

@@ -28,7 +28,7 @@ pub struct Init {
     /// Whose API it is: a built-in recipe (`doorward recipes list`)
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
-    /// Where the API is, as in https://api.example.com
+    /// Where the API is, as in `https://api.example.com`
     #[arg(long)]
     url: Option<String>,
     /// What the recipe asks for and is no secret: a field of the account or a parameter
