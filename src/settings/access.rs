@@ -36,7 +36,7 @@ pub(super) struct Written {
     /// at least 32 bytes of random text, kept like any secret. All instances with the same one accept
     /// each other's tokens; another one ends all tokens. Without it the key is made from `state.key`,
     /// and without that one too from nothing: then tokens end when Doorward stops, and clients have
-    /// to log in again. It is read at start only.
+    /// to log in again. It is read at start and at a reload.
     #[schemars(extend("examples" = [{"file": "secrets/token_key"}]))]
     pub(super) token_key: Option<written::Field>,
     /// Header fields in which clients may put their keys, besides `Authorization`, `Doorward-Key`,

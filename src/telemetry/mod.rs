@@ -440,6 +440,10 @@ impl LetGo {
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Cold, Self::Expired, Self::Refresh, Self::Rotation, Self::Manual];
+
     /// The word in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -15,7 +15,8 @@ pub(in crate::settings) struct ServerTls {
     pub(in crate::settings) key: Option<String>,
     /// A PEM file of the authorities that issue clients' certificates (mutual TLS). Give it an
     /// authority of your own: every certificate that it has issued for clients can connect. Which
-    /// client a certificate is, `certificates` of the clients says. It is read at start.
+    /// client a certificate is, `certificates` of the clients says. It is read at start and at a
+    /// reload.
     #[schemars(extend("examples" = ["clients-ca.pem"]))]
     pub(in crate::settings) client_ca_file: Option<String>,
     /// Whether a client must have a certificate, where `client_ca_file` is given; `optional` where
@@ -67,7 +68,8 @@ pub(in crate::settings) struct UpstreamTls {
     #[schemars(extend("examples" = [["sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]]))]
     pub(in crate::settings) pins: Vec<String>,
     /// A PEM file with the certificate that Doorward shows to a server that asks for one (mutual
-    /// TLS), and its chain, Doorward's own first. It is read at start.
+    /// TLS), and its chain, Doorward's own first. It is read at start and at a
+    /// reload.
     #[schemars(extend("examples" = ["doorward.crt"]))]
     pub(in crate::settings) certificate: Option<String>,
     /// A PEM file with the private key of `certificate`. Nobody but its owner may be able to change

@@ -129,7 +129,7 @@ pub(in crate::settings) struct UpstreamProxy {
     pub(in crate::settings) url: Option<String>,
     /// The name to log in to the proxy with (`Proxy-Authorization: Basic`).
     pub(in crate::settings) username: Option<String>,
-    /// The password to log in to the proxy with. It is read at start.
+    /// The password to log in to the proxy with. It is read at start and at a reload.
     #[schemars(extend("examples" = [{"file": "secrets/proxy_password"}]))]
     pub(in crate::settings) password: Option<Field>,
     /// How TLS to the proxy itself is.

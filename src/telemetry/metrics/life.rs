@@ -53,7 +53,7 @@ impl Life {
             let words = words.iter().map(|word| Arc::from(*word));
             [upstream, account].into_iter().cloned().chain(words).collect::<Labels>()
         };
-        for trigger in [Trigger::Cold, Trigger::Expired, Trigger::Refresh, Trigger::Rotation] {
+        for trigger in Trigger::ALL {
             counted.add(&families::LOGINS, of(&[trigger.as_str(), Login::SUCCESS]), 0);
         }
         for (family, words) in BEGINNING {
