@@ -92,7 +92,7 @@ async fn no_preliminary_answer_reaches_a_client_that_did_not_ask() {
         )
         .await;
         let (head, body) = parts(&said);
-        assert!(head.contains(" 200 ok") && !said.contains(" 10"), "{said}");
+        assert!(head.contains(" 200 ok") && said.matches("HTTP/1.").count() == 1, "{said}");
         assert_eq!(body, "{}");
     }
     assert!(puppet.calls().iter().all(|call| call.ends_with("\r\n\r\nhi")));
