@@ -85,6 +85,7 @@ mod searched_bodies;
 mod settings;
 mod single_login;
 mod stop;
+mod stop_unasked;
 mod streams;
 mod three_gateways;
 mod tokens;

@@ -58,6 +58,11 @@ impl Traffic {
         Underway(Arc::clone(self))
     }
 
+    /// Whether a request has ever begun.
+    pub(super) fn has_had_requests(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
     /// It is a connection of HTTP/2.
     pub(super) fn speaks_http2(&self) {
         self.is_http2.store(true, Ordering::Relaxed);

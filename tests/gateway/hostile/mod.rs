@@ -68,12 +68,12 @@
 //! | 62. TLS of an upstream | `protocols::a_login_is_never_sent_to_an_upstream_with_the_wrong_certificate`, `ways_refused::no_byte_of_a_login_is_sent_where_the_handshake_is_refused`, `ways_refused::an_upstream_that_speaks_in_the_clear_before_the_handshake_gets_no_login` | |
 //! | 63. Text that would write a log | `hostile/logs::no_client_writes_lines_or_escapes_into_the_log`, `audit_hostile::no_text_in_a_line_does_anything_to_a_terminal` | |
 //! | 64. Secrets in what is told | `nothing_leaks::the_most_talkative_log_holds_no_secret_and_no_key`, `nothing_leaks::debug_of_a_running_gateway_shows_no_secret` | |
-//! | 65. The admin port by way of the data port | | Not here: there is no port but those of listeners, and nothing is administered over a network |
+//! | 65. The admin port by way of the data port | `admin/doors::no_listener_for_clients_leads_there`, `admin/doors::an_upstream_that_is_the_admin_api_is_a_fault`, `admin/doors::the_port_wants_the_token_our_name_and_our_own_pages`, `admin/doors::what_changes_something_is_sent_as_json` | |
 //! | 66. Open redirects | `hostile/targets::no_answer_leads_elsewhere_because_the_target_says_so` | |
 //! | 67. PROXY protocol from anybody | `hostile/heads::a_proxy_protocol_header_from_anybody_is_no_http`, `proxied::a_header_of_a_peer_that_is_not_listed_is_refused` | |
 //! | 68. Whose rate it is | `hostile/sessions::a_rate_is_its_clients_whatever_fields_say` | |
 //! | 69. Files that others can write | `settings::a_secret_file_that_others_can_write_is_refused` | No secret is an argument of a command |
-//! | 70. Signals, full disks, moved clocks | `stop::running_requests_end_and_then_every_session_is_logged_out`, `audit_chain::a_full_disk_leaves_a_chain_that_holds`, `restart::without_a_record_no_login_is_sent_unless_the_operator_wants_it` | There is no reload yet, and no state outside the process but its files |
+//! | 70. Signals, full disks, moved clocks | `stop::running_requests_end_and_then_every_session_is_logged_out`, `audit_chain::a_full_disk_leaves_a_chain_that_holds`, `restart::without_a_record_no_login_is_sent_unless_the_operator_wants_it`, `stop_unasked::connections_that_have_said_nothing_do_not_hold_the_stop`, `stop_unasked::over_http2_a_request_that_crosses_the_farewell_is_answered`, `reload_load::two_hundred_reloads_under_load_cost_no_request_and_no_login` | No state is kept outside the process but in its files |
 //!
 //! # What a plain proxy over the same library gets wrong
 //!
