@@ -30,7 +30,7 @@ use super::metered::Metered;
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
 use super::prefixed::Prefixed;
-use super::socket::{Stream, first_word, reset_on_close};
+use super::socket::{Stream, end_writing, first_word, reset_on_close};
 use super::tunnels::Tunnels;
 use super::{HalfClosed, Limits, Stop};
 use crate::access::identity::{Credentials, UnixPeer};
@@ -351,10 +351,18 @@ impl Transport for Metered<Stream> {
     fn reset_at_end(&self) {
         reset_on_close(self.stream());
     }
+
+    fn cut(&self) {
+        end_writing(self.stream());
+    }
 }
 
 impl<S: Transport> Transport for Box<TlsStream<S>> {
     fn reset_at_end(&self) {
         self.get_ref().0.reset_at_end();
+    }
+
+    fn cut(&self) {
+        self.get_ref().0.cut();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -225,6 +225,15 @@ pub(super) fn reset_on_close(stream: &Stream) {
         // Without it what is left is offered for a while longer.
         _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// Ends our side, behind what has been written.
+pub(super) fn end_writing(stream: &Stream) {
+    // Who is gone needs not be told.
+    _ = match stream {
+        Either::Left(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+        Either::Right(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+    };
 }
 
 impl Address {

@@ -28,6 +28,9 @@ pub(in crate::server) trait Transport:
 {
     /// From now on the connection ends with a reset, where its protocol has one.
     fn reset_at_end(&self);
+
+    /// Ends our side below TLS, which would tell a clean end.
+    fn cut(&self);
 }
 
 /// The stream of a connection, behind a lock.

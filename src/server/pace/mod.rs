@@ -289,6 +289,10 @@ impl<S: Transport> Transport for Paced<S> {
     fn reset_at_end(&self) {
         self.stream.reset_at_end();
     }
+
+    fn cut(&self) {
+        self.stream.cut();
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
