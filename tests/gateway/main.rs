@@ -32,6 +32,7 @@ mod conformance;
 mod decoded_bodies;
 mod defects;
 mod doctor;
+mod early_answers;
 mod faults;
 mod faults_http2;
 mod grants;
