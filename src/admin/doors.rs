@@ -136,7 +136,7 @@ impl Doors {
 
     fn admit_remote(&self, head: &Parts) -> Result<Admitted, Problem> {
         let host = self.host(&head.headers, &head.uri).ok_or_else(Problem::misdirected_host)?;
-        if is_cross_origin(&head.headers, host) {
+        if self.is_cross_origin(&head.headers, host) {
             return Err(Problem::cross_origin());
         }
         if let Some(token) = bearer(&head.headers) {
@@ -174,6 +174,31 @@ impl Doors {
         let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let is_ours = name == "localhost" || address.is_ok() || self.hosts.contains(&name);
         is_ours.then_some(host)
+    }
+
+    /// Whether a page of another site has a browser send it. Browsers say so themselves; `Origin` has
+    /// to be that of our pages at the host that the request names (RFC 6454 section 5). What is here
+    /// is no TLS; at a name that was given, something in front may speak it.
+    fn is_cross_origin(&self, headers: &HeaderMap, host: &str) -> bool {
+        let fetched_from = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+        if fetched_from.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
+            return true;
+        }
+        let host = host.to_ascii_lowercase();
+        let name = host.rsplit_once(':').map_or(&*host, |(name, _)| name);
+        let is_given = self.hosts.iter().any(|given| given == name);
+        headers.get_all(header::ORIGIN).iter().any(|origin| {
+            let parts = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            let Some((scheme, authority)) = parts else { return true };
+            let default_port = match scheme {
+                "http" => ":80",
+                "https" if is_given => ":443",
+                _ => return true,
+            };
+            let authority = authority.to_ascii_lowercase();
+            let without = |authority| str::strip_suffix(authority, default_port);
+            without(&authority).unwrap_or(&authority) != without(&host).unwrap_or(&host)
+        })
     }
 
     fn visit(&self) -> Result<Admitted, Problem> {
@@ -244,19 +269,6 @@ fn came_through_a_gateway(headers: &HeaderMap) -> bool {
     entries.any(|entry| {
         let received_by = entry.split_whitespace().nth(1);
         received_by.is_some_and(|name| name.starts_with("doorward"))
-    })
-}
-
-/// Whether a page of another site has a browser send it. Browsers say so themselves; `Origin` has to
-/// be the host that the request names.
-fn is_cross_origin(headers: &HeaderMap, host: &str) -> bool {
-    let fetched_from = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-    if fetched_from.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
-        return true;
-    }
-    headers.get_all(header::ORIGIN).iter().any(|origin| {
-        let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-        authority.is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
     })
 }
 
@@ -345,11 +357,30 @@ mod tests {
         for field in [
             ("origin", "http://localhost:8080"),
             ("origin", "http://evil.example"),
+            ("origin", "https://localhost:8081"),
+            ("origin", "capacitor://localhost:8081"),
             ("origin", "null"),
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
         ] {
             assert!(with(field).unwrap_err().contains("cross_origin"), "{field:?}");
+        }
+        let at = |host, origin| {
+            admitted(&doors, &[("host", host), GOOD, ("origin", origin)], "/x").is_ok()
+        };
+        // Where TLS may end in front of us, either is ours, with its own port.
+        assert!(at("doorward.internal", "https://Doorward.internal"));
+        assert!(at("doorward.internal", "http://doorward.internal"));
+        assert!(at("doorward.internal:443", "https://doorward.internal"));
+        assert!(at("LOCALHOST:80", "http://localhost"));
+        for (host, origin) in [
+            ("localhost", "https://localhost"),
+            ("10.0.0.7", "https://10.0.0.7"),
+            ("localhost:443", "http://localhost"),
+            ("doorward.internal", "https://doorward.internal:80"),
+            ("doorward.internal", "ftp://doorward.internal"),
+        ] {
+            assert!(!at(host, origin), "{origin} at {host}");
         }
     }
 

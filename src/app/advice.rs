@@ -210,7 +210,7 @@ impl About<'_> {
                      [upstreams.{name}]"
                 ),
                 ConnectError::Exhausted(_) => {
-                    "this machine has no descriptor or no memory left for \
+                    "this machine has no descriptor, no port or no memory left for \
                      a connection: raise its limits, or try again later"
                         .to_owned()
                 }

@@ -19,6 +19,7 @@ mod inspect;
 mod local_login;
 pub mod overload;
 mod parse;
+mod passage;
 pub mod patience;
 mod places;
 mod prepare;

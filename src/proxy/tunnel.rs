@@ -2,24 +2,22 @@
 //! nothing moves for too long, or their session is replaced.
 
 use std::fmt;
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::sync::oneshot;
 
 use super::ending::{Ending, Why};
 use super::error::Problem;
 use super::extended_connect::{self, Handshake};
 use super::inspect::Looked;
+pub use super::passage::Duplex;
+use super::passage::{Side, Who, pass};
 use super::record::Record;
 use crate::clock::Clock;
 use crate::forward::upgrade;
@@ -30,10 +28,8 @@ use crate::upstream::Origin;
 /// no byte sets a timer.
 const LOOKS: u32 = 4;
 
-/// A connection whose bytes are nobody's but the tunnel's.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+/// A stream of HTTP/2 has no end but one.
+impl Duplex for TokioIo<Upgraded> {}
 
 /// Gives the client's connection to its tunnel; dropped, it says that the client is gone.
 pub type Giver = oneshot::Sender<Box<dyn Duplex>>;
@@ -218,8 +214,9 @@ impl Tunnel {
         Self { client, upstream, bytes, clock, idle_max, ending, _hold: hold }
     }
 
-    /// Passes bytes on until both sides have ended, one has failed, nothing has moved in either
-    /// direction for the idle time, or it is cut. Dropped, it cuts both off.
+    /// Passes bytes on until both sides have ended, or one has failed and the other one has what came
+    /// before, nothing has moved in either direction for the idle time, or it is cut. Dropped, it
+    /// cuts both off.
     pub async fn run(self) {
         let Self { client, upstream, mut bytes, clock, idle_max, ending, _hold } = self;
         let passing = async {
@@ -228,11 +225,9 @@ impl Tunnel {
             let client = async { client.connection().await.ok_or(()) };
             let upstream = async { upstream.await.map_err(|_| ()) };
             let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
-            let mut client = Side { stream: client, bytes: &bytes.from_client };
-            let upstream: Box<dyn Duplex> = Box::new(TokioIo::new(upstream));
-            let mut upstream = Side { stream: upstream, bytes: &bytes.from_upstream };
-            // How it ended is for the protocol inside to tell.
-            _ = copy_bidirectional(&mut client, &mut upstream).await;
+            let client = Side::new(Who::Client, client, &bytes.from_client);
+            let upstream = Box::new(TokioIo::new(upstream));
+            pass(client, Side::new(Who::Upstream, upstream, &bytes.from_upstream)).await;
         };
         let end = tokio::select! {
             () = passing => None,
@@ -272,42 +267,5 @@ impl Bytes {
 impl Drop for Bytes {
     fn drop(&mut self) {
         self.record.body_bytes = *self.from_upstream.get_mut();
-    }
-}
-
-/// One side of a tunnel; counts what comes from it.
-struct Side<'b> {
-    stream: Box<dyn Duplex>,
-    bytes: &'b AtomicU64,
-}
-
-impl AsyncRead for Side<'_> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.bytes.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
-        read
-    }
-}
-
-impl AsyncWrite for Side<'_> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -3,11 +3,12 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -17,10 +18,11 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 
 use super::http1::{self, End, Transport};
 use super::linger::Lingering;
@@ -28,7 +30,7 @@ use super::metered::Metered;
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
 use super::prefixed::Prefixed;
-use super::socket::{Stream, reset_on_close};
+use super::socket::{Stream, end_writing, first_word, reset_on_close};
 use super::tunnels::Tunnels;
 use super::{HalfClosed, Limits, Stop};
 use crate::access::identity::{Credentials, UnixPeer};
@@ -37,6 +39,10 @@ use crate::proxy::exchange::exchange;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::patience::Ward;
 use crate::proxy::{Core, Peer};
+
+/// A client of HTTP/2 that has made no request and is told to leave has this long to say that it has
+/// heard that, so that what it had asked by then is still answered.
+const FAREWELL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What a connection is served with.
 pub(super) struct Conversation {
@@ -72,9 +78,9 @@ pub(super) async fn serve(
                 client.converse(stream, false, stop).await;
             }
         }
-        // Boxed: the handshake is over soon, and what is left of it is large, too.
-        Some(tls) => match timeout(limits.head_timeout, Box::pin(handshake(tls, stream))).await {
-            Ok(Ok(stream)) => {
+        Some(tls) => match handshake(tls, stream, limits.head_timeout, &stop.accepting).await {
+            Ok(None) => {}
+            Ok(Some(stream)) => {
                 let session = stream.get_ref().1;
                 let http2 = session.alpn_protocol() == Some(b"h2");
                 let certificate = session.peer_certificates().and_then(<[_]>::first);
@@ -84,17 +90,26 @@ pub(super) async fn serve(
             }
             // A scan, a client that does not trust us, or one that idles: nothing an operator must
             // act on.
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         },
     }
 }
 
+/// The encrypted stream; nothing when the server stops before the client has said anything.
 async fn handshake(
     tls: TlsAcceptor,
     stream: Metered<Stream>,
-) -> io::Result<Box<TlsStream<Metered<Stream>>>> {
-    tls.accept(stream).await.map(Box::new)
+    time: Duration,
+    stopping: &CancellationToken,
+) -> io::Result<Option<Box<TlsStream<Metered<Stream>>>>> {
+    let accepting = async {
+        if first_word(stream.stream(), stopping).await.is_none() {
+            return Ok(None);
+        }
+        tls.accept(stream).await.map(|stream| Some(Box::new(stream)))
+    };
+    // Boxed: the handshake is over soon, and what is left of it is large, too.
+    timeout(time, Box::pin(accepting)).await?
 }
 
 /// Whose process is at the other end of a Unix socket. Where the system does not say, it is
@@ -139,7 +154,8 @@ impl Client {
         let Self { core, peer, limits, traffic, .. } = self;
         traffic.speaks_http2();
         let told = (Arc::clone(&core.shared), Arc::clone(&peer));
-        let (seen, patience) = (Arc::clone(&traffic), Arc::<Patience>::default());
+        let (seen, farewell) = (Arc::clone(&traffic), Arc::clone(&traffic));
+        let patience = Arc::<Patience>::default();
         let asked = Arc::clone(&patience);
         let (tunnels, streams) = (Arc::new(Tunnels::default()), Streams::default());
         let (led, begun) = (Arc::clone(&tunnels), streams.clone());
@@ -180,7 +196,12 @@ impl Client {
                 }
             } => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    biased;
+                    ended = connection => ended,
+                    // It waits for nothing, and may never answer.
+                    () = unasked(&farewell) => Ok(()),
+                }
             }
         };
         if let Err(error) = ended {
@@ -191,6 +212,14 @@ impl Client {
             }
         }
         tunnels.end().await;
+    }
+}
+
+/// Waits for as long as a client without a request may take to leave; for ever where one has begun.
+async fn unasked(traffic: &Traffic) {
+    sleep(FAREWELL_WAIT_MAX).await;
+    if traffic.has_had_requests() {
+        pending::<()>().await;
     }
 }
 
@@ -322,10 +351,18 @@ impl Transport for Metered<Stream> {
     fn reset_at_end(&self) {
         reset_on_close(self.stream());
     }
+
+    fn cut(&self) {
+        end_writing(self.stream());
+    }
 }
 
 impl<S: Transport> Transport for Box<TlsStream<S>> {
     fn reset_at_end(&self) {
         self.get_ref().0.reset_at_end();
+    }
+
+    fn cut(&self) {
+        self.get_ref().0.cut();
     }
 }

@@ -115,7 +115,8 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
                 let mut unix = connection::unix_peer(&stream);
                 if proxies.is_some() {
                     // Boxed: few connections need the room.
-                    let client = Box::pin(presented(&mut stream, address, limits.head_timeout));
+                    let time = limits.head_timeout;
+                    let client = Box::pin(presented(&mut stream, address, time, &stop.accepting));
                     let Some(client) = client.await else { return };
                     peer = peer.behind_proxy(client);
                     // The process is the proxy's.
@@ -137,15 +138,21 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
     connections.wait().await;
 }
 
-/// The client's address as a proxy in front presents it; nothing where the connection is refused.
+/// The client's address as a proxy in front presents it; nothing where the connection is refused, or
+/// where the server stops before the proxy has said anything.
 async fn presented(
     stream: &mut socket::Stream,
     peer: Option<IpAddr>,
     time: Duration,
+    stopping: &CancellationToken,
 ) -> Option<Option<IpAddr>> {
     let peer_shown = || peer.map_or("unix".to_owned(), |peer| peer.to_string());
-    match timeout(time, proxy_protocol::client(stream, peer)).await {
-        Ok(Ok(client)) => return Some(client),
+    let reading = async {
+        socket::first_word(stream, stopping).await?;
+        Some(proxy_protocol::client(stream, peer).await)
+    };
+    match timeout(time, reading).await.map(Option::transpose) {
+        Ok(Ok(client)) => return client,
         // Whoever watches whether somebody listens does so all the time.
         Ok(Err(HeaderError::Closed)) => {}
         Ok(Err(error)) => {

@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::http1::Transport;
+use crate::proxy::tunnel::Duplex;
+
 /// A stream of which the beginning was read already.
 pub(super) struct Prefixed<S> {
     read: Bytes,
@@ -66,5 +69,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+impl<S: Transport> Duplex for Prefixed<S> {
+    fn poll_cut(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.cut();
+        Poll::Ready(Ok(()))
     }
 }

@@ -6,15 +6,12 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 
 use ipnet::IpNet;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
-use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncReadExt, Interest};
-use tokio_util::either::Either;
+use tokio::io::AsyncReadExt;
 
-use super::socket::Stream;
+use super::socket::{Stream, peek};
 
 /// The longest header of version 1 (section 2.1), its end included.
 const V1_BYTES_MAX: usize = 107;
@@ -103,17 +100,6 @@ pub(super) async fn client(
     }
 }
 
-/// Waits for bytes and looks at them; they can still be read.
-async fn peek(stream: &Stream, look: &mut [u8]) -> io::Result<usize> {
-    let mut look = |socket: &dyn AsFd| -> io::Result<usize> {
-        Ok(recv(socket.as_fd(), &mut *look, RecvFlags::PEEK)?.1)
-    };
-    match stream {
-        Either::Left(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
-        Either::Right(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
-    }
-}
-
 /// Where the header at the beginning of `bytes` ends; nothing while more of it is to come. Then all
 /// of `bytes` is the header's.
 fn length(bytes: &[u8]) -> Result<Option<usize>, HeaderError> {
@@ -155,6 +141,7 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;
+    use tokio_util::either::Either;
 
     use super::*;
 

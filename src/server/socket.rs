@@ -3,15 +3,19 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
 use socket2::{Domain, Protocol, Type};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 
 /// Connections that may wait to be accepted, on each socket.
 const BACKLOG: i32 = 1024;
@@ -68,6 +72,29 @@ pub enum Socket {
 
 /// A connection from a client.
 pub type Stream = Either<TcpStream, UnixStream>;
+
+/// Waits until a client has said something, or has left. Nothing when `stopping` is cancelled before
+/// that: whoever has said nothing waits for nothing.
+pub(super) async fn first_word(stream: &Stream, stopping: &CancellationToken) -> Option<()> {
+    let mut look = [0];
+    tokio::select! {
+        biased;
+        // Whoever reads finds out what became of it.
+        _ = peek(stream, &mut look) => Some(()),
+        () = stopping.cancelled() => None,
+    }
+}
+
+/// Waits for bytes and looks at them; they can still be read.
+pub(super) async fn peek(stream: &Stream, look: &mut [u8]) -> io::Result<usize> {
+    let mut look = |socket: &dyn AsFd| -> io::Result<usize> {
+        Ok(recv(socket.as_fd(), &mut *look, RecvFlags::PEEK)?.1)
+    };
+    match stream {
+        Either::Left(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
+        Either::Right(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
+    }
+}
 
 /// Binds `cores` sockets to one address.
 ///
@@ -198,6 +225,15 @@ pub(super) fn reset_on_close(stream: &Stream) {
         // Without it what is left is offered for a while longer.
         _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// Ends our side, behind what has been written.
+pub(super) fn end_writing(stream: &Stream) {
+    // Who is gone needs not be told.
+    _ = match stream {
+        Either::Left(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+        Either::Right(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+    };
 }
 
 impl Address {

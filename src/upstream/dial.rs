@@ -335,7 +335,7 @@ impl Attempt<'_> {
                         }
                         // What is lacking here says nothing of any address.
                         if !matches!(last, ConnectError::Exhausted(_)) {
-                            last = ConnectError::of(error);
+                            last = ConnectError::at(lease.endpoint().address, error);
                         }
                         turn = Instant::now();
                     }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -78,7 +78,7 @@ pub enum ConnectError {
     #[error("the connection was refused")]
     Refused(#[source] io::Error),
     /// It is this machine that has nothing left to make a connection with.
-    #[error("this machine has no descriptor or no memory left for a connection")]
+    #[error("this machine has no descriptor, no port or no memory left for a connection")]
     Exhausted(#[source] io::Error),
     /// Connecting took longer than allowed.
     #[error("connecting took too long")]
@@ -164,11 +164,26 @@ impl fmt::Display for ErrorType {
     }
 }
 
-/// Whether it tells that this machine has no descriptor or no memory left. Not that it has no port:
-/// an address of a family that it does not have is told in the same way.
+/// Whether it tells that this machine has no descriptor or no memory left. For that it has no port see
+/// [`lacks_port`].
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
     let number = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(number, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+/// Whether a connection to `address` failed because all of this machine's ports are in use there. An
+/// address of a family that it does not have is told in the same way; then no datagram could be sent
+/// there either, of which ports there are enough. None is sent.
+fn lacks_port(error: &io::Error, address: SocketAddr) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    if number != Some(Errno::ADDRNOTAVAIL) {
+        return false;
+    }
+    let any: SocketAddr = match address.is_ipv4() {
+        true => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        false => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_ok()
 }
 
 impl Broken {
@@ -190,6 +205,14 @@ impl Broken {
 }
 
 impl ConnectError {
+    /// Why a socket was not connected to an address.
+    pub(super) fn at(address: SocketAddr, error: io::Error) -> Self {
+        match lacks_port(&error, address) {
+            true => Self::Exhausted(error),
+            false => Self::of(error),
+        }
+    }
+
     /// Why a socket was not connected.
     pub(super) fn of(error: io::Error) -> Self {
         match is_exhausted(&error) {
@@ -335,7 +358,7 @@ fn refused(error: &io::Error) -> &'static str {
             "destination_ip_unroutable"
         }
         io::ErrorKind::TimedOut => "connection_timeout",
-        // No leave, or no port of our own.
+        // No leave, or no address of our own.
         _ => "proxy_internal_error",
     }
 }
@@ -359,6 +382,25 @@ pub fn with_causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Fails when a want of ports is told as the upstream's fault, or an address that cannot be reached
+    /// from here as a want of ports.
+    #[test]
+    fn a_want_of_ports_is_a_want_of_ours() {
+        let number = Errno::ADDRNOTAVAIL.raw_os_error();
+        let told = |address: &str, number| {
+            ConnectError::at(address.parse().unwrap(), io::Error::from_raw_os_error(number))
+        };
+        let exhausted = told("127.0.0.1:443", number);
+        assert!(matches!(exhausted, ConnectError::Exhausted(_)), "{exhausted:?}");
+        assert!(!exhausted.is_of_the_upstream());
+        assert_eq!(SendError::Unreachable(exhausted).unreached(), Some(Unreached::Exhausted));
+        // No machine has a way to an address of no interface.
+        let foreign = told("[fe80::1]:443", number);
+        assert!(matches!(foreign, ConnectError::Refused(_)), "{foreign:?}");
+        let refused = told("127.0.0.1:443", Errno::CONNREFUSED.raw_os_error());
+        assert!(matches!(refused, ConnectError::Refused(_)), "{refused:?}");
+    }
 
     #[test]
     fn an_alert_is_told_as_the_registry_names_it() {

@@ -1,14 +1,18 @@
 //! A request's body in the hands of hyper, which asks for no more of it while an upstream takes
 //! nothing. Nobody would ever wait for that to change: it is watched here, once the answer has begun.
+//! One that breaks off by then does so when the answer has ended, or has had time to: the stream has
+//! one end for both.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::error::Broken;
 use super::http2::Shared;
@@ -29,7 +33,27 @@ pub(super) struct Going<B> {
     rest: Option<Rest<B>>,
     /// Since when what it gave last waits to be taken; nothing while it has nothing to give.
     waits_since: Option<Instant>,
+    /// Nothing before the answer has begun.
+    answer: Option<Begun>,
+    /// Why it broke off.
+    error: Option<Cause>,
 }
+
+/// An answer that has begun.
+#[derive(Debug)]
+struct Begun {
+    /// Ready when it has ended.
+    ended: oneshot::Receiver<Infallible>,
+    /// How long it may go on when there is no more of what it answers.
+    time_max: Duration,
+    /// Runs once there is not.
+    time: Option<Pin<Box<Sleep>>>,
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The answer to an upload. Dropped, it has ended.
+pub(super) type Answering = oneshot::Sender<Infallible>;
 
 #[derive(Debug)]
 struct Rest<B> {
@@ -48,7 +72,8 @@ impl<B: Body> Given<B> {
             return Self::Nothing(body);
         }
         let rest = Some(Rest { body, connection: Arc::clone(connection) });
-        Self::Something(Arc::new(Mutex::new(Going { rest, waits_since: None })))
+        let going = Going { rest, waits_since: None, answer: None, error: None };
+        Self::Something(Arc::new(Mutex::new(going)))
     }
 
     /// What there is to be watched, if there is.
@@ -71,15 +96,17 @@ impl<B: Body> Given<B> {
 impl<B: Send + 'static> Upload<B> {
     /// Gives the rest of the body up when the upstream takes nothing of it for `stall_max`, in a
     /// task that ends with the body. The answer is left alone, and so are all others on the
-    /// connection, which takes no further request.
-    pub(super) fn watch(self, stall_max: Duration) {
-        if self.has_rest() {
-            tokio::spawn(self.stalls(stall_max));
-        }
-    }
-
-    fn has_rest(&self) -> bool {
-        self.0.upgrade().is_some_and(|going| lock(&going).rest.is_some())
+    /// connection, which takes no further request. A body that breaks off takes its answer with it
+    /// no sooner than after so long. What is returned has to live as long as the answer; nothing
+    /// where no more of the body is to come.
+    pub(super) fn watch(self, stall_max: Duration) -> Option<Answering> {
+        let going = self.0.upgrade()?;
+        let mut going = lock(&going);
+        going.rest.as_ref()?;
+        let (answering, ended) = oneshot::channel();
+        going.answer = Some(Begun { ended, time_max: stall_max, time: None });
+        tokio::spawn(self.stalls(stall_max));
+        Some(answering)
     }
 
     async fn stalls(self, stall_max: Duration) {
@@ -105,6 +132,20 @@ impl<B: Send + 'static> Upload<B> {
     }
 }
 
+impl<B> Going<B> {
+    /// Tells that it broke off, as soon as that cuts no answer.
+    fn poll_break_off<T>(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, Cause>>> {
+        if let Some(Begun { ended, time_max, time }) = &mut self.answer
+            && Pin::new(ended).poll(context).is_pending()
+        {
+            let time = time.get_or_insert_with(|| Box::pin(sleep(*time_max)));
+            ready!(time.as_mut().poll(context));
+        }
+        self.answer = None;
+        Poll::Ready(self.error.take().map(Err))
+    }
+}
+
 /// Nothing that may panic is done under the lock but to ask the body, whose panic ends the request.
 fn lock<B>(going: &Mutex<Going<B>>) -> MutexGuard<'_, Going<B>> {
     going.lock().unwrap_or_else(PoisonError::into_inner)
@@ -116,7 +157,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = Cause;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -129,13 +170,20 @@ where
             Self::Something(going) => going,
         };
         let mut going = lock(going);
+        if going.error.is_some() {
+            return going.poll_break_off(context);
+        }
         let Some(rest) = &mut going.rest else {
             return Poll::Ready(Some(Err(Broken::Stalled.into())));
         };
         let frame = Pin::new(&mut rest.body).poll_frame(context).map_err(Into::into);
+        if let Poll::Ready(Some(Err(error))) = frame {
+            (going.waits_since, going.error) = (None, Some(error));
+            return going.poll_break_off(context);
+        }
         going.waits_since = match &frame {
             Poll::Ready(Some(Ok(_))) => Some(Instant::now()),
-            Poll::Ready(Some(Err(_)) | None) | Poll::Pending => None,
+            _ => None,
         };
         frame
     }

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::addresses::Endpoint;
 use super::connection::{Expectation, Failure};
-use super::given::Given;
+use super::given::{Answering, Given};
 use super::http1::HEAD_BYTES_MAX;
 use super::stream::Stream;
 use super::{Origin, RequestHead};
@@ -66,7 +66,11 @@ struct Room {
 
 /// One stream of a connection, as long as its answer is there.
 #[derive(Debug)]
-pub(super) struct Share(Arc<Shared>);
+pub(super) struct Share {
+    connection: Arc<Shared>,
+    /// Where the request's body still goes out.
+    _answering: Option<Answering>,
+}
 
 /// Runs what hyper has tasks for. The first of them drives the connection; it ends when the last
 /// handle is dropped, but for what is stuck.
@@ -85,15 +89,15 @@ where
 }
 
 impl Share {
-    fn of(shared: Arc<Shared>) -> Self {
-        shared.streams.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
+    fn of(connection: Arc<Shared>) -> Self {
+        connection.streams.fetch_add(1, Ordering::Relaxed);
+        Self { connection, _answering: None }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -190,7 +194,7 @@ where
     ) -> Result<(Response<Incoming>, Share), Failure<B>> {
         let Self { mut sender, shared } = self;
         let body = Given::new(body, &shared);
-        let share = Share::of(shared);
+        let mut share = Share::of(shared);
         let upload = body.upload();
         let mut request = head.http2(origin, body);
         // hyper shows no informational answers of HTTP/2: who asked would not hear the answer.
@@ -203,8 +207,8 @@ where
         match sender.try_send_request(request).await {
             Ok(answer) => {
                 // Until now somebody waits for the head of the answer, and not for ever.
-                upload.into_iter().for_each(|upload| upload.watch(origin.response_timeout));
-                let room = &share.0.room;
+                share._answering = upload.and_then(|upload| upload.watch(origin.response_timeout));
+                let room = &share.connection.room;
                 if room.streams_max.load(Ordering::Relaxed) == usize::MAX {
                     room.has_answered.notify_one();
                 }

@@ -300,7 +300,7 @@ const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const ACK: u8 = 1;
-const GOAWAY: u8 = 7;
+pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 
 /// A connection of HTTP/2 whose frames the test writes (RFC 9113 section 4.1).

@@ -1,11 +1,20 @@
 //! TLS, HTTP/2 and Unix sockets, on both sides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorward::emulator::{Certificate, Vendor};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::client::{Protocol, Raw};
 use crate::harness::{Scene, Setup, within, write};
+use crate::pace::PREFACE;
 use crate::vendors;
 
 /// Reads, writes, loses the session, goes on.
@@ -46,6 +55,46 @@ async fn every_protocol_is_spoken_on_both_sides() {
             }
         }
     }
+}
+
+/// Fails when clients of one of the two versions of TLS are turned away, with either protocol.
+#[tokio::test]
+async fn both_versions_of_tls_are_spoken_with_clients() {
+    let mut setup = Setup::of(Vendor::Contentstack);
+    setup.listener_tls = true;
+    let scene = setup.start().await;
+    let mut roots = RootCertStore::empty();
+    let pem = scene.door().authority_pem.clone().unwrap();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    for version in [&TLS12, &TLS13] {
+        for protocol in [&b"http/1.1"[..], b"h2"] {
+            let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
+            let config = config.with_protocol_versions(&[version]).unwrap();
+            let config = config.with_root_certificates(roots.clone());
+            let mut config = config.with_no_client_auth();
+            config.alpn_protocols = vec![protocol.to_vec()];
+            let stream = TcpStream::connect(("127.0.0.1", scene.port())).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
+            let mut stream = within(connecting).await.unwrap();
+            let session = stream.get_ref().1;
+            assert_eq!(session.protocol_version(), Some(version.version));
+            assert_eq!(session.alpn_protocol(), Some(protocol));
+            let (asks, begin) = match protocol {
+                b"h2" => ([PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat(), &[0, 0][..]),
+                _ => (
+                    b"GET /v3/user HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
+                    &b"HTTP/1.1 200"[..],
+                ),
+            };
+            stream.write_all(&asks).await.unwrap();
+            let mut said = vec![0; begin.len()];
+            within(stream.read_exact(&mut said)).await.unwrap();
+            assert_eq!(said, begin);
+        }
+    }
+    scene.stop().await;
 }
 
 /// Fails when HTTP/2 without TLS needs an upgrade on either side.

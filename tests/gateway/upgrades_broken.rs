@@ -117,3 +117,64 @@ async fn a_client_that_goes_on_sending_learns_that_its_upstream_is_gone() {
     // The clock stands still: what was left would be waited for.
     assert_eq!(only_tunnel(&scene.stop().await).reason, "upgraded");
 }
+
+/// Sends for as long as anybody takes it; how much of it has arrived at the gateway's system at least.
+async fn fill(upstream: &TcpStream) -> usize {
+    let (mut sent, mut seen) = (0, None);
+    within(async {
+        loop {
+            let piece: Vec<u8> = (sent..sent + 4096).map(|number| (number % 251) as u8).collect();
+            if let Ok(taken) = upstream.try_write(&piece) {
+                (sent, seen) = (sent + taken, None);
+                continue;
+            }
+            // Nothing is on its way once the same is on its way as before.
+            let now = unarrived(upstream);
+            if seen == Some((sent, now)) && now > 0 {
+                return sent - now;
+            }
+            seen = Some((sent, now));
+            // Until somebody has taken some of it, or nobody has for a while.
+            _ = tokio::time::timeout(Duration::from_millis(300), upstream.writable()).await;
+        }
+    })
+    .await
+}
+
+/// How much of what was written has not been acknowledged, as the system says.
+fn unarrived(stream: &TcpStream) -> usize {
+    let ports = [stream.local_addr(), stream.peer_addr()].map(|address| address.unwrap().port());
+    let [local, peer] = ports.map(|port| format!("0100007F:{port:04X}"));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row[1] == local && row[2] == peer).unwrap();
+    usize::from_str_radix(row[4].split(':').next().unwrap(), 16).unwrap()
+}
+
+/// Fails when a reset by an upstream takes away what had come before it, because the client is slow,
+/// or sends something meanwhile.
+#[tokio::test]
+async fn what_came_before_a_reset_still_reaches_the_client() {
+    for (listener_tls, says) in [(false, ""), (false, "are you there?"), (true, "are you there?")] {
+        let puppet = agreeing().await;
+        let folder = tempfile::tempdir().unwrap();
+        let mut setup = on_a_unix_socket(&puppet, &folder);
+        setup.listener_tls = listener_tls;
+        let scene = setup.start().await;
+        let mut client = Raw::connect(scene.door(), scene.record()).await;
+        let scheme = if listener_tls { "origin: https" } else { "origin: http" };
+        client.write(ASK.replace("origin: http", scheme)).await;
+        let upstream = puppet.handed_over().await;
+        client.read_to("\r\n\r\n").await;
+        let arrived = fill(&upstream).await;
+        upstream.set_zero_linger().unwrap();
+        drop(upstream);
+        client.write(says).await;
+        let said = client.read_bytes_to_end().await;
+        let consent = said.windows(4).position(|part| part == b"\r\n\r\n").unwrap() + 4;
+        let came = &said[consent..];
+        assert!(came.len() >= arrived, "{} of {arrived} bytes, TLS: {listener_tls}", came.len());
+        assert!(came.iter().enumerate().all(|(at, byte)| usize::from(*byte) == at % 251));
+        assert_eq!(only_tunnel(&scene.stop().await).body_bytes, came.len() as u64);
+    }
+}

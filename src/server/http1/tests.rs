@@ -26,6 +26,8 @@ const BOUNDS: Bounds = Bounds { bytes_max: 64 * 1024, fields_max: 100 };
 
 impl Transport for DuplexStream {
     fn reset_at_end(&self) {}
+
+    fn cut(&self) {}
 }
 
 /// A request that was read whole.

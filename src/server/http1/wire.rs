@@ -28,6 +28,9 @@ pub(in crate::server) trait Transport:
 {
     /// From now on the connection ends with a reset, where its protocol has one.
     fn reset_at_end(&self);
+
+    /// Ends our side below TLS, which would tell a clean end.
+    fn cut(&self);
 }
 
 /// The stream of a connection, behind a lock.
@@ -41,6 +44,8 @@ pub(super) struct State<S> {
     half_closed: HalfClosed,
     /// It has.
     has_ended: bool,
+    /// It has left in the middle of a body.
+    has_left: bool,
     /// What was read and has not been taken.
     pub(super) read: BytesMut,
     body: Body,
@@ -101,6 +106,7 @@ impl<S: Transport> Wire<S> {
             stream: Some(stream),
             half_closed,
             has_ended: false,
+            has_left: false,
             read: BytesMut::new(),
             body: Body::Over,
             waits: false,
@@ -161,6 +167,11 @@ impl<S: Transport> State<S> {
             true => note(&mut self.reader, context),
             false => self.reader = None,
         }
+        self.has_left = match &read {
+            Poll::Ready(Ok(0)) => self.half_closed == HalfClosed::Left,
+            Poll::Ready(Err(_)) => true,
+            _ => false,
+        };
         if let (Poll::Ready(Ok(count)), Some(rest)) = (&read, &mut self.rest)
             && rest.came(*count)
         {
@@ -258,9 +269,10 @@ impl<S: Transport> State<S> {
     }
 
     /// Waits until the client has gone away. While its request is not over, and after it has sent
-    /// more, that cannot be seen.
+    /// more, that cannot be seen. Before it has an answer it is told of a body that broke off.
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match ready!(self.poll_body_end(context)) {
+            Body::Failed if self.has_left && self.has_answered => Poll::Ready(()),
             Body::Over if self.read.is_empty() && !self.has_ended => {
                 match (ready!(self.poll_read(context)), self.half_closed) {
                     (Ok(0), HalfClosed::Answered) => {

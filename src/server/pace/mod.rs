@@ -58,6 +58,11 @@ impl Traffic {
         Underway(Arc::clone(self))
     }
 
+    /// Whether a request has ever begun.
+    pub(super) fn has_had_requests(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
     /// It is a connection of HTTP/2.
     pub(super) fn speaks_http2(&self) {
         self.is_http2.store(true, Ordering::Relaxed);
@@ -283,6 +288,10 @@ const TICK: Duration = Duration::from_millis(10);
 impl<S: Transport> Transport for Paced<S> {
     fn reset_at_end(&self) {
         self.stream.reset_at_end();
+    }
+
+    fn cut(&self) {
+        self.stream.cut();
     }
 }
 

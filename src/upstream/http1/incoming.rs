@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, SizeHint};
+use tokio::io::AsyncWrite;
 
 use super::head::End;
 use super::outgoing::Outgoing;
@@ -24,6 +26,8 @@ pub(in crate::upstream) struct Incoming<B> {
     wire: Option<Box<Wire>>,
     /// What is left of the request; mostly nothing.
     outgoing: Option<Box<Outgoing<B>>>,
+    /// The request's body broke off, and the upstream is being told that nothing more of it comes.
+    is_cutting: bool,
     /// Why it failed, until that is told.
     error: Option<Broken>,
     left: Left,
@@ -73,7 +77,8 @@ where
         let is_left = !outgoing.is_over() && !outgoing.has_stopped();
         let outgoing = is_left.then(|| Box::new(outgoing));
         let (wire, error, trailers) = (Some(wire), None, None);
-        Self { wire, outgoing, error, left, trailers, keeps_alive, room: READ_BYTES }
+        let (is_cutting, room) = (false, READ_BYTES);
+        Self { wire, outgoing, is_cutting, error, left, trailers, keeps_alive, room }
     }
 
     /// The next bytes; never empty. Nothing at the end. After an error the connection is closed;
@@ -152,20 +157,23 @@ where
 
     /// Sends what can be sent of the request's body.
     fn send_some(&mut self, context: &mut Context<'_>) -> Result<(), Broken> {
-        let (Some(wire), Some(outgoing)) = (&mut self.wire, &mut self.outgoing) else {
-            return Ok(());
-        };
-        let Poll::Ready(sent) = outgoing.poll(&mut wire.stream, context) else { return Ok(()) };
-        self.keeps_alive &= !outgoing.has_stopped();
-        self.outgoing = None;
-        match sent {
-            // It has answered, and needs nothing more for that.
-            Err(Broken::Stalled) => {
-                self.keeps_alive = false;
-                Ok(())
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        if let Some(outgoing) = &mut self.outgoing {
+            let Poll::Ready(sent) = outgoing.poll(&mut wire.stream, context) else { return Ok(()) };
+            self.keeps_alive &= !outgoing.has_stopped();
+            self.outgoing = None;
+            match sent {
+                // It has answered, and needs nothing more for that.
+                Err(Broken::Stalled) => self.keeps_alive = false,
+                // Nor does the client that broke it off. What was sent is no whole body.
+                Err(Broken::Body(_)) => (self.keeps_alive, self.is_cutting) = (false, true),
+                sent => sent?,
             }
-            sent => sent,
         }
+        // One that takes it no more needs not be told.
+        self.is_cutting =
+            self.is_cutting && Pin::new(&mut wire.stream).poll_shutdown(context).is_pending();
+        Ok(())
     }
 
     /// What becomes of the connection, once the answer has ended; nothing if it is closed.
