@@ -3,7 +3,8 @@
 usage: kubernetes.py FOLDER KUBECTL [DOORWARD]
 
 Every manifest must be valid for the Kubernetes versions below, obey the pod security standard "restricted", and every
-configuration in a ConfigMap must be good as far as it can be told without its secrets (with DOORWARD, the binary).
+configuration in a ConfigMap must be good, with the variables of the container that reads it, as far as that can be told
+without its secrets (with DOORWARD, the binary). So must the pieces of manifests that the documents show.
 """
 
 import json
@@ -39,6 +40,9 @@ REFUSED = [
     {"config": "x", "ports": {"clients": 0, "health": 8082}},
 ]
 
+# A value of a variable that only the cluster knows.
+OF_CLUSTER = "known to the cluster alone"
+
 faults = []
 
 
@@ -60,7 +64,23 @@ def judge(where, manifests, doorward):
             restricted(at, manifest["spec"]["template"]["spec"])
             selected(at, manifest)
         if kind == "ConfigMap" and "doorward.toml" in manifest.get("data", {}) and doorward:
-            configured(at, manifest["data"]["doorward.toml"], doorward)
+            environment = variables(manifests, manifest["metadata"]["name"])
+            if environment is None:
+                fault(at, "no container reads it")
+            else:
+                configured(at, manifest["data"]["doorward.toml"], environment, doorward)
+
+
+def variables(manifests, config_map):
+    """The variables of the container of ours that reads a ConfigMap."""
+    for deployment in (one for one in manifests if one.get("kind") == "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        volumes = {one["name"] for one in pod["volumes"] if one.get("configMap", {}).get("name") == config_map}
+        for container in pod.get("initContainers", []) + pod["containers"]:
+            mounts = {one["name"] for one in container.get("volumeMounts", [])}
+            if container["name"] == "doorward" and volumes & mounts:
+                return {one["name"]: one.get("value", OF_CLUSTER) for one in container.get("env", [])}
+    return None
 
 
 def restricted(at, pod):
@@ -99,17 +119,18 @@ def selected(at, deployment):
             fault(at, f"its selector does not select {key}={value}")
 
 
-def configured(at, text, doorward):
+def configured(at, text, environment, doorward):
     """The configuration has no faults but that the files of secrets and certificates are not here."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "doorward.toml"
         path.write_text(text)
         command = [doorward, "check", "--json", "-c", str(path)]
-        told = subprocess.run(command, env={"WIKI_PASSWORD": "a password"}, capture_output=True, text=True)
+        told = subprocess.run(command, env=environment, capture_output=True, text=True)
         outcome = json.loads(told.stdout)
     for one in outcome["faults"]:
         if "/etc/doorward/" not in one["message"]:
-            fault(at, f"doorward.toml:{one['line']}: {one['message']}")
+            where = f"doorward.toml:{one['line']}" if one["line"] else one["file"]
+            fault(at, f"{where}: {one['message']}")
     if not outcome["ok"] and not outcome["faults"]:
         fault(at, f"the configuration is not good: {outcome}")
 
@@ -168,15 +189,40 @@ def versions(folder):
                 fault(str(file), f"{line.strip()}, and Cargo.toml has {version}")
 
 
+def documents(folder):
+    """What stands in the documents between "```yaml" and "```": volumes of a pod, or steps of a job that a shell runs."""
+    count = 0
+    for document in sorted((folder.parent / "docs").glob("*.md")):
+        for block in document.read_text().split("```yaml\n")[1:]:
+            count += 1
+            at, shown = f"docs/{document.name}: block {count}", yaml.safe_load(block.split("```")[0])
+            if isinstance(shown, dict) and set(shown) == {"volumes"}:
+                pod = {"containers": [{"name": "any", "image": "any"}], **shown}
+                manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": pod}
+                for version in VERSIONS:
+                    try:
+                        kubernetes_validate.validate(manifest, version, strict=True)
+                    except kubernetes_validate.ValidationError as error:
+                        fault(at, f"{version}: {error.message}")
+            elif isinstance(shown, list) and all("run" in step for step in shown):
+                for step in shown:
+                    told = subprocess.run(["bash", "-n", "-c", step["run"]], capture_output=True, text=True)
+                    if told.returncode != 0:
+                        fault(at, told.stderr.strip())
+            else:
+                fault(at, "nobody knows what this is")
+    return count
+
+
 def main():
     folder, kubectl = Path(sys.argv[1]).resolve(), sys.argv[2]
     doorward = sys.argv[3] if len(sys.argv) > 3 else None
     versions(folder)
-    count = chart(folder, doorward) + kustomizations(folder, kubectl, doorward)
+    count = chart(folder, doorward) + kustomizations(folder, kubectl, doorward) + documents(folder)
     for one in faults:
         print(one, file=sys.stderr)
     with_configuration = "" if doorward else " (without their configurations: no binary was named)"
-    print(f"{count} renderings judged{with_configuration}: {len(faults)} faults")
+    print(f"{count} renderings and examples judged{with_configuration}: {len(faults)} faults")
     return 1 if faults else 0
 
 

@@ -1,6 +1,7 @@
 //! What operators do. Everything that was asked for is told to all who keep a record, with who asked
 //! and what came of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answers::{Done, Link};
-use super::doors::Doors;
+use super::doors::LINK_LIFE;
 use super::gateway::{Action, Refusal, Whose};
 use super::guard::Caller;
 use super::problem::Problem;
@@ -150,10 +151,21 @@ pub(super) async fn link(
         let why = "the admin API is not reached over TCP: `doorward dashboard` opens a port itself";
         return Err(Refusal::Conflict(why.to_owned()).into());
     };
-    let path = api.doors.link().map_err(|error| Refusal::Conflict(error.to_string()))?;
+    let path = api.doors.link(LINK_LIFE).map_err(|error| Refusal::Conflict(error.to_string()))?;
     report(&api, &caller, "link", String::new(), Ok(()));
-    let url = format!("http://{address}{path}");
-    Ok(Json(Link { url, expires_in_seconds: Doors::link_life().as_secs() }))
+    let url = format!("http://{}{path}", reached_by(address, api.doors.hosts()));
+    Ok(Json(Link { url, expires_in_seconds: LINK_LIFE.as_secs() }))
+}
+
+/// Host and port of a link: an address that stands for all of a machine's leads nowhere, so that a
+/// name of it is taken, or else this machine.
+fn reached_by(address: SocketAddr, hosts: &[String]) -> String {
+    let port = address.port();
+    match (address.ip().is_unspecified(), hosts.first()) {
+        (false, _) => address.to_string(),
+        (true, Some(host)) => format!("{host}:{port}"),
+        (true, None) => format!("localhost:{port}"),
+    }
 }
 
 fn read<T>(body: Body<T>) -> Result<T, Problem> {
@@ -200,4 +212,23 @@ fn report(
 ) {
     let who = Arc::clone(&caller.0);
     api.gateway.report(Operation { who, action, subject, outcome });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when a link names an address that leads nowhere.
+    #[test]
+    fn a_link_leads_to_where_the_port_is_reached() {
+        let named = ["doorward.internal".to_owned()];
+        for (address, hosts, expected) in [
+            ("127.0.0.1:81", &named[..], "127.0.0.1:81"),
+            ("[::1]:81", &[], "[::1]:81"),
+            ("0.0.0.0:81", &named, "doorward.internal:81"),
+            ("[::]:81", &[], "localhost:81"),
+        ] {
+            assert_eq!(reached_by(address.parse().unwrap(), hosts), expected);
+        }
+    }
 }

@@ -18,8 +18,8 @@ use data_encoding::BASE64URL_NOPAD;
 use super::problem::Problem;
 use crate::clock::{Clock, Moment};
 
-/// How long a link can be opened: as long as it takes to copy it.
-const LINK_LIFE: Duration = Duration::from_secs(60);
+/// How long a link can be opened that somebody has just asked for: as long as it takes to copy it.
+pub(super) const LINK_LIFE: Duration = Duration::from_secs(60);
 
 /// How long a browser that opened one is let in.
 const VISIT_LIFE: Duration = Duration::from_secs(12 * 3600);
@@ -104,19 +104,20 @@ impl Doors {
         Self { token, hosts, port, clock, links: Mutex::default(), visits: Mutex::default() }
     }
 
-    /// The path and query that open the page once, within a minute.
+    /// The path and query that open the page once, as long as `life` is not over.
     ///
     /// # Errors
     /// See [`NoRandomness`].
-    pub fn link(&self) -> Result<String, NoRandomness> {
+    pub fn link(&self, life: Duration) -> Result<String, NoRandomness> {
         let text = random_text()?;
-        keep(&self.links, &text, self.clock.now() + LINK_LIFE, self.clock.now());
+        let now = self.clock.now();
+        keep(&self.links, &text, now + life, now);
         Ok(format!("/?{LINK_PARAMETER}{text}"))
     }
 
-    /// How long a link can be opened.
-    pub fn link_life() -> Duration {
-        LINK_LIFE
+    /// The names by which it is called, besides `localhost` and IP addresses.
+    pub(super) fn hosts(&self) -> &[String] {
+        &self.hosts
     }
 
     /// Lets a request in, or says why not.
@@ -264,11 +265,13 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Whether a Doorward has forwarded it, this one or another: each names itself in `Via`.
 fn came_through_a_gateway(headers: &HeaderMap) -> bool {
-    let entries = headers.get_all(header::VIA).iter().filter_map(|via| via.to_str().ok());
-    let mut entries = entries.flat_map(|via| via.split(','));
+    // As bytes: nothing that somebody else has written into the same field hides it.
+    let fields = headers.get_all(header::VIA).iter();
+    let mut entries = fields.flat_map(|via| via.as_bytes().split(|byte| *byte == b','));
     entries.any(|entry| {
-        let received_by = entry.split_whitespace().nth(1);
-        received_by.is_some_and(|name| name.starts_with("doorward"))
+        let words = entry.split(u8::is_ascii_whitespace);
+        let received_by = words.filter(|word| !word.is_empty()).nth(1);
+        received_by.is_some_and(|name| name.starts_with(b"doorward"))
     })
 }
 
@@ -390,7 +393,7 @@ mod tests {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
         let doors = doors(&clock);
         let host = ("host", "localhost:8081");
-        let link = doors.link().unwrap();
+        let link = doors.link(LINK_LIFE).unwrap();
         assert!(admitted(&doors, &[host], "/?t=no_link").is_err());
         let cookie = admitted(&doors, &[host], &link).unwrap();
         assert!(cookie.contains("; HttpOnly; SameSite=Strict"), "{cookie}");
@@ -401,7 +404,7 @@ mod tests {
         assert_eq!(visit(&format!("other=1; {pair}")).as_deref(), Ok("link"));
         assert!(visit(&pair[..pair.len() - 1]).is_err());
         assert!(visit("doorward_admin_8081=").is_err());
-        let late = doors.link().unwrap();
+        let late = doors.link(LINK_LIFE).unwrap();
         clock.advance(LINK_LIFE);
         assert!(admitted(&doors, &[host], &late).is_err(), "after its time");
         clock.advance(VISIT_LIFE);
@@ -417,6 +420,12 @@ mod tests {
             assert!(by(via).unwrap_err().contains("through_a_gateway"), "{via}");
         }
         assert_eq!(by("1.1 nginx").as_deref(), Ok("token"));
+        let mut request = Request::get("/x").header("host", "localhost").header(GOOD.0, GOOD.1);
+        let joined =
+            header::HeaderValue::from_bytes(b"1.1 caf\xe9, 1.1 doorward-0123abcd").unwrap();
+        request = request.header("via", joined);
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert!(doors.admit(&head, &Arrival::Tcp).is_err(), "beside what is no text");
     }
 
     #[test]

@@ -54,8 +54,9 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Status> {
     let (gateway, records) = (&api.gateway, &api.records);
     let now = api.clock.wall();
     let (sessions, upstreams) = (gateway.sessions(), gateway.upstreams());
+    let (checks, configuration) = (gateway.checks(), gateway.configuration());
     let (troubles, summary) =
-        summary::of(&sessions, &upstreams, &gateway.checks(), gateway.is_stopping());
+        summary::of(&sessions, &upstreams, &checks, &configuration, gateway.is_stopping());
     let uptime = api.clock.now().saturating_since(api.started);
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -67,7 +68,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Status> {
         },
         summary,
         troubles,
-        configuration: gateway.configuration(),
+        configuration,
         listeners: gateway.listeners(),
         traffic: gateway.traffic(),
         recent: records.recent(None),
@@ -207,15 +208,10 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>, uri: axum::http::Uri) ->
     (status, text).into_response()
 }
 
-pub(super) async fn metrics(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let metrics = api.metrics.as_ref();
-    let metrics = metrics.ok_or_else(|| Problem::not_found("this gateway has no metrics"))?;
+pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let exposition = metrics.exposition(accept);
-    Ok(([(header::CONTENT_TYPE, exposition.content_type)], exposition.text).into_response())
+    let exposition = api.metrics.exposition(accept);
+    ([(header::CONTENT_TYPE, exposition.content_type)], exposition.text).into_response()
 }
 
 pub(super) async fn not_found() -> Problem {

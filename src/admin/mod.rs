@@ -17,6 +17,7 @@ mod live;
 mod openapi;
 mod page;
 mod problem;
+mod prompt;
 mod pulse;
 mod records;
 mod relay;
@@ -45,6 +46,7 @@ pub use openapi::document as openapi;
 pub use records::{Recorder, Records, records};
 pub use relay::{Relay, RelayError};
 use routes::{HEALTH, operations, router};
+use serve::Visitors;
 pub use sockets::{Bound, Place, bind_tcp, bind_unix, bind_usual, service_socket, usual_socket};
 
 /// The longest body of a request: a few names.
@@ -74,8 +76,8 @@ pub struct Parts {
     pub gateway: Arc<dyn Gateway>,
     /// What is remembered.
     pub records: Arc<Records>,
-    /// The metrics, where somebody collects some.
-    pub metrics: Option<Arc<dyn Metrics>>,
+    /// The metrics.
+    pub metrics: Arc<dyn Metrics>,
     /// The clock.
     pub clock: Clock,
     /// The sockets for operators.
@@ -92,7 +94,7 @@ pub struct Parts {
 pub(crate) struct Api {
     gateway: Arc<dyn Gateway>,
     records: Arc<Records>,
-    metrics: Option<Arc<dyn Metrics>>,
+    metrics: Arc<dyn Metrics>,
     doors: Arc<Doors>,
     /// Where operators come in over TCP.
     tcp: Option<SocketAddr>,
@@ -152,11 +154,11 @@ impl Server {
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Arc::clone(&api));
         for bound in operators {
-            tasks.spawn(serve::serve(bound, guarded.clone(), stop.clone())?);
+            tasks.spawn(serve::serve(bound, guarded.clone(), Visitors::Operators, stop.clone())?);
         }
         let health_place = health.as_ref().map(Bound::place);
         if let Some(bound) = health {
-            tasks.spawn(serve::serve(bound, health_router(&api), stop.clone())?);
+            tasks.spawn(serve::serve(bound, health_router(&api), Visitors::Anybody, stop.clone())?);
         }
         if !places.is_empty() {
             tasks.spawn(tick(api));

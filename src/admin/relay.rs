@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,9 +18,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-use super::doors::{Doors, NoRandomness};
+use super::doors::{Doors, LINK_LIFE, NoRandomness};
 use super::gateway::Refusal;
 use super::problem::Problem;
+use super::serve::Visitors;
 use super::sockets::{Bound, Place, bind_tcp};
 use super::{guard, serve};
 use crate::clock::Clock;
@@ -60,12 +62,20 @@ impl Relay {
         Ok(Self { bound, address, doors: Arc::new(doors), socket: socket.to_owned() })
     }
 
-    /// A link that opens the page once.
+    /// A link that opens the page once, within a minute.
     ///
     /// # Errors
     /// See [`RelayError`].
     pub fn link(&self) -> Result<String, RelayError> {
-        Ok(format!("http://{}{}", self.address, self.doors.link()?))
+        self.link_for(LINK_LIFE)
+    }
+
+    /// The same for somebody who may want it later: within `life`.
+    ///
+    /// # Errors
+    /// See [`RelayError`].
+    pub fn link_for(&self, life: Duration) -> Result<String, RelayError> {
+        Ok(format!("http://{}{}", self.address, self.doors.link(life)?))
     }
 
     /// Passes requests on until `stop`.
@@ -78,7 +88,7 @@ impl Relay {
             .fallback(pass_on)
             .layer(middleware::from_fn_with_state(doors, guard::guard))
             .with_state(Arc::<Path>::from(socket));
-        serve::serve(bound, router, stop)?.await;
+        serve::serve(bound, router, Visitors::Operators, stop)?.await;
         Ok(())
     }
 }

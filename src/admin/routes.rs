@@ -190,7 +190,7 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         other(
             "/metrics",
-            "Metrics as collectors read them, where this gateway has some",
+            "Metrics as collectors read them",
             &[],
             "text/plain",
             get(handlers::metrics),

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::doors::Arrival;
+use super::prompt::Prompt;
 use super::sockets::{Bound, Unregistered};
 
 /// Connections at a time of one socket: some watch, some ask, probes come and go.
@@ -37,6 +38,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// After an accept that failed for want of descriptors, this long until the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Who comes to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visitors {
+    /// Operators. One of them may read a stream as slowly as it is read to them.
+    Operators,
+    /// Whoever reaches it: nobody may keep the others out by taking nothing of an answer.
+    Anybody,
+}
+
 /// Serves one socket until told to stop, and until its connections are done. Needs a runtime.
 ///
 /// # Errors
@@ -44,6 +54,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) fn serve(
     bound: Bound,
     router: Router,
+    visitors: Visitors,
     stop: CancellationToken,
 ) -> io::Result<impl Future<Output = ()>> {
     let (socket, file) = bound.into_parts();
@@ -63,9 +74,14 @@ pub(super) fn serve(
             let Some((stream, arrival, permit)) = accepted else { continue };
             let (router, stop) = (router.clone(), stop.clone());
             connections.spawn(async move {
-                match stream {
-                    Stream::Unix(stream) => converse(stream, arrival, router, stop).await,
-                    Stream::Tcp(stream) => converse(stream, arrival, router, stop).await,
+                match (stream, visitors) {
+                    (Stream::Unix(stream), _) => converse(stream, arrival, router, stop).await,
+                    (Stream::Tcp(stream), Visitors::Operators) => {
+                        converse(stream, arrival, router, stop).await;
+                    }
+                    (Stream::Tcp(stream), Visitors::Anybody) => {
+                        converse(Prompt::new(stream), arrival, router, stop).await;
+                    }
                 }
                 drop(permit);
             });

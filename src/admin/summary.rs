@@ -1,15 +1,18 @@
 //! How everything is, in a sentence for whoever looks for five seconds.
 
-use super::answers::{AccountState, Check, Session, SessionState, Upstream};
+use super::answers::{
+    AccountState, Check, Configuration, Session, SessionState, Upstream, in_words,
+};
 
 /// What an operator has to look at, and the whole in a sentence.
 pub(super) fn of(
     sessions: &[Session],
     upstreams: &[Upstream],
     checks: &[Check],
+    configuration: &Configuration,
     is_stopping: bool,
 ) -> (Vec<String>, String) {
-    let mut troubles = Vec::new();
+    let mut troubles: Vec<_> = refused(configuration).into_iter().collect();
     for upstream in upstreams {
         let name = &upstream.name;
         if let Some(paused) = &upstream.paused {
@@ -19,8 +22,8 @@ pub(super) fn of(
             ));
         }
         if let Some(milliseconds) = upstream.circuit_open_for_ms {
-            let wait = seconds(milliseconds);
-            troubles.push(format!("{name} cannot be reached: it is not tried for {wait} s"));
+            let wait = in_words(milliseconds);
+            troubles.push(format!("{name} cannot be reached: it is not tried for {wait}"));
         }
         if let Some(why) = &upstream.unresolved {
             troubles.push(format!("the addresses of {name} cannot be asked for: {why}"));
@@ -35,9 +38,9 @@ pub(super) fn of(
                     account.name
                 )),
                 AccountState::HeldBack => troubles.push(format!(
-                    "{name}.{} is held back ({cause}): no login for {} s",
+                    "{name}.{} is held back ({cause}): no login for {}",
                     account.name,
-                    seconds(account.retry_in_ms.unwrap_or(0))
+                    in_words(account.retry_in_ms.unwrap_or(0))
                 )),
             }
         }
@@ -52,7 +55,7 @@ pub(super) fn of(
     let counts =
         format!("{}, {}", counted(upstreams.len(), "upstream"), counted(live, "live session"));
     let next = sessions.iter().filter_map(|session| session.expires_in_ms).min();
-    let next = next.map(|next| format!(", the next one ends in {} s", seconds(next)));
+    let next = next.map(|next| format!(", the next one ends in {}", in_words(next)));
     let counts = counts + &next.unwrap_or_default();
     let summary = match (is_stopping, troubles.len()) {
         (true, _) => format!("Stopping: {counts}"),
@@ -63,8 +66,17 @@ pub(super) fn of(
     (troubles, summary)
 }
 
-fn seconds(milliseconds: u64) -> u64 {
-    milliseconds.div_ceil(1000)
+/// Why the configuration in the files is not the one in force.
+fn refused(configuration: &Configuration) -> Option<String> {
+    let faults = &configuration.last_reload.as_ref()?.faults;
+    let (first, others) = faults.split_first()?;
+    let others = match others.len() {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    };
+    Some(format!(
+        "the configuration was read again and refused, the one before is kept: {first}{others}"
+    ))
 }
 
 fn counted(number: usize, what: &str) -> String {

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::build::BuildError;
 use super::ids::Ids;
 use crate::clock::Clock;
-use crate::limit::{Bounds, ByNumber, Limit, Limits, Rate, Rates, Whose};
+use crate::limit::{Bounds, ByNumber, Decisions, Limit, Limits, Rate, Rates, Whose};
 use crate::recipe::Recipe;
 use crate::settings::{self, Settings};
 
@@ -25,7 +25,11 @@ enum Of {
 
 /// The limits of one configuration, by whose they are.
 #[derive(Debug, Default)]
-pub(super) struct Named(HashMap<Of, Arc<Limit>>);
+pub(super) struct Named {
+    limits: HashMap<Of, Arc<Limit>>,
+    /// The same for all configurations of a process.
+    decisions: Arc<Decisions>,
+}
 
 /// Limits as they will be. Nothing has changed yet.
 pub(super) struct Planned {
@@ -55,7 +59,9 @@ pub(super) fn limits(
     clock: &Clock,
     before: &Named,
 ) -> Result<Planned, BuildError> {
-    let mut planning = Planning { clock, before, named: Named::default(), bounds: Vec::new() };
+    let decisions = Arc::clone(&before.decisions);
+    let named = Named { limits: HashMap::new(), decisions: Arc::clone(&decisions) };
+    let mut planning = Planning { clock, before, named, bounds: Vec::new() };
     let (mut clients, mut accounts) = (ByNumber::default(), ByNumber::default());
     for client in &settings.clients {
         let Some(limit) = client.limits.as_ref().filter(|limit| bounds_something(limit)) else {
@@ -79,7 +85,8 @@ pub(super) fn limits(
     let routes = settings.routes.iter().map(|route| planning.route(route, settings, ids));
     let routes = routes.collect::<Result<_, BuildError>>()?;
     let Planning { named, bounds, .. } = planning;
-    Ok(Planned { limits: Arc::new(Limits { clients, routes, accounts }), named, bounds })
+    let limits = Arc::new(Limits { clients, routes, accounts, decisions });
+    Ok(Planned { limits, named, bounds })
 }
 
 struct Planning<'a> {
@@ -111,14 +118,17 @@ impl Planning<'_> {
     }
 
     fn limit(&mut self, of: Of, whose: Whose, bounds: Bounds) -> Arc<Limit> {
-        let limit = match self.before.0.get(&of) {
+        let limit = match self.before.limits.get(&of) {
             Some(known) => {
                 self.bounds.push((Arc::clone(known), bounds));
                 Arc::clone(known)
             }
-            None => Limit::new(whose, bounds, self.clock.clone(), Handle::current()),
+            None => {
+                let (decisions, clock) = (&self.named.decisions, self.clock.clone());
+                Limit::new(whose, bounds, decisions, clock, Handle::current())
+            }
         };
-        self.named.0.insert(of, Arc::clone(&limit));
+        self.named.limits.insert(of, Arc::clone(&limit));
         limit
     }
 }

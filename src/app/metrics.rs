@@ -144,7 +144,8 @@ fn upstream(of: &Overview) -> Upstream {
 }
 
 fn limits(admission: &Limits) -> Vec<Limit> {
-    let decided = admission.decided().into_iter().map(|(whose, decided, waiting)| Limit {
+    let all = admission.waiting_at().into_iter().zip(admission.decisions.all());
+    let all = all.map(|((whose, waiting), (_, decided))| Limit {
         limit: whose.as_str(),
         waiting: waiting as u64,
         admitted: decided.admitted,
@@ -152,5 +153,5 @@ fn limits(admission: &Limits) -> Vec<Limit> {
         rate_limited: decided.rate_limited,
         overloaded: decided.overloaded,
     });
-    decided.collect()
+    all.collect()
 }

@@ -340,7 +340,7 @@ impl App {
             stop_asked: stop_asked.clone(),
         };
         let collected = Arc::new(metrics::Collected(metrics.clone()));
-        let admin = opened.serve(view, records, Some(collected))?;
+        let admin = opened.serve(view, records, collected)?;
         Ok(Self {
             watching: watching::Keeper::start(reloader.clone(), clock.clone(), told),
             running,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +18,7 @@ use crate::diagnosis::{Faults, Paint};
 use crate::limit::Limits;
 use crate::secret::Fingerprint;
 use crate::settings::{Sources, Timeouts};
+use crate::state::OpenError;
 use crate::telemetry::{Event, Reload, ReloadStage};
 use crate::upstream::with_causes;
 
@@ -27,6 +30,8 @@ pub struct Reloader(Arc<Inner>);
 struct Inner {
     /// What runs; nothing from the stop on. Held for the whole of a reload.
     running: Weak<Mutex<Option<Running>>>,
+    /// The reload that waits for another one to be over, if there is one.
+    next: StdMutex<Option<Next>>,
     status: StdMutex<Status>,
     /// The files to watch may be others.
     changed: Notify,
@@ -34,6 +39,9 @@ struct Inner {
     sources: Sources,
     stopping: CancellationToken,
 }
+
+/// A reload that has not begun, for all who have asked for one since the last began.
+type Next = Shared<BoxFuture<'static, Reloaded>>;
 
 /// What can be asked without waiting for a reload.
 #[derive(Debug)]
@@ -108,6 +116,7 @@ impl Reloader {
         let running = Arc::new(Mutex::new(Some(running)));
         let inner = Inner {
             running: Arc::downgrade(&running),
+            next: StdMutex::new(None),
             status: StdMutex::new(status),
             changed: Notify::new(),
             progress: watch::Sender::new(Progress::Reading),
@@ -118,13 +127,23 @@ impl Reloader {
     }
 
     /// Reads everything again: configuration, recipes, secrets, keys and certificates. All of it is
-    /// judged first; where anything is wrong nothing changes. One reload follows the other. Cancel
-    /// safe: a reload that has begun goes on without its caller. On the control side's runtime.
+    /// judged first; where anything is wrong nothing changes. One reload follows the other, and
+    /// whoever asks while one waits to begin gets what that one comes to: at most one waits. Cancel
+    /// safe: a reload goes on without its caller. On the control side's runtime.
     pub async fn reload(&self) -> Reloaded {
+        let next = self.next().get_or_insert_with(|| self.begin()).clone();
+        next.await
+    }
+
+    fn begin(&self) -> Next {
         let reloader = self.clone();
         let reloading = tokio::spawn(async move { reloader.reload_now().await });
-        let died = |_| self.over(SystemTime::now(), Err(StartError::Interrupted));
-        reloading.await.unwrap_or_else(died)
+        let reloader = self.clone();
+        let reloading = reloading.map(move |reloaded| {
+            let died = |_| reloader.over(SystemTime::now(), Err(StartError::Interrupted));
+            reloaded.unwrap_or_else(died)
+        });
+        reloading.boxed().shared()
     }
 
     /// Tells of reloads from now on, whoever asks for them. Who does not look each time sees the last
@@ -145,12 +164,16 @@ impl Reloader {
 
     async fn reload_now(&self) -> Reloaded {
         let Inner { running, sources, stopping, .. } = &*self.0;
+        let running = match running.upgrade() {
+            Some(running) => Some(running.lock_owned().await),
+            None => None,
+        };
         let began = SystemTime::now();
-        let Some(running) = running.upgrade() else {
+        // Who asks from now on may know of a change that is not seen here.
+        self.next().take();
+        let Some(mut running) = running else {
             return self.over(began, Err(StartError::Stopping));
         };
-        let mut running = running.lock_owned().await;
-        let began = SystemTime::now();
         let Some(before) = &*running else {
             return self.over(began, Err(StartError::Stopping));
         };
@@ -249,7 +272,11 @@ impl Reloader {
         self.0.changed.notified().await;
     }
 
-    /// Nothing panics under the lock: what it holds is whole.
+    fn next(&self) -> MutexGuard<'_, Option<Next>> {
+        self.0.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing panics under the locks: what they hold is whole.
     fn status(&self) -> MutexGuard<'_, Status> {
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -301,6 +328,11 @@ impl Reloaded {
 const KEPT: &str = "the configuration before is kept";
 
 impl StartError {
+    /// Whether another process runs with the state that this one was to have.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::State(OpenError::Held { .. }))
+    }
+
     fn faults(&self) -> Option<&Faults> {
         match self {
             Self::Faults(faults) | Self::Build(super::BuildError::Recipe(faults)) => Some(faults),

@@ -49,6 +49,10 @@ const URL: &str = "DOORWARD_URL";
 /// Where the command finds the key.
 const KEY: &str = "DOORWARD_KEY";
 
+/// Two gateways with one account each would count its login attempts for itself.
+const HELD: &str = "a gateway runs with this state already: give the command that one's address, and a key of its own \
+                    (`doorward key new`)";
+
 /// What a shell exits with when there is no such command, or when it cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
@@ -120,6 +124,9 @@ impl Exec {
             }
             Err(error) => {
                 print_chain(&error, errors);
+                if error.is_held() {
+                    writeln!(errors, "  help: {HELD}")?;
+                }
                 return Ok(Exit::Config);
             }
         };

@@ -45,11 +45,19 @@ impl Via {
         headers
             .get_all(header::VIA)
             .iter()
-            .filter_map(|via| via.to_str().ok())
-            .flat_map(|via| via.split(','))
-            .filter_map(|entry| entry.split_whitespace().nth(1))
-            .any(|received_by| received_by == self.pseudonym)
+            .flat_map(received_by)
+            .any(|received_by| received_by == self.pseudonym.as_bytes())
     }
+}
+
+/// Who has received a message, of those that a field of `Via` names. Whatever else stands there hides
+/// none of them.
+fn received_by(via: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let entries = via.as_bytes().split(|byte| *byte == b',');
+    entries.filter_map(|entry| {
+        let words = entry.split(u8::is_ascii_whitespace);
+        words.filter(|word| !word.is_empty()).nth(1)
+    })
 }
 
 #[cfg(test)]
@@ -66,5 +74,8 @@ mod tests {
         ours.add(&mut headers, Version::HTTP_2);
         assert!(ours.is_in(&headers) && other.is_in(&headers));
         assert_eq!(headers.get_all(header::VIA).iter().next_back().unwrap(), "2 doorward-1");
+        let joined = HeaderValue::from_bytes(b"1.1 caf\xe9 ,2  doorward-1 (\xff)").unwrap();
+        headers.insert(header::VIA, joined);
+        assert!(ours.is_in(&headers) && !other.is_in(&headers));
     }
 }

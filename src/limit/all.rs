@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::{Decided, Kind, Limit, Permit, Refused, Whose};
+use super::{Decisions, Kind, Limit, Permit, Refused, Whose};
 use crate::clock::Moment;
 
 /// The limits of all clients, routes and accounts.
@@ -17,6 +17,8 @@ pub struct Limits {
     pub routes: Vec<ByNumber>,
     /// By account. Every account has one: its upstream may ask for a pause.
     pub accounts: ByNumber,
+    /// What they have decided, and what those had that were there before them.
+    pub decisions: Arc<Decisions>,
 }
 
 /// Limits by the number of whose they are.
@@ -93,33 +95,21 @@ impl Limits {
         Ok(Some(Permits { _account: account, _route: route, _client: client }))
     }
 
-    /// What all limits of clients, of routes and of accounts have decided, and how many requests wait
-    /// there.
-    pub fn decided(&self) -> [(Whose, Decided, usize); 3] {
-        let of = |whose, limits: &mut dyn Iterator<Item = &Arc<Limit>>| {
-            let mut all = (whose, Decided::default(), 0);
-            for limit in limits {
-                let (more, sum) = (limit.decided(), &mut all.1);
-                sum.admitted += more.admitted;
-                sum.waited += more.waited;
-                sum.rate_limited += more.rate_limited;
-                sum.overloaded += more.overloaded;
-                all.2 += limit.waiting();
-            }
-            all
-        };
-        [
-            of(Whose::Client, &mut self.clients.values()),
-            of(Whose::Route, &mut self.routes.iter().flat_map(ByNumber::values)),
-            of(Whose::Account, &mut self.accounts.values()),
-        ]
+    /// How many requests wait for their turn at limits of clients, of routes and of accounts.
+    pub fn waiting_at(&self) -> [(Whose, usize); Whose::ALL.len()] {
+        Whose::ALL.map(|whose| {
+            let limits: &mut dyn Iterator<Item = &Arc<Limit>> = match whose {
+                Whose::Client => &mut self.clients.values(),
+                Whose::Route => &mut self.routes.iter().flat_map(ByNumber::values),
+                Whose::Account => &mut self.accounts.values(),
+            };
+            (whose, limits.map(|limit| limit.waiting()).sum())
+        })
     }
 
     /// How many requests wait for their turn.
     pub fn waiting(&self) -> usize {
-        let accounts = self.accounts.values();
-        let own = self.clients.values().chain(self.routes.iter().flat_map(ByNumber::values));
-        own.chain(accounts).map(|limit| limit.waiting()).sum()
+        self.waiting_at().into_iter().map(|(_, waiting)| waiting).sum()
     }
 }
 

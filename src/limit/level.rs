@@ -58,7 +58,7 @@ impl Limit {
 mod tests {
     use std::time::SystemTime;
 
-    use super::super::{Bounds, Rates, Whose};
+    use super::super::{Bounds, Decisions, Rates, Whose};
     use super::*;
     use crate::clock::Clock;
 
@@ -71,7 +71,8 @@ mod tests {
         let rates = Rates::Together(Some(rate));
         let bounds = Bounds { rates, in_flight_max: Some(9), waiting_max: 5 };
         let control = tokio::runtime::Handle::current();
-        let limit = Limit::new(Whose::Client, bounds, clock.clone(), control);
+        let limit =
+            Limit::new(Whose::Client, bounds, &Decisions::default(), clock.clone(), control);
         let left = || limit.level().rates[0].rate.unwrap().1;
         assert_eq!(left(), 3);
         let asked = (1, Kind::Read);

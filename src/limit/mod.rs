@@ -8,10 +8,12 @@
 mod all;
 mod bucket;
 mod budget;
+mod decisions;
 mod fair;
 mod lane;
 mod level;
 
+use std::ops::Add;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +26,8 @@ pub use all::{ByNumber, Limits, Permits, Place};
 pub use bucket::Rate;
 use budget::Window;
 pub use budget::{Reading, Reset};
+use decisions::Counts;
+pub use decisions::Decisions;
 use fair::{Asked, Fair, Who, kinds};
 pub use fair::{Bounds, Kind, Rates};
 pub use level::{Level, RateLevel};
@@ -41,6 +45,7 @@ pub struct Limit {
     paused_until: [AtomicU64; 2],
     /// There is nothing but pauses.
     is_open: AtomicBool,
+    decided: Arc<Counts>,
     /// Somebody waits for less time than whoever looked after them knew of.
     sooner: Notify,
     clock: Clock,
@@ -58,6 +63,11 @@ pub enum Whose {
     Account,
 }
 
+impl Whose {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Client, Self::Route, Self::Account];
+}
+
 #[derive(Debug)]
 struct State {
     fair: Fair<oneshot::Sender<Permit>>,
@@ -65,10 +75,9 @@ struct State {
     windows: [Window; 2],
     /// When the task that looks after those who wait looks again; nothing: there is none.
     looks_at: Option<Moment>,
-    decided: Decided,
 }
 
-/// What a limit has decided so far. One that counts nothing decides nothing.
+/// What limits have decided so far. One that counts nothing decides nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
     /// Requests that went at once.
@@ -79,6 +88,19 @@ pub struct Decided {
     pub rate_limited: u64,
     /// Requests that were refused for want of a place.
     pub overloaded: u64,
+}
+
+impl Add for Decided {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            admitted: self.admitted + more.admitted,
+            waited: self.waited + more.waited,
+            rate_limited: self.rate_limited + more.rate_limited,
+            overloaded: self.overloaded + more.overloaded,
+        }
+    }
 }
 
 /// A request that may go; its place is given back when it is dropped.
@@ -111,20 +133,22 @@ pub enum Why {
 }
 
 impl Limit {
-    /// One with these bounds, and nothing used of it. `control` runs the task that looks after those
-    /// who wait; it ends when nobody does.
-    pub fn new(whose: Whose, bounds: Bounds, clock: Clock, control: Handle) -> Arc<Self> {
+    /// One with these bounds, and nothing used of it. What it decides is counted in `decisions`.
+    /// `control` runs the task that looks after those who wait; it ends when nobody does.
+    pub fn new(
+        whose: Whose,
+        bounds: Bounds,
+        decisions: &Decisions,
+        clock: Clock,
+        control: Handle,
+    ) -> Arc<Self> {
         let fair = Fair::new(bounds, clock.now());
         Arc::new(Self {
             whose,
-            state: Mutex::new(State {
-                fair,
-                windows: Default::default(),
-                looks_at: None,
-                decided: Decided::default(),
-            }),
+            state: Mutex::new(State { fair, windows: Default::default(), looks_at: None }),
             paused_until: Default::default(),
             is_open: AtomicBool::new(bounds.is_open()),
+            decided: decisions.open(whose),
             sooner: Notify::new(),
             clock,
             control,
@@ -169,20 +193,20 @@ impl Limit {
             let mut state = self.lock();
             // No turn can come before the end of a pause.
             if state.fair.paused_until(asked.1) > deadline {
-                return Err(self.refuse(&mut state, asked, now));
+                return Err(self.refuse(&state, asked, now));
             }
             // Most need not wait, and nothing that would wake them.
             if state.fair.goes(asked.1, now) {
-                state.decided.admitted += 1;
+                one_more(&self.decided.admitted);
                 return Ok(self.permit());
             }
             let (sender, receiver) = oneshot::channel();
             match state.fair.ask(asked, now, deadline, sender) {
                 Asked::Go => {
-                    state.decided.admitted += 1;
+                    one_more(&self.decided.admitted);
                     return Ok(self.permit());
                 }
-                Asked::Full => return Err(self.refuse(&mut state, asked, now)),
+                Asked::Full => return Err(self.refuse(&state, asked, now)),
                 Asked::Waits(ticket) => (ticket, receiver),
             }
         };
@@ -195,13 +219,12 @@ impl Limit {
             () = self.clock.sleep_until(deadline) => None,
         };
         drop(waiting);
-        let mut state = self.lock();
         match permit {
             Some(permit) => {
-                state.decided.waited += 1;
+                one_more(&self.decided.waited);
                 Ok(permit)
             }
-            None => Err(self.refuse(&mut state, asked, self.clock.now())),
+            None => Err(self.refuse(&self.lock(), asked, self.clock.now())),
         }
     }
 
@@ -261,10 +284,6 @@ impl Limit {
         self.lock().fair.waiting()
     }
 
-    fn decided(&self) -> Decided {
-        self.lock().decided
-    }
-
     /// For how long nobody goes because the upstream has asked for a pause; where reads and writes
     /// count apart, for how long those do not that wait longer.
     pub fn paused_for(&self) -> Duration {
@@ -273,12 +292,12 @@ impl Limit {
         Duration::from_millis(until.unwrap_or(0).saturating_sub(now))
     }
 
-    fn refuse(&self, state: &mut State, asked: (Who, Kind), now: Moment) -> Refused {
+    fn refuse(&self, state: &State, asked: (Who, Kind), now: Moment) -> Refused {
         let refused = self.refusal(state, asked, now);
-        match refused.why {
-            Why::Rate { .. } => state.decided.rate_limited += 1,
-            Why::Crowded => state.decided.overloaded += 1,
-        }
+        one_more(match refused.why {
+            Why::Rate { .. } => &self.decided.rate_limited,
+            Why::Crowded => &self.decided.overloaded,
+        });
         refused
     }
 
@@ -373,6 +392,10 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.limit.lock().fair.leave(self.who, self.ticket);
     }
+}
+
+fn one_more(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
 }
 
 fn milliseconds(moment: Moment) -> u64 {

@@ -65,6 +65,7 @@ pub async fn exchange(
     let issued = Issued::among(&head.headers);
     let serving = core.serving();
     let mut record = Record::new(&core, &serving, head, &issued, &peer);
+    record.received = body.received();
     let client = Client { peer: &peer, head, issued: &issued, offered };
     let reply = match walk(&core, &serving, client, body, &mut record).await {
         Ok(reply) => reply,

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::error::Problem;
 use super::force::{Destination, Serving};
+use super::upload::Received;
 use super::{Core, Peer, RequestId, Shared, UnderWay, shown};
 use crate::access::{self, Caller, Issued};
 use crate::clock::{Clock, Moment};
@@ -53,6 +54,10 @@ pub(super) struct Record {
     pub(super) refused: Option<(Generation, StatusCode)>,
     /// Whether it had to wait for a session.
     pub(super) awaited: bool,
+    /// What has come of its body.
+    pub(super) received: Received,
+    /// What a tunnel took from the client.
+    pub(super) tunnelled_bytes: u64,
     pub(super) body_bytes: u64,
     /// How many stretches of the answer's body were replaced because they showed a secret.
     pub(super) redacted: u64,
@@ -136,6 +141,8 @@ impl Record {
             trace: trace(&shared, head).map(Box::new),
             refused: None,
             awaited: false,
+            received: Received::default(),
+            tunnelled_bytes: 0,
             body_bytes: 0,
             redacted: 0,
             decoded: None,
@@ -249,6 +256,7 @@ impl Record {
             reason: self.reason,
             replay: self.replay,
             took,
+            received_bytes: self.received.bytes() + self.tunnelled_bytes,
             body_bytes: self.body_bytes,
             redacted: self.redacted,
             sendings: self.sendings,

@@ -266,6 +266,7 @@ impl Bytes {
 
 impl Drop for Bytes {
     fn drop(&mut self) {
+        self.record.tunnelled_bytes = *self.from_client.get_mut();
         self.record.body_bytes = *self.from_upstream.get_mut();
     }
 }

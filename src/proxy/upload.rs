@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -46,6 +47,25 @@ pub struct Upload {
     /// Once it had to be waited for.
     ward: Option<Ward>,
     is_too_slow: bool,
+    received: Received,
+}
+
+/// How many bytes of its body a client has sent. Clones are the same; a request without a body has
+/// none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Received(Option<Arc<AtomicU64>>);
+
+impl Received {
+    /// How many so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    fn more(&self, bytes: u64) {
+        if let Some(all) = &self.0 {
+            all.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Why a request's body does not come to its end.
@@ -67,7 +87,13 @@ impl Upload {
         let watch = has_some.then(|| Arc::clone(watch));
         let is_coming = has_some && is_http1 && !head.headers.contains_key(header::EXPECT);
         let incoming = Some(incoming);
-        Self { incoming, is_coming, is_http1, watch, ward: None, is_too_slow: false }
+        let received = Received(has_some.then(Arc::default));
+        Self { incoming, is_coming, is_http1, watch, ward: None, is_too_slow: false, received }
+    }
+
+    /// What is counted of it while it comes.
+    pub(super) fn received(&self) -> Received {
+        self.received.clone()
     }
 
     /// Whether it was given up because it came too slowly.
@@ -102,12 +128,15 @@ impl Body for Upload {
             (self.incoming, self.ward, self.is_too_slow) = (None, None, true);
             return Poll::Ready(Some(Err(UploadError::TooSlow)));
         };
-        match (&frame, &self.ward) {
-            (Some(Ok(frame)), Some(ward)) => {
-                ward.went_on(frame.data_ref().map_or(0, |data| data.len() as u64));
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.received.more(bytes);
+                if let Some(ward) = &self.ward {
+                    ward.went_on(bytes);
+                }
             }
-            (Some(Ok(_)), None) => {}
-            (None | Some(Err(_)), _) => (self.incoming, self.ward) = (None, None),
+            None | Some(Err(_)) => (self.incoming, self.ward) = (None, None),
         }
         Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Broken)))
     }

@@ -46,6 +46,7 @@ async fn an_operator_walks_through_the_page() {
         .arg(link(&folder.path().join("admin.sock")).await)
         .arg(format!("http://{clients}"))
         .arg(contentstack::API_KEY)
+        .arg(&config)
         .arg(&pictures)
         .kill_on_drop(true)
         .output();

@@ -1,19 +1,19 @@
 // Walks through the page of the admin API as an operator does, in Chromium.
 //
-//     node walk.mjs LINK GATEWAY API_KEY FOLDER
+//     node walk.mjs LINK GATEWAY API_KEY CONFIG FOLDER
 //
 // LINK opens the page once. GATEWAY is where clients send requests to; it has an upstream `cms` with an account
-// `editor` whose session is live, and has answered two requests. API_KEY names the stack there. Pictures go to FOLDER. Each step that holds is told in a
-// line; the first one that does not ends with 1.
+// `editor` whose session is live, and has answered two requests. API_KEY names the stack there. CONFIG is the file of its
+// configuration. Pictures go to FOLDER. Each step that holds is told in a line; the first one that does not ends with 1.
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
 import { chromium } from 'playwright-core';
 
-const [link, gateway, apiKey, folder] = process.argv.slice(2);
+const [link, gateway, apiKey, config, folder] = process.argv.slice(2);
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** How long anything may take to be seen. */
@@ -199,6 +199,28 @@ try {
     await page.locator('#tab-requests').click();
   });
 
+  await step('the configuration is read again, and what is wrong with one is told until it is mended', async () => {
+    const reload = async () => {
+      await page.locator('#reload').click();
+      await page.locator('#question').getByRole('button', { name: 'Reload' }).click();
+    };
+    await reload();
+    await page.locator('#told.good', { hasText: 'read again and in force' }).waitFor();
+    const before = await readFile(config, 'utf8');
+    await writeFile(config, `${before}pth = "/v3"\n`);
+    await reload();
+    const told = page.locator('#told.bad', { hasText: 'nothing has changed' });
+    await told.waitFor();
+    assert.match(await told.innerText(), /doorward\.toml:\d+.*pth/s);
+    await page.locator('#troubles').getByText('the one before is kept').waitFor();
+    assert.equal(await call('/v3/content_types'), 200);
+    await picture('refused-configuration');
+    await isAccessible('refused configuration');
+    await writeFile(config, before);
+    await reload();
+    await page.getByText('All well').waitFor();
+  });
+
   await step('it is dark where that is wanted, and stays so', async () => {
     await page.locator('#theme').click();
     await page.reload();
@@ -221,8 +243,8 @@ try {
   });
 
   await step('the browser has nothing to complain of', async () => {
-    // Those are answers that were asked for: a status that is none, and a paused upstream.
-    const others = complaints.filter((complaint) => !/status of (400|401|503)/.test(complaint));
+    // Those are answers that were asked for: a status that is none, a paused upstream, a refused configuration.
+    const others = complaints.filter((complaint) => !/status of (400|401|409|503)/.test(complaint));
     assert.deepEqual(others, []);
   });
 } catch (error) {

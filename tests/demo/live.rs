@@ -53,7 +53,36 @@ async fn every_printed_line_works_and_is_told() {
     let end = "6 of 6 logouts confirmed; sessions left alive on the servers: 0.\n";
     assert!(said.ends_with(end), "{said}");
     assert!(!said.contains('\x1b'), "no colours but on a terminal:\n{said}");
-    assert_without_secrets(&said);
+    // That link is meant to be seen, and there is no gateway behind it any more.
+    assert_without_secrets(&said.replace(page_link(&said), ""));
+}
+
+/// Fails when the link does not open the page, opens it twice, or the commands that are printed with
+/// it do not find the demo.
+#[tokio::test]
+async fn the_link_opens_the_page_once_and_the_commands_find_the_demo() {
+    let mut demo = Process::start(&["demo", "--port", "0"]).await_guide().await;
+    let link = page_link(demo.said()).to_owned();
+    let get =
+        |path: &str, cookie: &str| Curl::parse(&format!("curl -H 'cookie: {cookie}' '{path}'"));
+    let (authority, _) = link.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let status_at = format!("http://{authority}/admin/v1/status");
+    let (refused, _) = get(&status_at, "none").send().await;
+    assert_eq!(refused, StatusCode::UNAUTHORIZED);
+    let (opened, _) = get(&link, "none").send().await;
+    assert_eq!(opened, StatusCode::SEE_OTHER);
+    let (again, _) = get(&link, "none").send().await;
+    assert_eq!(again, StatusCode::UNAUTHORIZED);
+
+    let status = demo.said().lines().find(|line| line.trim().starts_with("doorward status"));
+    let words: Vec<_> = status.unwrap().trim().split(' ').skip(1).collect();
+    let ended = super::process::run(&words).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    assert!(ended.out.contains("All well: 3 upstreams"), "{}", ended.out);
+    demo.signal("-TERM").await;
+    demo.line_with("Stopping").await;
+    let (status, said) = demo.end().await;
+    assert_eq!(status.code(), Some(0), "{said}");
 }
 
 #[tokio::test]
@@ -105,6 +134,11 @@ impl Process {
         self.line_with(LAST_OF_THE_GUIDE).await;
         self
     }
+}
+
+fn page_link(said: &str) -> &str {
+    let mut lines = said.lines().map(str::trim);
+    lines.find(|line| line.starts_with("http://127.0.0.1:") && line.contains("/?t=")).unwrap()
 }
 
 fn curl_lines(said: &str) -> Vec<Curl> {

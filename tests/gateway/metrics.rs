@@ -17,6 +17,10 @@ use crate::vendors::{read, write};
 
 const DURATION: &str = "http_server_request_duration_seconds_count";
 
+const RECEIVED: &str = "http_server_request_body_size_bytes_sum";
+
+const GIVEN: &str = "http_server_response_body_size_bytes_sum";
+
 fn key(name: &str) -> ClientKey {
     ClientKey::generate(name.parse().unwrap()).unwrap()
 }
@@ -53,7 +57,7 @@ async fn requests_of_all_cores_are_counted_once() {
     assert_eq!(by_reason("refused", "client_key_missing"), 1.0);
     assert_eq!(sum(&scene, "doorward_requests_active", &[]), 0.0);
     assert_eq!(sum(&scene, "http_client_request_duration_seconds_count", &[]), 20.0);
-    assert!(sum(&scene, "doorward_response_body_bytes_total", &[("upstream", "vendor")]) > 20.0);
+    assert!(sum(&scene, GIVEN, &[("upstream", "vendor")]) > 20.0);
     assert_eq!(sum(&scene, "doorward_connections_accepted_total", &[("listener", "main")]), 21.0);
     scene.stop().await;
 }
@@ -103,6 +107,8 @@ async fn the_life_of_sessions_shows() {
         assert_eq!(sum(&scene, both, &[("http_response_status_code", status)]), count, "{status}");
     }
     assert_eq!(sum(&scene, DURATION, &[("http_response_status_code", "200")]), 1.0);
+    // As it came, however often it was sent on.
+    assert_eq!(sum(&scene, RECEIVED, &[("http_request_method", "PUT")]), 4.0);
     assert_eq!(sum(&scene, "doorward_session_expiries_total", &[("kind", "current")]), 1.0);
     assert_eq!(sum(&scene, "doorward_sessions", &[("state", "live")]), 1.0);
     assert_eq!(sum(&scene, "doorward_login_waiters", &[("upstream", "vendor")]), 0.0);
@@ -195,6 +201,56 @@ async fn connections_rejected_messages_and_circuits_show() {
     }
     assert!(open(), "{}", page(&scene));
     counted(&scene, "doorward_load_state", &[("state", "normal")], 1.0).await;
+    scene.stop().await;
+}
+
+/// Fails when what a client has sent of a body is not counted because of how it was sent, or because
+/// nothing came of it.
+#[tokio::test]
+async fn bodies_of_requests_are_counted_as_they_came() {
+    let scene = Setup::of(Vendor::Contentstack).start().await;
+    let exchange = async |message: &str| {
+        let mut raw = Raw::connect(scene.door(), scene.record()).await;
+        raw.write(message).await;
+        raw.read_to_end().await
+    };
+    let host = "host: localhost\r\nconnection: close";
+    let chunked = "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
+    exchange(&format!("PUT /v3/x HTTP/1.1\r\n{host}\r\n{chunked}")).await;
+    counted(&scene, RECEIVED, &[("http_request_method", "PUT")], 7.0).await;
+    let half = "content-length: 10\r\n\r\nhalf";
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    raw.write(&format!("PATCH /v3/x HTTP/1.1\r\n{host}\r\n{half}")).await;
+    raw.end().await;
+    counted(&scene, RECEIVED, &[("http_request_method", "PATCH")], 4.0).await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    let of_reads = [("http_request_method", "GET"), ("upstream", "vendor")];
+    counted(&scene, "http_server_request_body_size_bytes_count", &of_reads, 1.0).await;
+    assert_eq!(sum(&scene, RECEIVED, &of_reads), 0.0);
+    scene.stop().await;
+}
+
+/// Fails when what a limit has decided is forgotten with the limit.
+#[tokio::test]
+async fn decisions_outlive_the_limit_that_made_them() {
+    let mut setup = Setup::of(Vendor::Contentstack);
+    setup.route = "limits = { in_flight_max = 50 }".to_owned();
+    let limits = setup.route.clone();
+    let scene = setup.start().await;
+    let is_admitted = async |times: f64| {
+        let admitted = [("limit", "route"), ("decision", "admitted")];
+        counted(&scene, "doorward_limit_decisions_total", &admitted, times).await;
+    };
+    assert_eq!(read(&scene).send().await.status, 200);
+    is_admitted(1.0).await;
+    scene.change_config(&limits, "# none");
+    scene.reload().await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    is_admitted(1.0).await;
+    scene.change_config("# none", &limits);
+    scene.reload().await;
+    assert_eq!(read(&scene).send().await.status, 200);
+    is_admitted(2.0).await;
     scene.stop().await;
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use doorward::access::key::ClientKey;
 use doorward::access::tombstones;
 use doorward::emulator::{Emulator, Options, User, Vendor};
-use doorward::telemetry::{Event, Stage};
+use doorward::telemetry::{Event, ReloadStage, Stage};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -58,6 +58,26 @@ async fn a_configuration_with_a_fault_changes_nothing_and_is_told_with_its_place
     assert_eq!(sessions(&scene), (1, 0, 1));
     // The same once more is the same.
     assert_eq!(scene.reload().await.sha256, reloaded.sha256);
+    scene.stop().await;
+}
+
+/// Fails when each of many who ask at once has everything read for itself.
+#[tokio::test]
+async fn who_asks_while_a_reload_waits_gets_what_that_one_comes_to() {
+    let scene = Setup::of(VENDOR).tables("# here\n").start().await;
+    let asked: Vec<_> = (0..50).map(|_| scene.app().reloader().reload()).collect();
+    for reloaded in within(futures_util::future::join_all(asked)).await {
+        assert!(reloaded.outcome.is_ok(), "{reloaded}");
+    }
+    let begun = || {
+        let is_begun = |event: &&Event| matches!(event, Event::Reload(reload) if reload.stage == ReloadStage::Begun);
+        scene.events().iter().filter(is_begun).count()
+    };
+    until("they are told of", || begun() > 0).await;
+    // One that has begun when others ask, and the one that those share.
+    assert!(begun() <= 2, "{}", begun());
+    scene.change_config("# here", "canary = 1");
+    scene.fail_to_reload().await;
     scene.stop().await;
 }
 

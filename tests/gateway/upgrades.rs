@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::client::Raw;
 use crate::harness::{Ended, Scene, Setup, refused, until, within};
+use crate::page::counted;
 use crate::puppet::{Puppet, Reply, TOKEN};
 
 /// What Contentstack says of a dead token.
@@ -180,6 +181,7 @@ async fn each_direction_ends_by_itself() {
     client.end().await;
     hear_end(&mut upstream).await;
 
+    counted(&scene, "http_server_request_body_size_bytes_sum", &[], 19.0).await;
     let tunnels = tunnels(&scene.stop().await);
     let told: Vec<_> = tunnels.iter().map(|one| (one.reason, one.body_bytes)).collect();
     assert_eq!(told, [("upgraded", 8), ("upgraded", 0)]);

@@ -15,7 +15,7 @@ use doorward::settings::Sources;
 use super::{files, root, text};
 
 /// Every document of the project.
-fn documents() -> Vec<(String, String)> {
+pub fn documents() -> Vec<(String, String)> {
     let at_the_top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<(String, String)> = at_the_top
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
@@ -28,13 +28,14 @@ fn documents() -> Vec<(String, String)> {
 }
 
 /// A block of code: what stands behind the three ticks, and what is between them.
-struct Block {
-    at: String,
-    info: String,
-    code: String,
+pub struct Block {
+    pub at: String,
+    pub info: String,
+    pub code: String,
 }
 
-fn blocks(language: &str) -> Vec<Block> {
+/// All blocks of a language; without one, all.
+pub fn blocks(language: Option<&str>) -> Vec<Block> {
     let mut found = Vec::new();
     for (name, document) in documents() {
         let mut open: Option<(usize, Block)> = None;
@@ -57,7 +58,7 @@ fn blocks(language: &str) -> Vec<Block> {
         }
         assert!(open.is_none(), "{name}: a block of code has no end");
     }
-    found.retain(|block| block.info.split(' ').next() == Some(language));
+    found.retain(|block| language.is_none() || block.info.split(' ').next() == language);
     found
 }
 
@@ -66,7 +67,7 @@ fn blocks(language: &str) -> Vec<Block> {
 #[test]
 fn every_toml_block_is_loaded_or_an_excerpt() {
     let folder = tempfile::tempdir().unwrap();
-    let blocks = blocks("toml");
+    let blocks = blocks(Some("toml"));
     let marked = |mark: &str| {
         let with = blocks.iter().filter(|block| block.info == format!("toml {mark}"));
         with.collect::<Vec<_>>()
@@ -205,7 +206,7 @@ fn every_code_of_an_own_answer_has_a_test_through_the_boundary() {
 
 #[test]
 fn continuous_integration_runs_the_readmes_commands() {
-    let readme = blocks("sh").into_iter().find(|block| block.at.starts_with("README.md"));
+    let readme = blocks(Some("sh")).into_iter().find(|block| block.at.starts_with("README.md"));
     let commands: Vec<String> = readme.unwrap().code.lines().map(str::to_owned).collect();
     assert!(commands.len() == 2, "the README begins with two commands: {commands:?}");
     let command = |begin: &str| {

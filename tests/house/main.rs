@@ -6,6 +6,7 @@
 
 mod defects;
 mod documents;
+mod examples;
 mod hostile;
 mod metrics;
 mod rooms;

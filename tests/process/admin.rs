@@ -89,6 +89,7 @@ async fn status_and_sessions_tell_people_and_programs() {
     assert!(shown.contains("upstream") && shown.contains("p95"), "{shown}");
     let plain = at_terminal(&site, "status", &[("NO_COLOR", "1")]).await;
     assert!(plain.contains("All well") && !plain.contains('\u{1b}'), "{plain}");
+    assert_looks_as_documented(&plain);
     let listed = at_terminal(&site, "sessions list", &[("NO_COLOR", "1")]).await;
     let row = listed.lines().find(|line| line.starts_with("vendor")).unwrap_or_default();
     assert!(row.contains("user") && row.contains("live") && row.contains("cold in"), "{listed}");
@@ -118,6 +119,30 @@ async fn status_and_sessions_tell_people_and_programs() {
     }
     assert_eq!(code(&run(&site, &["healthcheck"]).await), 1);
     emulator.stop().await;
+}
+
+/// A line without what is another at each gateway.
+fn words(line: &str) -> Vec<&str> {
+    let has_digit = |word: &str| word.contains(|letter: char| letter.is_ascii_digit());
+    let is_fixed = |word: &&str| word.ends_with(".toml") || !has_digit(word);
+    let words = line.split([' ', ',', ';', ':', '(', ')', '\r']).filter(|word| !word.is_empty());
+    words.filter(is_fixed).map(|word| word.trim_end_matches('s')).collect()
+}
+
+fn assert_looks_as_documented(status: &str) {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ADMIN.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let shown = document.split_once("$ doorward status\n").unwrap().1.split("```").next().unwrap();
+    let known: Vec<_> = status.lines().map(words).collect();
+    for line in shown.lines().take_while(|line| !line.starts_with("cms")) {
+        // It has no session with a known end here, another scheme and a shorter life, and its
+        // configuration is in a folder.
+        let mut wanted = words(line.split(", the next one ends").next().unwrap());
+        wanted.retain(|word| !["http", "h", "min"].contains(word));
+        let has = |known: &Vec<&str>, word: &str| known.iter().any(|known| known.ends_with(word));
+        let is_there = known.iter().any(|known| wanted.iter().all(|word| has(known, word)));
+        assert!(is_there, "docs/ADMIN.md: `{line}`\n{status}");
+    }
 }
 
 /// Fails when a quarantine is not told, or cannot be lifted while the gateway runs.

@@ -132,3 +132,18 @@ async fn what_cannot_be_run_is_told_as_shells_tell_it() {
     let killed = exec(&site, &[], "kill -KILL $$").output().await.unwrap();
     assert_eq!(killed.status.code(), Some(128 + 9));
 }
+
+/// Fails when a second gateway would count the attempts of an account for itself, or when it is not
+/// said what to do instead.
+#[tokio::test]
+async fn beside_a_gateway_with_the_same_state_nothing_runs() {
+    let emulator = Emulator::start(Vendor::MFiles, Options::default()).await.unwrap();
+    let site = Site::new(&emulator);
+    let mut doorward = site.start(0).await;
+    let output = timeout(STEP_TIME_MAX, exec(&site, &[], "echo it runs").output()).await;
+    let output = output.unwrap().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(78), &b""[..]));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("is in use by process") && told.contains("help: "), "{told}");
+    doorward.stop().await;
+}

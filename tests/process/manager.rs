@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use doorward::emulator::{Emulator, Options, Vendor};
 use nix::sys::ptrace;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
@@ -86,6 +87,39 @@ async fn a_manager_is_told_of_the_start_of_sessions_and_requests_and_of_the_stop
     hold.release();
     assert!(doorward.ended().await.success());
     assert_eq!(emulator.control().counters().live_sessions, 0);
+}
+
+/// Fails when a manager is not told that the configuration is read again, since when, or that it was;
+/// or hears that it was before that is so.
+#[tokio::test]
+async fn a_manager_is_told_of_each_reload_whatever_comes_of_it() {
+    let emulator = Emulator::start(Vendor::MFiles, Options::default()).await.unwrap();
+    let site = Site::new(&emulator);
+    let manager = Manager::of(&site);
+    let variables = [("NOTIFY_SOCKET", manager.path.as_os_str())];
+    let mut doorward = Doorward::start_told(&site, 0, &variables).await;
+    manager.hears_line("READY=1").await;
+    let text = fs::read_to_string(site.path().join("doorward.toml")).unwrap();
+    let moved = text.replace("[[routes]]", "[[routes]]\npath = \"/elsewhere\"");
+    for config in [moved, text.replace("[[routes]]", "[[rotes]]"), text] {
+        site.write("doorward.toml", &config);
+        let before = monotonic_microseconds();
+        doorward.signal_by("-HUP").await;
+        let begun = manager.hears_line("RELOADING=1").await;
+        let moment = begun.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+        let moment: u128 = moment.unwrap_or_else(|| panic!("{begun}")).parse().unwrap();
+        assert!((before..=monotonic_microseconds()).contains(&moment), "{begun}");
+        manager.hears_line("READY=1").await;
+        let is_moved = !ask(doorward.address, Vendor::MFiles).await.starts_with("HTTP/1.1 200");
+        assert_eq!(is_moved, !config.contains("[[routes]]\nupstream"), "{config}");
+    }
+    doorward.stop().await;
+}
+
+/// The clock that a manager compares with.
+fn monotonic_microseconds() -> u128 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+    Duration::from(now).as_micros()
 }
 
 /// Fails when a watchdog is told by a timer that goes on although a core hangs, or is told nothing

@@ -20,8 +20,8 @@ pub use clients::{Client, Grant, Key, KeyState};
 pub use requests::{Decision, Login, Lost, Refused, Rejected, Request, SessionChange};
 pub use sessions::{LastLogin, LoginOutcome, Session, SessionState};
 pub use status::{
-    Check, Configuration, GatewayState, Listener, Recent, Setting, SettingOrigin, Status, Summary,
-    Traffic, UpstreamTraffic,
+    Check, Configuration, GatewayState, LastReload, Listener, Recent, Setting, SettingOrigin,
+    Status, Summary, Traffic, UpstreamTraffic,
 };
 pub use upstreams::{Account, AccountState, Address, LimitLevel, Paused, RateLevel, Upstream};
 
@@ -82,6 +82,19 @@ pub struct Problem {
 pub fn time(at: SystemTime) -> String {
     // No clock of a machine shows a time that RFC 3339 has no year for.
     Timestamp::try_from(at).map(|at| format!("{at:.3}")).unwrap_or_default()
+}
+
+/// A length of time as people say it, to about two digits.
+pub fn in_words(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match milliseconds {
+        ..1000 => format!("{milliseconds} ms"),
+        1000..60_000 => format!("{seconds} s"),
+        60_000..3_600_000 => format!("{minutes} min {} s", seconds % 60),
+        3_600_000..86_400_000 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
 }
 
 /// A length of time as answers show it.

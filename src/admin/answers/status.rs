@@ -49,6 +49,20 @@ pub struct Configuration {
     pub sha256: String,
     /// When it was read.
     pub loaded_at: String,
+    /// What came of the last time that it was read again; null where it was not since the start.
+    pub last_reload: Option<LastReload>,
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LastReload {
+    /// When it was over.
+    pub at: String,
+    /// How long it took.
+    pub took_ms: u64,
+    /// What is wrong with what was read, each with its place; empty where it is in force. Where
+    /// anything is, nothing has changed.
+    pub faults: Vec<String>,
 }
 
 /// Where clients reach the gateway.

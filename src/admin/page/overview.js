@@ -3,7 +3,7 @@
 
 import { tile } from './charts.js';
 import { badge, element } from './elements.js';
-import { counted, date, number, span } from './words.js';
+import { counted, date, number, ticking } from './words.js';
 
 /** Seconds of which the present rates are the average. */
 const RECENT = 10;
@@ -17,9 +17,11 @@ export function showStatus(status) {
   const troubles = document.getElementById('troubles');
   troubles.hidden = status.troubles.length === 0;
   troubles.replaceChildren(...status.troubles.map((trouble) => element('li', {}, trouble)));
-  const { files, sha256, loaded_at: loaded } = status.configuration;
+  const { files, sha256, loaded_at: loaded, last_reload: last } = status.configuration;
+  // What is wrong with it stands among what needs a look.
+  const refused = last !== null && last.faults.length > 0 ? ` Read again ${date(last.at)}: refused.` : '';
   document.getElementById('configuration').textContent =
-    `Doorward ${status.version}, up ${span(status.uptime_seconds * 1000)}. ${files.join(', ')} (${sha256}), read ${date(loaded)}.`;
+    `Doorward ${status.version}, up ${ticking(status.uptime_seconds * 1000)}. ${files.join(', ')} (${sha256}), read ${date(loaded)}.${refused}`;
 }
 
 /** Clients, routes, sessions, upstreams: each with its count and whether all is well there. */
@@ -55,7 +57,7 @@ export function showTiles(summaries) {
   const isTold = told.length > 0;
   const rate = isTold ? `${number(requests / told.length)} /s` : 'not recorded';
   const newest = [...last].reverse().find((one) => one.p50_ms !== null);
-  const latency = newest ? `${number(newest.p50_ms)} / ${number(newest.p95_ms)} / ${number(newest.p99_ms)} ms` : '-';
+  const latency = newest ? `${['p50_ms', 'p95_ms', 'p99_ms'].map((name) => brief(newest[name])).join(' / ')} ms` : '-';
   const share = requests > 0 ? `${number((errors / requests) * 100)} %` : isTold ? '0 %' : '-';
   const logins = sum(summaries, 'logins');
   const failed = sum(summaries, 'logins_failed');
@@ -65,6 +67,11 @@ export function showTiles(summaries) {
     tile('Errors (5xx)', share, [summaries.map((one) => one.errors)], errors > 0 ? 'bad' : ''),
     tile('Logins in 15 min', failed > 0 ? `${logins}, ${failed} failed` : String(logins), [summaries.map((one) => one.logins)], failed > 0 ? 'bad' : ''),
   );
+}
+
+/** As much of a number as three of them have room for in a tile. */
+function brief(value) {
+  return value >= 10 ? String(Math.round(value)) : number(value);
 }
 
 function sum(summaries, name) {

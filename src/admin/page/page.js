@@ -332,6 +332,7 @@ const actions = {
   clear: (one) => change(`Give ${one.upstream}.${one.account} a whole budget of login attempts? Another wrong login may lock it at the upstream.`, 'Clear', sessionPath(one, 'clear')),
   pause: (one) => change(`Pause ${one.name}? Its clients get 503 until you resume it.`, 'Pause', upstreamPath(one.name, 'pause')),
   resume: (one) => change(`Use ${one.name} again?`, 'Resume', upstreamPath(one.name, 'resume')),
+  reload: () => change('Read the configuration again? Where anything in it is wrong, nothing changes.', 'Reload', '/reload'),
   revoke: (key) => change(`Revoke the key ${key.digest} for ever? It cannot be taken back.`, 'Revoke', '/clients/revoke', { digest: key.digest }),
 };
 
@@ -357,6 +358,7 @@ function makeTheme() {
 makeTheme();
 makeTabs();
 chooseTab('requests');
+byId('reload').addEventListener('click', actions.reload);
 byId('drawer').addEventListener('click', (event) => {
   // A click beside it is one on the dialogue itself.
   if (event.target === byId('drawer')) byId('drawer').close();

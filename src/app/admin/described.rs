@@ -89,6 +89,8 @@ impl Current {
                 files: loaded.file_names(),
                 sha256: running.sha256.chars().take(SHA256_CHARACTERS).collect(),
                 loaded_at: time(running.process.clock.wall()),
+                // Known to whoever reloads.
+                last_reload: None,
             },
             listeners: running
                 .listeners

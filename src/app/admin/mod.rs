@@ -105,7 +105,7 @@ impl Opened {
         self,
         view: View,
         records: Arc<Records>,
-        metrics: Option<Arc<dyn Metrics>>,
+        metrics: Arc<dyn Metrics>,
     ) -> Result<Option<Server>, StartError> {
         let Self { operators, health, token, hosts, .. } = self;
         if operators.is_empty() && health.is_none() {
@@ -141,7 +141,15 @@ impl View {
 
 impl Gateway for View {
     fn configuration(&self) -> answers::Configuration {
-        self.reloader.current().configuration.clone()
+        let last = self.reloader.last().map(|last| answers::LastReload {
+            at: time(last.at),
+            took_ms: milliseconds(last.took),
+            faults: last.faults(),
+        });
+        answers::Configuration {
+            last_reload: last,
+            ..self.reloader.current().configuration.clone()
+        }
     }
 
     fn listeners(&self) -> Vec<answers::Listener> {

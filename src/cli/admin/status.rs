@@ -87,19 +87,19 @@ fn print(status: &Answer, shown: Shown, out: &mut impl Write) -> io::Result<()> 
     )?;
     writeln!(out)?;
     let mut rows = Vec::new();
+    let mut all = (0, 0);
     for upstream in &status.upstreams {
-        let logins = match upstream.logins_failed {
-            0 => upstream.logins.to_string(),
-            failed => format!("{} ({failed} failed)", upstream.logins),
-        };
+        let logins = (upstream.logins, upstream.logins_failed);
+        all = (all.0 + logins.0, all.1 + logins.1);
         rows.push(row(&upstream.name, &upstream.recent, logins));
     }
-    rows.push(row("all", &status.recent, String::new()));
+    rows.push(row("all", &status.recent, all));
     let head = ["upstream", "req/s", "p50", "p95", "p99", "errors", "logins (1 h)"];
     table(&head, &rows, out)
 }
 
-fn row(name: &str, recent: &Recent, logins: String) -> Vec<String> {
+/// A line of the table; `logins` are all and those of them that failed.
+fn row(name: &str, recent: &Recent, logins: (usize, usize)) -> Vec<String> {
     let milliseconds =
         |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0} ms"));
     let number = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |one| one.to_string());
@@ -110,6 +110,9 @@ fn row(name: &str, recent: &Recent, logins: String) -> Vec<String> {
         milliseconds(recent.p95_ms),
         milliseconds(recent.p99_ms),
         recent.errors.map_or_else(|| "-".to_owned(), |errors| errors.to_string()),
-        logins,
+        match logins {
+            (all, 0) => all.to_string(),
+            (all, failed) => format!("{all} ({failed} failed)"),
+        },
     ]
 }

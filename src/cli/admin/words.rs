@@ -3,25 +3,14 @@
 
 use std::io::{self, Write};
 
+pub(super) use crate::admin::answers::in_words as duration;
+
 /// A text in which nothing does anything to a terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
 }
 
-/// A length of time, to about two digits.
-pub(super) fn duration(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match milliseconds {
-        ..1000 => format!("{milliseconds} ms"),
-        1000..60_000 => format!("{seconds} s"),
-        60_000..3_600_000 => format!("{minutes} min {} s", seconds % 60),
-        3_600_000..86_400_000 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
-}
-
-/// The same, or a dash where there is none.
+/// A length of time, or a dash where there is none.
 pub(super) fn maybe(milliseconds: Option<u64>) -> String {
     milliseconds.map_or_else(|| "-".to_owned(), duration)
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use super::configuration::prefix;
+use super::page::Page;
 use super::stage::Stage;
 use crate::cli::ink::{Colour, coloured};
 use crate::diagnosis::Paint;
@@ -13,7 +14,12 @@ use crate::emulator::{Call, Emulator};
 ///
 /// # Errors
 /// What `out` refuses.
-pub(super) fn print(stage: &Stage, paint: Paint, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn print(
+    stage: &Stage,
+    page: Option<&Page>,
+    paint: Paint,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let doorward = format!("http://{}", stage.address());
     let version = env!("CARGO_PKG_VERSION");
     writeln!(out, "doorward {version}: a demo that stays on this machine\n")?;
@@ -27,6 +33,17 @@ pub(super) fn print(stage: &Stage, paint: Paint, out: &mut impl Write) -> io::Re
         let (vendor, origin) = (emulator.vendor(), emulator.origin());
         let name = vendor.name();
         writeln!(out, "{name:<14}{origin}  an emulator, behind {doorward}{}", prefix(vendor))?;
+    }
+    if let (Some(page), Some(socket)) = (page, stage.admin_socket()) {
+        let minutes = Page::minutes();
+        writeln!(
+            out,
+            "\nIn a browser: sessions, logins and requests as they happen. The link opens once, within \
+             {minutes} minutes.\n  {}\nAnother one, or the same in a terminal:\n  \
+             doorward dashboard --socket {socket}\n  doorward status --socket {socket}",
+            page.link(),
+            socket = socket.display(),
+        )?;
     }
     writeln!(
         out,

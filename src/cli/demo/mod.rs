@@ -6,6 +6,7 @@ mod configuration;
 mod finding;
 mod guide;
 mod live;
+mod page;
 mod stage;
 mod table;
 mod walk;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 
 use self::finding::Finding;
 use self::live::Live;
+use self::page::Page;
 use self::stage::{Ports, Stage};
 use super::signals::StopSignals;
 use super::{Exit, print_chain};
@@ -119,12 +121,23 @@ impl Demo {
                 return Ok(Exit::Failed);
             }
         };
-        guide::print(&stage, paint, out)?;
+        let page = match Page::open(&stage) {
+            Ok(page) => page,
+            Err(error) => {
+                // All else is there without it.
+                print_chain(&error, errors);
+                None
+            }
+        };
+        guide::print(&stage, page.as_ref(), paint, out)?;
         loop {
             tokio::select! {
                 Some(line) = lines.recv() => print_line(&line, out)?,
                 () = signals.next() => break,
             }
+        }
+        if let Some(page) = page {
+            page.stop().await;
         }
         stop(stage, signals, lines, out).await
     }

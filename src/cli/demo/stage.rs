@@ -99,6 +99,8 @@ impl Stage {
         let environment = Environment::given([]);
         let sources = Sources { files: vec![configuration_file(&folder)], environment };
         let loaded = app::load(&sources).map_err(StageError::Configuration)?;
+        let admin_socket = Some(folder.path().join("admin.sock"));
+        let surroundings = Surroundings { admin_socket, ..surroundings };
         let app = App::start(&loaded, surroundings)?;
         let address = app.listening().first().and_then(Listening::tcp);
         let address = address.ok_or(StageError::NotListening)?;
@@ -118,6 +120,11 @@ impl Stage {
     /// The configuration that Doorward was started with.
     pub(super) fn configuration_file(&self) -> PathBuf {
         configuration_file(&self.folder)
+    }
+
+    /// Where operators come in, unless the folder's name is too long for a socket.
+    pub(super) fn admin_socket(&self) -> Option<&Path> {
+        self.app.admin_socket()
     }
 
     /// The ports that were wanted and that somebody else has.

@@ -8,7 +8,7 @@ pub enum Kind {
     Counter,
     /// It is what it is now.
     Gauge,
-    /// How long something took, by buckets.
+    /// How long things took, or how large they were, by buckets.
     Histogram,
 }
 
@@ -54,6 +54,12 @@ families! {
     SERVER_DURATION = Histogram "http_server_request_duration_seconds"
         ["http_request_method", "http_response_status_code", "http_route", "url_scheme", "error_type", "upstream"]
         "Requests of clients, from the head to the end of the answer's body";
+    REQUEST_SIZE = Histogram "http_server_request_body_size_bytes"
+        ["http_request_method", "http_route", "url_scheme", "upstream"]
+        "Bodies of clients' requests as they came, up to the end of the answer";
+    RESPONSE_SIZE = Histogram "http_server_response_body_size_bytes"
+        ["http_request_method", "http_route", "url_scheme", "upstream"]
+        "Bodies of answers as clients were given them";
     CLIENT_DURATION = Histogram "http_client_request_duration_seconds"
         ["http_request_method", "http_response_status_code", "server_address", "server_port", "url_scheme", "error_type", "upstream"]
         "Requests to upstreams that carry a client's request, from their beginning to the head of the answer";
@@ -63,8 +69,6 @@ families! {
         "Requests of clients by what decided their answer";
     CLIENT_REQUESTS = Counter "doorward_client_requests_total" ["client"]
         "Requests by client; _open where there are no keys, _other for clients behind the first 500 of the configuration";
-    BODY_BYTES = Counter "doorward_response_body_bytes_total" ["upstream"]
-        "Bytes of bodies that clients were given";
     REDACTIONS = Counter "doorward_redactions_total" ["upstream"]
         "Stretches of answers' bodies that were replaced because they showed a secret";
     REPLAYS = Counter "doorward_replays_total" ["upstream", "outcome", "reason"]
@@ -193,7 +197,8 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         for Family { name, kind, labels, help } in ALL {
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
-            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            let has_unit = name.ends_with("_seconds") || name.ends_with("_bytes");
+            assert!(*kind != Kind::Histogram || has_unit, "{name}");
             assert!(!help.ends_with('.') && !help.contains('\n'), "{name}");
             let unique: BTreeSet<_> = labels.iter().collect();
             assert_eq!(unique.len(), labels.len(), "{name}");

@@ -9,6 +9,7 @@ mod histogram;
 mod life;
 mod page;
 mod process;
+mod sizes;
 mod state;
 mod tally;
 mod totals;
@@ -73,7 +74,10 @@ impl Metrics {
     /// it is dropped.
     pub fn tally(&self, catalog: &Arc<Catalog>) -> Arc<Tally> {
         let tally = Arc::new(Tally::new(Arc::clone(catalog)));
-        lock(&self.0.tallies).current.push(Arc::clone(&tally));
+        let mut tallies = lock(&self.0.tallies);
+        // However often a configuration is read where nobody reads metrics.
+        tallies.add_up();
+        tallies.current.push(Arc::clone(&tally));
         tally
     }
 
@@ -111,13 +115,19 @@ impl Metrics {
     /// What all cores have counted.
     fn totals(&self) -> Totals {
         let mut tallies = lock(&self.0.tallies);
-        // Nobody else holds it: it counts no more.
-        let gone = tallies.current.extract_if(.., |tally| Arc::strong_count(tally) == 1);
-        let gone: Vec<_> = gone.collect();
-        gone.iter().for_each(|tally| tallies.gone.add(tally));
+        tallies.add_up();
         let mut totals = tallies.gone.clone();
         tallies.current.iter().for_each(|tally| totals.add(tally));
         totals
+    }
+}
+
+impl Tallies {
+    /// Adds up what is counted no more.
+    fn add_up(&mut self) {
+        // Nobody else holds it.
+        let gone = self.current.extract_if(.., |tally| Arc::strong_count(tally) == 1);
+        gone.for_each(|tally| self.gone.add(&tally));
     }
 }
 

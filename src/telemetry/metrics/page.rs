@@ -18,6 +18,7 @@ use super::format::Format;
 use super::histogram::Histogram;
 use super::life::{Counted, Labels};
 use super::process::Process;
+use super::sizes::Sizes;
 use super::state::{self, State};
 use super::totals::Totals;
 
@@ -27,6 +28,7 @@ pub(super) struct Page {
     counts: BTreeMap<&'static str, BTreeMap<Labels, u64>>,
     values: BTreeMap<&'static str, BTreeMap<Labels, f64>>,
     histograms: BTreeMap<&'static str, BTreeMap<Labels, Histogram>>,
+    sizes: BTreeMap<&'static str, BTreeMap<Labels, Sizes>>,
 }
 
 impl Page {
@@ -34,6 +36,7 @@ impl Page {
         self.value(&families::REQUESTS_ACTIVE, Labels::new(), totals.active as f64);
         self.counts.extend(totals.counts.clone());
         self.histograms.extend(totals.histograms.clone());
+        self.sizes.extend(totals.sizes.clone());
     }
 
     pub(super) fn life(&mut self, life: &Counted) {
@@ -190,6 +193,12 @@ impl Page {
             let (sum, count) = (histogram.sum(), histogram.count());
             let mut sample = metric.encode_family(&set)?;
             sample.encode_histogram::<NoLabelSet>(sum, count, &histogram.buckets(), None)?;
+        }
+        for (labels, sizes) in self.sizes.get(family.name).into_iter().flatten() {
+            let set = LabelSet(family, labels);
+            let (sum, count) = (sizes.sum() as f64, sizes.count());
+            let mut sample = metric.encode_family(&set)?;
+            sample.encode_histogram::<NoLabelSet>(sum, count, &sizes.buckets(), None)?;
         }
         Ok(())
     }

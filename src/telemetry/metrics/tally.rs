@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::catalog::Catalog;
 use super::histogram::Histogram;
+use super::sizes::Sizes;
 use crate::telemetry::{Decision, Sending, Sendings, Server};
 
 /// So many series of requests, and as many of sendings, are kept by one core. What would be one more
@@ -48,6 +49,8 @@ pub struct Ended<'a> {
     pub replay: Replay,
     /// From its head to the end of the answer's body.
     pub took: Duration,
+    /// Bytes of its body that its client has sent.
+    pub received_bytes: u64,
     /// Bytes of the answer's body.
     pub body_bytes: u64,
     /// Stretches of the answer's body that were replaced because they showed a secret.
@@ -196,7 +199,8 @@ pub(super) struct SendingKey {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
     pub(super) duration: Histogram,
-    pub(super) body_bytes: u64,
+    pub(super) received: Sizes,
+    pub(super) given: Sizes,
     pub(super) redacted: u64,
 }
 
@@ -241,7 +245,8 @@ impl Tally {
         counts.note_sender(request.sender);
         let series = bounded(&mut counts.requests, key, Key::merged);
         series.duration.note(request.took);
-        series.body_bytes += request.body_bytes;
+        series.received.note(request.received_bytes);
+        series.given.note(request.body_bytes);
         series.redacted += request.redacted;
         for Sending { took, outcome, .. } in request.sendings.iter() {
             let Key { route, method, .. } = key;
@@ -354,6 +359,7 @@ mod tests {
                 reason: "forwarded",
                 replay: Replay::None,
                 took: Duration::ZERO,
+                received_bytes: 2,
                 body_bytes: 1,
                 redacted: 0,
                 sendings,
@@ -363,7 +369,10 @@ mod tests {
         assert_eq!((begun, counts.ended, counts.other_clients), (20_000, 20_000, 20_000));
         assert!(counts.requests.len() <= SERIES_MAX + 3, "{}", counts.requests.len());
         assert!(counts.sendings.len() <= SERIES_MAX + 3, "{}", counts.sendings.len());
-        assert_eq!(counts.requests.values().map(|series| series.body_bytes).sum::<u64>(), 20_000);
+        let bytes = |of: fn(&Series) -> &Sizes| -> u64 {
+            counts.requests.values().map(|series| of(series).sum()).sum()
+        };
+        assert_eq!((bytes(|all| &all.received), bytes(|all| &all.given)), (40_000, 20_000));
         assert_eq!(counts.sendings.values().map(Histogram::count).sum::<u64>(), 20_000);
     }
 }

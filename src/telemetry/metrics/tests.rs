@@ -38,6 +38,7 @@ fn ended<'m>(method: &'m Method, status: u16, reason: &'static str) -> Ended<'m>
         reason,
         replay: Replay::None,
         took: Duration::from_millis(30),
+        received_bytes: 2000,
         body_bytes: 7,
         redacted: 0,
         sendings,
@@ -98,10 +99,12 @@ fn requests_are_added_up_over_all_cores_and_configurations() {
     let shown =
         |client, count| format!("doorward_client_requests_total{{client=\"{client}\"}} {count}");
     assert_eq!(clients, [shown("alice", 3), shown("bob", 1)]);
-    assert_eq!(
-        samples(&page, "doorward_response_body_bytes_total"),
-        ["doorward_response_body_bytes_total{upstream=\"cms\"} 28"]
-    );
+    let of =
+        "{http_request_method=\"GET\",http_route=\"/v3\",url_scheme=\"http\",upstream=\"cms\"} ";
+    for (body, sum) in [("request", "8000.0"), ("response", "28.0")] {
+        let sums = format!("http_server_{body}_body_size_bytes_sum");
+        assert_eq!(samples(&page, &sums), [format!("{sums}{of}{sum}")]);
+    }
     assert!(page.contains("server_address=\"api.example\",server_port=\"443\""), "{page}");
 }
 

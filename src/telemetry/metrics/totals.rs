@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::families::{self, Family};
 use super::histogram::Histogram;
 use super::life::Labels;
+use super::sizes::Sizes;
 use super::tally::{Key, Outcome, Replay, SendingKey, Series, Tally};
 
 /// What stands in a label for whatever was counted together.
@@ -28,6 +29,7 @@ pub(super) struct Totals {
     pub(super) active: u64,
     pub(super) counts: BTreeMap<&'static str, BTreeMap<Labels, u64>>,
     pub(super) histograms: BTreeMap<&'static str, BTreeMap<Labels, Histogram>>,
+    pub(super) sizes: BTreeMap<&'static str, BTreeMap<Labels, Sizes>>,
 }
 
 impl Totals {
@@ -62,8 +64,13 @@ impl Totals {
             (true, _) => OTHER.into(),
             (false, route) => route.map(|route| Arc::clone(&route.route)).unwrap_or_default(),
         };
+        let method = key.method.as_str();
+        let of_body =
+            [Arc::from(method), Arc::clone(&route), key.scheme.0.into(), Arc::clone(&upstream)];
+        self.size(&families::REQUEST_SIZE, of_body.to_vec(), &series.received);
+        self.size(&families::RESPONSE_SIZE, of_body.to_vec(), &series.given);
         let status = key.status.map(|status| status.to_string()).unwrap_or_default();
-        let words = labels([key.method.as_str(), &status]);
+        let words = labels([method, &status]);
         let ended = [key.scheme.0.into(), error_type(key).into(), Arc::clone(&upstream)];
         let all = words.into_iter().chain([route]).chain(ended).collect();
         self.histogram(&families::SERVER_DURATION, all, &series.duration);
@@ -74,12 +81,8 @@ impl Totals {
         if let Some(outcome) = key.replay.as_str() {
             self.count(&families::REPLAYS, of(&upstream, [outcome, key.reason.0]), requests);
         }
-        for (family, count) in
-            [(&families::BODY_BYTES, series.body_bytes), (&families::REDACTIONS, series.redacted)]
-        {
-            if count > 0 {
-                self.count(family, of(&upstream, []), count);
-            }
+        if series.redacted > 0 {
+            self.count(&families::REDACTIONS, of(&upstream, []), series.redacted);
         }
     }
 
@@ -106,6 +109,10 @@ impl Totals {
 
     fn histogram(&mut self, family: &Family, labels: Labels, more: &Histogram) {
         self.histograms.entry(family.name).or_default().entry(labels).or_default().add(more);
+    }
+
+    fn size(&mut self, family: &Family, labels: Labels, more: &Sizes) {
+        self.sizes.entry(family.name).or_default().entry(labels).or_default().add(more);
     }
 }
 

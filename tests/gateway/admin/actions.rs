@@ -166,6 +166,33 @@ async fn a_paused_upstream_gets_nothing_until_it_is_resumed() {
     scene.stop().await;
 }
 
+/// Fails when a configuration that was refused goes unseen by whoever did not ask for it, or is told
+/// of when another one is in force.
+#[tokio::test]
+async fn a_refused_configuration_needs_a_look_until_one_is_taken() {
+    let scene = watched(Setup::of(Vendor::Contentstack).tables("# here\n")).await;
+    let status = || shown(&scene, "/admin/v1/status");
+    assert_eq!(status().await["configuration"]["last_reload"], Value::Null);
+    scene.change_config("# here", "[timeouts]\nreqest = \"1s\"\ncanary = 1");
+    scene.fail_to_reload().await;
+    let refused = status().await;
+    let faults = refused["configuration"]["last_reload"]["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), 2, "{refused}");
+    let trouble = refused["troubles"][0].as_str().unwrap();
+    assert!(trouble.contains("the one before is kept") && trouble.contains("reqest"), "{trouble}");
+    assert!(trouble.contains("doorward.toml:") && trouble.ends_with("(and 1 more)"), "{trouble}");
+    assert_eq!(
+        refused["summary"].as_str().unwrap().split(':').next(),
+        Some("One thing needs a look")
+    );
+    scene.change_config("[timeouts]\nreqest = \"1s\"\ncanary = 1", "# here");
+    scene.reload().await;
+    let taken = status().await;
+    assert_eq!(taken["troubles"], json!([]));
+    assert_eq!(taken["configuration"]["last_reload"]["faults"], json!([]));
+    scene.stop().await;
+}
+
 /// Fails when a pause ends a request that is under way.
 #[tokio::test]
 async fn what_is_under_way_outlives_a_pause() {

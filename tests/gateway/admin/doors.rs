@@ -143,6 +143,54 @@ async fn no_listener_for_clients_leads_there() {
     scene.stop().await;
 }
 
+/// Whose login is let in to an admin API.
+const INWARD: &str = r#"name = "inward"
+title = "An admin API"
+
+[account]
+username = { kind = "login_name" }
+password = { kind = "secret" }
+
+[[login.steps]]
+name = "ask how it is"
+method = "GET"
+path = "/admin/v1/status"
+headers = { Authorization = "Bearer {{password}}" }
+expect = { status = [200] }
+take.token = { json = "/started_at" }
+
+[[inject]]
+header = "Authorization"
+value = "Bearer {{token}}"
+
+[[verdict]]
+when = { status = [401] }
+then = "expired"
+"#;
+
+/// Fails when the clients of a gateway whose recipe is let in to the admin API of another one are let
+/// in with it.
+#[tokio::test]
+async fn a_recipe_that_leads_to_an_admin_api_leads_no_client_there() {
+    let scene = watched(Setup::of(Vendor::Contentstack)).await;
+    let socket = scene.app().admin_socket().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = write(folder.path(), "inward.toml", INWARD);
+    let mut setup = Setup::of(Vendor::Contentstack);
+    setup.recipe = format!("recipe_file = {recipe:?}");
+    setup.origin = Some("http://localhost".to_owned());
+    setup.upstream = format!("unix_socket = {socket:?}");
+    let through = setup.start().await;
+    for (method, target) in [("GET", "/admin/v1/status"), ("POST", "/admin/v1/drain")] {
+        let answer = through.call(method, target).json(&json!({})).send().await;
+        assert_eq!(answer.status, 403, "{answer:?}");
+        assert_eq!(problem(&answer), "through_a_gateway");
+    }
+    assert_eq!(super::shown(&scene, "/admin/v1/status").await["state"], "running");
+    through.stop().await;
+    scene.stop().await;
+}
+
 /// Fails when a configuration is taken that leads clients to the admin API.
 #[test]
 fn an_upstream_that_is_the_admin_api_is_a_fault() {
