@@ -120,10 +120,11 @@ const UNSEEN: [&str; 18] = [
 ];
 
 /// Changes after which a recipe does the same, and why.
-const SAME: [(&str, &str, &str); 11] = [
+const SAME: [(&str, &str, &str); 12] = [
     ("contentstack", "/login/steps/0/expect", "without it the token is missing all the same"),
     ("contentstack", "/verdict/0/when/status", "a veto: the rule that it is against asks for 401"),
     ("contentstack", "/verdict/1/when/status", "the same"),
+    ("django-admin", "/parameters/origin/default", "the file sets the parameter"),
     ("mfiles", "/verdict/0/when/status", "a veto: the rules that it is against ask for 401 or 403"),
     ("mfiles", "/login/steps/0/json/SessionID", "nobody knows a UUID beforehand"),
     ("mfiles", "/parameters/vault/default", "the file sets the parameter"),

@@ -90,4 +90,18 @@ impl<'a> Loader<'a> {
             .as_ref()
             .map_or_else(Vec::new, |refresh| self.attempt_steps("/refresh/steps", &refresh.steps))
     }
+
+    /// A logout is sent whole, and what it is answered only confirms it.
+    pub(super) fn logout_is_sent_whole(&mut self, recipe: &written::Recipe) {
+        for (index, step) in recipe.logout.steps.iter().enumerate() {
+            if step.when.is_some() {
+                let message = "all steps of a logout are sent: none depends on an answer";
+                self.fault(&format!("/logout/steps/{index}/when"), message);
+            }
+            if let Some(name) = step.take.keys().next() {
+                let message = "nothing is taken from the answers to a logout: take it at the login";
+                self.fault(&format!("/logout/steps/{index}/take/{name}"), message);
+            }
+        }
+    }
 }

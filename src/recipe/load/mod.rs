@@ -141,6 +141,7 @@ impl<'a> Loader<'a> {
         let strip_headers = strip_headers
             .filter_map(|(index, name)| self.header_name(&format!("/strip/headers/{index}"), name))
             .collect();
+        self.logout_is_sent_whole(recipe);
         self.unused(recipe);
         Recipe {
             name: recipe.name.clone(),

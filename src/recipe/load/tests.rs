@@ -262,3 +262,17 @@ fn a_refresh_is_judged_like_a_login() {
     });
     assert!(faults.contains("no `[probe]` to keep a session alive"), "{faults}");
 }
+
+/// Fails when a logout seems to hand on a value, or to leave a step out, and does not.
+#[test]
+fn a_logout_is_sent_whole() {
+    let step = "[[logout.steps]]\nname = \"ask\"\nmethod = \"GET\"\npath = \"/token\"\n";
+    for (addition, expected) in [
+        ("take.proof = { json = \"/proof\" }", "nothing is taken from the answers to a logout"),
+        ("when = { status = [200] }", "none depends on an answer"),
+    ] {
+        let new = format!("{step}{addition}\n\n[[logout.steps]]");
+        let faults = replaced("[[logout.steps]]", &new);
+        assert!(faults.contains(expected), "{addition}: {faults}");
+    }
+}
