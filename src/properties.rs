@@ -3,6 +3,7 @@
 
 pub use crate::access::properties::{tokens, tombstones};
 pub use crate::audit::properties::trails;
+pub use crate::conformance::properties::upstreams;
 pub use crate::forward::coding::properties::codings;
 pub use crate::forward::properties::fields;
 pub use crate::forward::replay::properties::replay;
@@ -99,7 +100,7 @@ mod tests {
     type Property = fn(&[u8]);
 
     /// Every target of the fuzzer and what it runs.
-    const ALL: [(&str, Property); 15] = [
+    const ALL: [(&str, Property); 16] = [
         ("answers", super::answers),
         ("codings", super::codings),
         ("configurations", super::configurations),
@@ -115,6 +116,7 @@ mod tests {
         ("tokens", super::tokens),
         ("tombstones", super::tombstones),
         ("trails", super::trails),
+        ("upstreams", super::upstreams),
     ];
 
     fn folder(name: &str) -> PathBuf {

@@ -1,6 +1,6 @@
 //! What the built-in recipes make of their vendors' answers and of their clients' paths.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use doorward::recipe::{self, Recipe, RefusalClass};
 use doorward::route::{Canonical, Reading};
 use doorward::shield;
 use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::Value;
 
 /// What a built-in recipe makes of a login whose answers are these; those before the last must
 /// be good.
@@ -110,4 +111,96 @@ fn no_spelling_leads_around_a_rule() {
     }
     assert!(!is_ruled("mfiles", Method::GET, "/REST/views/v101%252FLx%2520y/items?q=100%"));
     assert!(!is_ruled("contentstack", Method::GET, "/v3/content_types"));
+}
+
+/// Who has seen what a recipe says of its upstream's answers.
+const VERIFIED: [&str; 4] = ["the server itself", "source code", "documentation", "clients"];
+
+/// The heading that the catalogue's table stands below.
+const CATALOGUE: &str = "## The catalogue";
+
+/// What a recipe's login sends, and where its session goes: the words of the catalogue's table.
+fn kind(recipe: &Value) -> String {
+    let empty = Vec::new();
+    let list = |value: &Value| value.as_array().unwrap_or(&empty).clone();
+    let mut sent: Vec<&str> = Vec::new();
+    for step in list(&recipe["login"]["steps"]) {
+        let has = |key: &str| step.get(key).is_some();
+        let words = [
+            ("basic", "Basic"),
+            ("json", "JSON"),
+            ("form", "form"),
+            ("multipart", "multipart form"),
+            ("xml", "XML"),
+            ("sign", "signed assertion"),
+        ];
+        sent.extend(words.iter().filter(|(key, _)| has(key)).map(|(_, word)| *word));
+    }
+    sent.dedup();
+    let mut carried: Vec<String> = Vec::new();
+    for injection in list(&recipe["inject"]) {
+        let value = injection["value"].as_str().unwrap_or("{{");
+        let place = match (&injection["header"], &injection["query"], &injection["cookie"]) {
+            (Value::String(name), ..) => format!("`{name}`"),
+            (_, Value::String(name), _) => format!("`?{name}`"),
+            (.., Value::String(_)) => "a cookie".to_owned(),
+            _ => "cookies".to_owned(),
+        };
+        if value.contains("{{") {
+            carried.push(place);
+        }
+    }
+    let refresh = if recipe.get("refresh").is_some() { "; refresh" } else { "" };
+    let sent = if sent.is_empty() { "none".to_owned() } else { sent.join(", ") };
+    format!("{sent} → {}{refresh}", carried.join(", "))
+}
+
+/// The catalogue's row, but for what only people know: versions, and who has seen it.
+fn row(name: &str) -> [String; 4] {
+    let document = recipe::built_in(name).unwrap();
+    let recipe = document.value();
+    let title = recipe["title"].as_str().unwrap();
+    let source = recipe["docs"][0].as_str().unwrap_or_else(|| panic!("{name} names no source"));
+    [
+        format!("[{name}](../config/recipes/{name}.toml)"),
+        title.to_owned(),
+        kind(recipe),
+        format!("[{}]({source})", source.split('/').nth(2).unwrap()),
+    ]
+}
+
+/// Fails when a recipe is missing in the guide's table, or the table tells something else of it.
+/// `UPDATE=1` writes what can be known from the recipes.
+#[test]
+fn the_guide_lists_the_catalogue() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/RECIPES.md");
+    let guide = std::fs::read_to_string(path).unwrap();
+    let (before, below) = guide.split_once(CATALOGUE).unwrap();
+    let begin = below.find("|---").unwrap();
+    let begin = begin + below[begin..].find('\n').unwrap() + 1;
+    let end = begin + below[begin..].find("\n\n").unwrap();
+    let rows: Vec<Vec<&str>> = below[begin..end]
+        .lines()
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let known = |name: &str| {
+        let begins = format!("[{name}](");
+        let row = rows.iter().find(|row| row.len() == 6 && row[0].starts_with(&begins))?;
+        Some((row[3].to_owned(), row[5].to_owned()))
+    };
+    let mut written = Vec::new();
+    for (name, _) in recipe::BUILT_IN {
+        let [link, title, kind, source] = row(name);
+        let (versions, verified) = known(name).unwrap_or_default();
+        let is_known = |who: &str| VERIFIED.contains(&who.trim());
+        assert!(!versions.is_empty() && verified.split(',').all(is_known), "{name}: {verified}");
+        written.push(format!("| {link} | {title} | {kind} | {versions} | {source} | {verified} |"));
+    }
+    let written = written.join("\n");
+    if std::env::var_os("UPDATE").is_some() {
+        let guide = format!("{before}{CATALOGUE}{}{written}{}", &below[..begin], &below[end..]);
+        std::fs::write(path, guide).unwrap();
+        return;
+    }
+    assert!(below[begin..end] == written, "UPDATE=1 cargo test --test recipes writes it anew");
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Difference;
-use super::compare;
 use super::written::{
-    Carried, Conformance, Endpoint, Exchange, Meaning, Reply, Request, Treatment,
+    Carried, Conformance, Endpoint, Exchange, Failed, Meaning, Reply, Request, Treatment,
 };
-use crate::forward::inject::{self, Injector};
+use super::{compare, limits};
+use crate::forward::inject::Injector;
 use crate::forward::verdict::{self, Verdict};
-use crate::login::{self, Attempt, Material, Next, render, roll};
+use crate::login::{self, Attempt, Because, Material, Next, render, roll};
 use crate::recipe::condition::{Answer, Truth};
 use crate::recipe::template::Values;
 use crate::recipe::{EndpointRule, Recipe, ReplayPolicy, Step};
@@ -34,17 +34,23 @@ const CLIENT_TOKEN: &str = "{{client_token}}";
 const CLIENT_TOKEN_LIVES: Duration = Duration::from_secs(3600);
 
 /// All that is different.
-pub(super) fn run(recipe: &Arc<Recipe>, file: &Conformance) -> Vec<Difference> {
+pub(super) fn run(
+    recipe: &Arc<Recipe>,
+    of_logins: &[Arc<Recipe>],
+    file: &Conformance,
+) -> Vec<Difference> {
     let mut run = Run { recipe, file, differences: Vec::new(), now: UNIX_EPOCH + BEGIN };
     let session = run.login();
-    for (index, login) in file.logins.iter().enumerate() {
+    for (index, (login, of_login)) in file.logins.iter().zip(of_logins).enumerate() {
         let at = format!("logins[{index}]");
         let mut account = file.account.clone();
         account.extend(login.account.clone());
-        let attempt = Attempt::new(Arc::clone(recipe), values(&account), "");
+        let attempt = Attempt::new(Arc::clone(of_login), values(&account), "");
+        run.recipe = of_login;
         if let Some(other) = run.steps(&format!("{at}.steps"), &login.steps, attempt) {
             run.carried(&format!("{at}.session"), &login.session, &other);
         }
+        run.recipe = recipe;
     }
     run.refused();
     run.answers();
@@ -52,7 +58,15 @@ pub(super) fn run(recipe: &Arc<Recipe>, file: &Conformance) -> Vec<Difference> {
         run.with_session(session);
     }
     run.endpoints();
-    run.dropped();
+    let reading = |to: &str| read(recipe, to)?.ok();
+    let others = [
+        limits::fields(recipe, file),
+        limits::life(recipe, file),
+        limits::throttled(recipe, file),
+        limits::client_logins(recipe, file, &reading),
+        limits::dropped(recipe, file),
+    ];
+    others.into_iter().flatten().for_each(|(at, what)| run.differs(at, what));
     run.differences
 }
 
@@ -138,9 +152,10 @@ impl Run<'_> {
                 own.insert(name, "client".parse().unwrap_or(value.clone()));
                 injector.apply(&method, "/", &mut own);
                 let is_ours = own.get(name) == Some(value);
-                let may_be_the_clients = !inject::passes_for_credential(self.recipe, name);
-                if !is_ours && !may_be_the_clients {
-                    self.differs(at, format!("a client can set the header field `{name}`"));
+                let mut kept = self.file.dropped.kept_headers.iter();
+                if is_ours == kept.any(|kept| name == kept.as_str()) {
+                    let whose = if is_ours { "not left" } else { "left" };
+                    self.differs(at, format!("the header field `{name}` is {whose} to clients"));
                 }
             }
         }
@@ -178,7 +193,15 @@ impl Run<'_> {
                 continue;
             }
             match attempt.answer(&refused.answer.played(), now) {
-                Next::Refused(refusal) if refusal.class == refused.class => {}
+                Next::Refused(refusal) if refusal.class == refused.class => {
+                    let failed = match refusal.because {
+                        Because::Unexpected => Failed::Unexpected,
+                        _ => Failed::Missing,
+                    };
+                    if refused.because.is_some_and(|because| because != failed) {
+                        self.differs(at, "fails in another part of the step");
+                    }
+                }
                 Next::Refused(refusal) => {
                     let class = refusal.class.map_or("no rule matches", |class| class.as_str());
                     self.differs(at, format!("means something else: {class}"));
@@ -202,6 +225,9 @@ impl Run<'_> {
             };
             let mut verdict = verdict::judge(self.recipe, &seen);
             if verdict == Verdict::NeedsBody {
+                if answered.by_head {
+                    self.differs(at.clone(), "the body is looked at");
+                }
                 seen.body = Some(&answer.body);
                 verdict = verdict::judge(self.recipe, &seen);
             }
@@ -246,6 +272,10 @@ impl Run<'_> {
                 (self.steps("refresh", &file.refresh, attempt), &file.refreshed)
             {
                 self.carried("refreshed", expected, &next);
+                let again = Attempt::refresh(Arc::clone(&recipe), &next, "");
+                if !file.refresh_again.is_empty() {
+                    self.steps("refresh_again", &file.refresh_again, again);
+                }
             }
         }
         if let Some(rolled) = &file.rolled {
@@ -254,6 +284,10 @@ impl Run<'_> {
                 Some(next) => self.carried("rolled.session", &rolled.session, &next),
                 None => self.differs("rolled", "changes nothing"),
             }
+        } else if let Some(headers) = other_cookies(session)
+            && roll(&recipe, session, &headers, "/", self.now).is_some()
+        {
+            self.differs("session", "later answers change it, and nothing is told of that");
         }
         self.logout(&recipe, session, &injector);
     }
@@ -410,24 +444,6 @@ impl Run<'_> {
             }
         }
     }
-
-    fn dropped(&mut self) {
-        let dropped = &self.file.dropped;
-        let is_dropped = |name: &String| {
-            let name = HeaderName::try_from(name.as_str()).ok();
-            name.is_some_and(|name| inject::passes_for_credential(self.recipe, &name))
-        };
-        let headers = dropped.headers.iter().filter(|name| !is_dropped(name));
-        let kept = dropped.kept_headers.iter().filter(|name| is_dropped(name));
-        let query = dropped.query.iter().filter(|name| !self.recipe.strips_query(name));
-        let headers = headers.map(|name| format!("the header field `{name}` is not"));
-        let kept = kept.map(|name| format!("the header field `{name}` is, too"));
-        let query = query.map(|name| format!("the query parameter `{name}` is not"));
-        let all: Vec<String> = headers.chain(kept).chain(query).collect();
-        for what in all {
-            self.differs("dropped", what);
-        }
-    }
 }
 
 fn read(recipe: &Recipe, to: &str) -> Option<Result<Reading, ()>> {
@@ -450,6 +466,15 @@ fn carry(request: &mut login::Request, injector: &Injector) {
         request.target.push(if request.target.contains('?') { '&' } else { '?' });
         request.target.push_str(pair);
     }
+}
+
+/// An answer that sets each cookie of the session anew; nothing where it has none.
+fn other_cookies(session: &Material) -> Option<HeaderMap> {
+    let fields = session.cookies.iter().filter_map(|(name, _)| {
+        Some((header::SET_COOKIE, HeaderValue::try_from(format!("{name}=other; Path=/")).ok()?))
+    });
+    let headers: HeaderMap = fields.collect();
+    (!headers.is_empty()).then_some(headers)
 }
 
 /// Goes on where a login waits for the next one-time code.

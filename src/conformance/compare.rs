@@ -3,16 +3,25 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
+use regex::Regex;
 use serde_json::Value;
 
 use super::written::{Reply, Request};
 use crate::login;
 use crate::login::StepAnswer;
 use crate::recipe::condition::Body;
+use crate::recipe::template::URL_VALUE;
 
 /// Stands for a value that nobody knows beforehand.
 const ANY: &str = "{{any}}";
+
+/// What stands for something that nobody knows beforehand, and what that is like.
+const STANDS_FOR: [(&str, &str); 3] = [
+    (ANY, "(.+)"),
+    ("{{uuid}}", "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
+    ("{{random}}", "[0-9a-f]{32}"),
+];
 
 /// In what `sent` differs from `expected`.
 pub(super) fn request(expected: &Request, sent: &login::Request) -> Vec<String> {
@@ -90,6 +99,13 @@ fn pairs(body: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (decode(name), decode(value))).collect()
 }
 
+/// A form as browsers send it.
+pub(super) fn form(fields: &BTreeMap<String, String>) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, URL_VALUE).to_string();
+    let pairs = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
 fn boundary(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(text.strip_prefix("multipart/form-data; boundary=")?.to_owned())
@@ -107,21 +123,15 @@ fn parts(body: &str, boundary: &str) -> BTreeMap<String, String> {
 
 /// Whether `text` is the one that is wanted, with anything in the place of `{{any}}`.
 pub(super) fn is_text(wanted: &str, text: &str) -> bool {
-    let mut rest = text;
-    let mut parts = wanted.split(ANY);
-    match parts.next().and_then(|first| rest.strip_prefix(first)) {
-        Some(after) => rest = after,
-        None => return false,
+    if !wanted.contains("{{") {
+        return wanted == text;
     }
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
-    for part in between {
-        match rest.split_once(part) {
-            Some((any, after)) if !any.is_empty() || part.is_empty() => rest = after,
-            _ => return false,
-        }
+    let mut expression = regex::escape(wanted);
+    for (name, stands_for) in STANDS_FOR {
+        expression = expression.replace(&regex::escape(name), stands_for);
     }
-    rest.strip_suffix(last).is_some_and(|any| !any.is_empty())
+    let expression = Regex::new(&format!("(?s)^{expression}$"));
+    expression.is_ok_and(|expression| expression.is_match(text))
 }
 
 pub(super) fn is_json(wanted: &Value, value: &Value) -> bool {
@@ -192,6 +202,11 @@ mod tests {
             ("a={{any}}; b={{any}}", "a=; b=2", false),
             ("a{{any}}c", "abc", true),
             ("a{{any}}c", "ac", false),
+            ("{{uuid}}", "67e55044-10b1-426f-9247-bb680e5fe0c8", true),
+            ("{{uuid}}", "67e55044-10b1-426f-9247-bb680e5fe0c8x", false),
+            ("({{random}})", "(0123456789abcdef0123456789abcdef)", true),
+            ("({{random}})", "(0123456789abcdef)", false),
+            ("a.{{any}}", "ab1", false),
         ] {
             assert_eq!(is_text(wanted, text), same, "{wanted} {text}");
         }

@@ -6,6 +6,10 @@
 
 mod check;
 mod compare;
+mod limits;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+mod signed;
 pub mod written;
 
 use std::collections::BTreeMap;
@@ -63,7 +67,13 @@ impl Conformance {
         if !faults.is_empty() {
             return Err(faults);
         }
-        document.deserialize::<Self>()
+        let mut file = document.deserialize::<Self>()?;
+        if let Err((name, fault)) = signed::fill_in(&mut file) {
+            let mut faults = Faults::new();
+            faults.push(document.fault(&format!("/signed/{name}"), fault.to_string()));
+            return Err(faults);
+        }
+        Ok(file)
     }
 }
 
@@ -76,9 +86,25 @@ pub fn check(
     conformance: &Conformance,
     file: Option<&Document>,
 ) -> Result<Vec<Difference>, Faults> {
-    let parameters: BTreeMap<_, _> = conformance.parameters.clone();
-    let recipe = Arc::new(Recipe::load(recipe, &parameters)?);
-    let mut differences = check::run(&recipe, conformance);
+    let with = |parameters: &BTreeMap<_, _>| Recipe::load(recipe, parameters).map(Arc::new);
+    let loaded = with(&conformance.parameters)?;
+    let of_login = |login: &written::Login| match &login.parameters {
+        Some(parameters) => with(parameters),
+        None => Ok(Arc::clone(&loaded)),
+    };
+    let of_logins: Vec<_> = conformance.logins.iter().map(of_login).collect::<Result<_, _>>()?;
+    let mut differences = check::run(&loaded, &of_logins, conformance);
+    let of_logins = conformance.logins.iter().filter_map(|login| login.parameters.as_ref());
+    let parameters = recipe.value().get("parameters").and_then(|table| table.as_object());
+    for given in of_logins.chain([&conformance.parameters]) {
+        let needed = parameters.into_iter().flatten().filter(|(_, it)| it.get("default").is_none());
+        let missing = needed.filter(|(name, _)| !given.contains_key(*name));
+        differences.extend(missing.map(|(name, _)| Difference {
+            at: "account".to_owned(),
+            line: None,
+            what: format!("the parameter `{name}` must be set"),
+        }));
+    }
     for difference in &mut differences {
         let pointer = difference.at.replace('[', "/").replace(']', "");
         let pointer = format!("/{}", pointer.replace('.', "/"));

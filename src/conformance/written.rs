@@ -13,9 +13,15 @@ use crate::recipe::{RefusalClass, ReplayPolicy};
 pub struct Conformance {
     /// The fields of the account; all of them are made up.
     pub account: BTreeMap<String, String>,
+    /// Fields of the account that anybody may see, besides its name.
+    #[serde(default)]
+    pub plain: Vec<String>,
     /// The recipe's parameters, where they are not the defaults.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// Tokens that the recipe signs; `{{signed.NAME}}` stands for one in what it sends.
+    #[serde(default)]
+    pub signed: BTreeMap<String, Signed>,
     /// A login that succeeds: its requests and their answers, in order.
     #[schemars(length(min = 1))]
     pub login: Vec<Exchange>,
@@ -38,8 +44,17 @@ pub struct Conformance {
     pub refresh: Vec<Exchange>,
     /// What the refreshed session puts into requests, and when it ends.
     pub refreshed: Option<Carried>,
+    /// A second refresh, of the session that the first one gave.
+    #[serde(default)]
+    pub refresh_again: Vec<Exchange>,
     /// What an answer changes in the session.
     pub rolled: Option<Rolled>,
+    /// What Doorward does by its own clock, where it is not the default.
+    #[serde(default)]
+    pub life: Life,
+    /// What answers say of the upstream's own limits.
+    #[serde(default)]
+    pub throttled: Vec<Throttled>,
     /// The logout's requests, in order, and an answer to each.
     #[serde(default)]
     pub logout: Vec<Exchange>,
@@ -49,9 +64,57 @@ pub struct Conformance {
     /// What becomes of requests to endpoints with a rule, and of their neighbours.
     #[serde(default)]
     pub endpoints: Vec<Endpoint>,
+    /// Logins of clients of the vendor, each with `{{client_key}}` where they put the password.
+    #[serde(default)]
+    pub client_logins: Vec<Request>,
     /// What of a client's request is dropped.
     #[serde(default)]
     pub dropped: Dropped,
+}
+
+/// A token that the recipe signs with a key of the account.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// The field of the account that holds the key.
+    pub key: String,
+    /// Its header, whole. `alg` is `RS256` or `HS256`: what they sign can be told beforehand.
+    pub header: serde_json::Value,
+    /// Its claims, whole.
+    pub claims: serde_json::Value,
+}
+
+/// What Doorward does by its own clock. What does not stand here must be the default.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Life {
+    /// How long after the login the session is renewed: `55m`.
+    pub renewed_after: Option<String>,
+    /// The time without use after which the upstream ends the session.
+    pub idle: Option<String>,
+    /// How long after its last use an idle session is asked after by the probe, first.
+    pub asked_first: Option<String>,
+    /// How long after its last use it is asked after for the last time.
+    pub asked_last: Option<String>,
+    /// How many sessions an account may have open at a time.
+    pub sessions_max: Option<usize>,
+    /// How many logins are lost before the account is left alone.
+    pub logins_lost_max: Option<u32>,
+    /// For how long it is left alone then.
+    pub left_alone: Option<String>,
+}
+
+/// An answer that says something of the upstream's own limits.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Throttled {
+    /// The answer.
+    pub answer: Reply,
+    /// How long everybody on the account waits, at most; nothing: nobody waits.
+    pub waits: Option<String>,
+    /// Whether reads wait for reads alone, and writes for writes.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 /// A request of the recipe and its answer.
@@ -65,7 +128,7 @@ pub struct Exchange {
 }
 
 /// A request, whole: what stands here must be in it, and nothing else. `{{any}}` stands for a
-/// value that nobody knows beforehand.
+/// value that nobody knows beforehand, `{{uuid}}` and `{{random}}` for one of these kinds.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -108,6 +171,8 @@ pub struct Login {
     /// Fields of the account that are others, or missing where they are empty.
     #[serde(default)]
     pub account: BTreeMap<String, String>,
+    /// Parameters in the place of the file's; an empty table: the defaults.
+    pub parameters: Option<BTreeMap<String, String>>,
     /// Its requests and their answers, in order.
     pub steps: Vec<Exchange>,
     /// What its session puts into requests, and when it ends.
@@ -141,6 +206,18 @@ pub struct Refused {
     pub answer: Reply,
     /// What that means; nothing: no rule may match.
     pub class: Option<RefusalClass>,
+    /// Which part of the step fails, as an operator is told; nothing: any.
+    pub because: Option<Failed>,
+}
+
+/// Which part of a step fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failed {
+    /// The answer is not what the step expects.
+    Unexpected,
+    /// A value is not there, or is none that can be sent back.
+    Missing,
 }
 
 /// An answer to a client's request.
@@ -151,6 +228,9 @@ pub struct Answered {
     pub to: String,
     /// What the upstream answers.
     pub answer: Reply,
+    /// The head alone decides: the body is not looked at, and streams by.
+    #[serde(default)]
+    pub by_head: bool,
     /// What that says of the session.
     pub means: Meaning,
     /// Whether the request may be sent again, where the session is dead.

@@ -16,7 +16,8 @@ use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
 use crate::recipe::{InjectInto, Injection, JsonTemplate, Recipe, Signed, Step, StepBody};
 use crate::secret::{SecretText, SigningFault};
 
-/// A request below an upstream's URL. `Debug` shows no value: query, fields and body hold secrets.
+/// A request below an upstream's URL. `Debug` shows no value: path, query, fields and body hold
+/// secrets.
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -30,9 +31,7 @@ pub struct Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.target.split('?').next().unwrap_or_default();
-        let shown = &mut out.debug_struct("Request");
-        shown.field("method", &self.method).field("path", &path).finish_non_exhaustive()
+        out.debug_struct("Request").field("method", &self.method).finish_non_exhaustive()
     }
 }
 

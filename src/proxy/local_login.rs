@@ -5,8 +5,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use percent_encoding::percent_decode_str;
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::authorize::Read;
@@ -18,7 +16,7 @@ use super::{Peer, authenticate};
 use crate::access::{Access, Asking, Clients, Denied, IssuedToken, LoggedIn};
 use crate::forward::coding;
 use crate::recipe::template::Values;
-use crate::recipe::{ClientLogin, EndpointRule, LocalAnswer, PasswordPlace, Recipe};
+use crate::recipe::{ClientLogin, EndpointRule, LocalAnswer, Recipe};
 use crate::route::Route;
 use crate::shield;
 
@@ -60,7 +58,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Bytes>, Problem> {
     let Login { clients, endpoint: Endpoint { answer, login }, asking } = login;
     let body = read_whole(serving, body, asking.headers).await?;
-    let passwords = passwords(login, asking, &body);
+    let passwords = shield::passwords(login, asking.query, asking.headers, &body);
     let log_in = || {
         let passwords = passwords.iter().map(|password| password.as_str());
         clients.log_in(asking, passwords, || serving.shared.clock.wall())
@@ -154,45 +152,4 @@ async fn read_whole(
         Err(coding::Undecodable::TooLong) => Err(Problem::LoginTooLong),
         Err(_) => Err(Problem::BadBody),
     }
-}
-
-/// What stands in each place where clients put the password.
-fn passwords(login: &ClientLogin, asking: &Asking<'_>, body: &[u8]) -> Vec<Zeroizing<String>> {
-    let json = serde_json::from_slice::<Value>(body).ok();
-    let form = std::str::from_utf8(body).unwrap_or_default();
-    let mut found = Vec::new();
-    for place in &login.password {
-        match place {
-            PasswordPlace::Json(pointer) => {
-                let value = json.as_ref().and_then(|json| pointer.find(json));
-                found.extend(value.and_then(Value::as_str).map(str::to_owned));
-            }
-            PasswordPlace::Form(name) => {
-                let named = pairs(form).filter(|(known, _)| known == name);
-                found.extend(named.map(|(_, value)| value));
-            }
-            PasswordPlace::Query(name) => {
-                let named = pairs(asking.query.unwrap_or_default());
-                let named = named.filter(|(known, _)| known.to_lowercase() == *name);
-                found.extend(named.map(|(_, value)| value));
-            }
-            PasswordPlace::Header(name) => {
-                let values = asking.headers.get_all(name).iter();
-                found.extend(values.filter_map(|value| value.to_str().ok().map(str::to_owned)));
-            }
-        }
-    }
-    found.into_iter().map(Zeroizing::new).collect()
-}
-
-/// The pairs of a form (URL standard, `application/x-www-form-urlencoded`).
-fn pairs(text: &str) -> impl Iterator<Item = (String, String)> {
-    let decoded = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
-    text.split('&').map(move |pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(name), decoded(value))
-    })
 }

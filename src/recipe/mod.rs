@@ -29,6 +29,7 @@ use crate::diagnosis::{Document, Faults};
 pub use built_in::{BUILT_IN, UnknownRecipe, built_in};
 use condition::Condition;
 pub(crate) use load::duration;
+pub(crate) use load::life::REFRESH_AHEAD;
 use pattern::{PathPattern, Pointer};
 pub use step::{CookieName, JsonTemplate, Signed, Step, StepBody, Take, TakeFrom};
 use template::Template;

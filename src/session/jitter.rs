@@ -12,7 +12,6 @@ pub(super) struct Jitter(u32);
 
 impl Jitter {
     /// No part at all.
-    #[cfg(test)]
     pub(super) const NONE: Self = Self(0);
 
     /// The part that belongs to a generation.

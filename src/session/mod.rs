@@ -22,6 +22,7 @@ mod pause;
 mod probe;
 mod prolong;
 mod refresh;
+pub mod rehearsal;
 mod restart;
 mod retire;
 mod roll;

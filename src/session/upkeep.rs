@@ -122,7 +122,12 @@ fn plan(inner: &Inner, session: &Session) -> Plan {
 /// When a session that ends at `end` is renewed: ahead by what the recipe says and at least a tenth
 /// of its life, at most half of it, and by up to a fifth of that more, so that sessions that began
 /// together do not log in together.
-fn renewal(opened: Moment, end: Moment, rule: Duration, jitter: Jitter) -> Option<Moment> {
+pub(super) fn renewal(
+    opened: Moment,
+    end: Moment,
+    rule: Duration,
+    jitter: Jitter,
+) -> Option<Moment> {
     let life = end.saturating_since(opened);
     if life < RENEWED_LIFE_MIN {
         return None;
@@ -134,7 +139,12 @@ fn renewal(opened: Moment, end: Moment, rule: Duration, jitter: Jitter) -> Optio
 
 /// When a session that dies of disuse is asked after: not if nobody has used it for as long as the
 /// recipe keeps it alive.
-fn keep_alive(rules: &SessionRules, used: Moment, alive: Moment, jitter: Jitter) -> Option<Moment> {
+pub(super) fn keep_alive(
+    rules: &SessionRules,
+    used: Moment,
+    alive: Moment,
+    jitter: Jitter,
+) -> Option<Moment> {
     let (idle, kept) = (rules.idle?, rules.keep_alive?);
     let (numerator, denominator) = KEEP_ALIVE_AT;
     let at = alive + idle * numerator / denominator - jitter.part_of(idle / 10);

@@ -3,6 +3,7 @@
 
 mod local;
 mod mask;
+mod passwords;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod redact;
@@ -15,6 +16,7 @@ use crate::route::Reading;
 use crate::secret::Search;
 pub use local::{local_answer, secure_cookies};
 pub use mask::{MaskError, mask};
+pub use passwords::passwords;
 pub use redact::{MARK, Passed, Redactor, redact};
 
 /// The rule for a request, if its endpoint has one.

@@ -38,7 +38,11 @@ const ROOMS: [(&str, &[&str]); 26] = [
     // Of `session` only ids: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
     ("shield", &["login", "recipe", "route", "secret"]),
-    ("conformance", &["diagnosis", "forward", "login", "recipe", "route", "secret", "shield"]),
+    // Of `session` only what a recipe's times and numbers come to.
+    (
+        "conformance",
+        &["diagnosis", "forward", "login", "recipe", "route", "secret", "session", "shield"],
+    ),
     // Of `session` only ids, as above.
     ("access", &["recipe", "route", "secret", "session"]),
     ("limit", &["clock"]),
@@ -112,8 +116,17 @@ const ROOMS: [(&str, &[&str]); 26] = [
     (
         "properties",
         &[
-            "access", "audit", "forward", "login", "recipe", "route", "settings", "shield",
-            "state", "upstream",
+            "access",
+            "audit",
+            "conformance",
+            "forward",
+            "login",
+            "recipe",
+            "route",
+            "settings",
+            "shield",
+            "state",
+            "upstream",
         ],
     ),
 ];

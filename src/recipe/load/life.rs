@@ -6,7 +6,7 @@ use super::Loader;
 use crate::recipe::{SessionRules, Step, Take, TakeFrom, written};
 
 /// A session is renewed at least this long before a known end, unless the recipe says otherwise.
-const REFRESH_AHEAD: Duration = Duration::from_secs(30);
+pub(crate) const REFRESH_AHEAD: Duration = Duration::from_secs(30);
 
 impl<'a> Loader<'a> {
     /// Loads the session's rules. What later answers bring may be read by everything that follows;

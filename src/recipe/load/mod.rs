@@ -2,7 +2,7 @@
 
 mod answers;
 mod conditions;
-mod life;
+pub(super) mod life;
 mod rules;
 mod steps;
 mod texts;
