@@ -196,7 +196,9 @@ fn is_logout(exchange: &Exchange, asked: &str, request: &str) -> bool {
                 keys(&body) == keys(json) && body.get("method") == json.get("method")
             }),
             (None, Some(form)) => {
-                form.keys().all(|name| body.contains(&format!("{name}=")))
+                let names: Vec<_> =
+                    body.split('&').filter_map(|pair| pair.split('=').next()).collect();
+                form.keys().all(|name| names.contains(&&**name))
                     && form
                         .values()
                         .filter(|value| is_plain(value))
