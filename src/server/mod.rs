@@ -16,9 +16,11 @@ mod tunnels;
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -87,12 +89,16 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
     let room = Room::new();
     let overload = Arc::clone(&core.shared.overload);
     let mut accepting = Accepting::Well;
-    loop {
+    let (mut closing, mut late) = (pin!(heard_out(open.closing())), 0);
+    // Whoever has connected before the socket closes is served; who comes all the time does not keep
+    // it open.
+    while late < socket::BACKLOG {
         let accepted = tokio::select! {
             biased;
-            () = open.closing().cancelled() => break,
             accepted = accept(&socket, &room, &open, &overload, &mut accepting) => accepted,
+            () = &mut closing => break,
         };
+        late += i32::from(open.closing().is_cancelled());
         let Some((stream, address, place)) = accepted else { continue };
         let now = open.now();
         let listener = &now.listener;
@@ -136,6 +142,13 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
     drop(socket);
     connections.close();
     connections.wait().await;
+}
+
+/// Waits until `stopping` is cancelled, and then until the runtime has asked the system once more: who
+/// looks for something ahead of this finds what had come by then. Must run on tokio's runtime.
+async fn heard_out(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    yield_now().await;
 }
 
 /// The client's address as a proxy in front presents it; nothing where the connection is refused, or

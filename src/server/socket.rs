@@ -17,8 +17,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
+use super::heard_out;
+
 /// Connections that may wait to be accepted, on each socket.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// Only the user who runs Doorward, and the group, may connect.
 const UNIX_SOCKET_MODE: u32 = 0o660;
@@ -81,7 +83,7 @@ pub(super) async fn first_word(stream: &Stream, stopping: &CancellationToken) ->
         biased;
         // Whoever reads finds out what became of it.
         _ = peek(stream, &mut look) => Some(()),
-        () = stopping.cancelled() => None,
+        () = heard_out(stopping) => None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Clients at the stop that have asked for nothing yet: they are not waited for, and those that
 //! have begun are.
 
+use std::io::Write as _;
+
 use doorward::emulator::Vendor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,6 +16,8 @@ use crate::vendors::read_line;
 
 /// No wait for a client ends by itself while a test lasts.
 const PATIENT: &str = "[timeouts]\nhead = \"1h\"\nidle = \"1h\"\n";
+
+const ASK: &str = "GET /v3/user HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 /// How many connections of clients there have been.
 fn connected(scene: &Scene) -> f64 {
@@ -103,5 +107,33 @@ async fn over_http2_a_request_that_crosses_the_farewell_is_answered() {
         }
     }
     assert!(is_answered, "closed before it was answered");
+    within(stopping).await.unwrap();
+}
+
+/// Fails when a request is lost that had reached this machine before the stop, because its connection
+/// had not been accepted or its head not been read by then.
+#[tokio::test]
+async fn requests_that_have_come_before_the_stop_are_answered() {
+    const CLIENTS: usize = 256;
+    let mut scene = Setup::of(Vendor::Contentstack).tables(PATIENT).start().await;
+    let mut warm = Raw::connect(scene.door(), scene.record()).await;
+    warm.write(ASK).await;
+    assert!(warm.read_to_end().await.starts_with("HTTP/1.1 200 "));
+    let door = ("127.0.0.1", scene.port());
+    // Blocking, so that the stop follows at once.
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(door).unwrap();
+            client.write_all(ASK.as_bytes()).unwrap();
+            client.set_nonblocking(true).unwrap();
+            client
+        })
+        .collect();
+    let stopping = tokio::spawn(scene.take_app().stop());
+    for client in clients {
+        let mut answer = String::new();
+        within(TcpStream::from_std(client).unwrap().read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
     within(stopping).await.unwrap();
 }

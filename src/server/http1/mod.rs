@@ -18,6 +18,7 @@ use http::Response;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Client;
+use super::heard_out;
 use super::linger::Linger;
 use super::pace::{Traffic, Underway};
 use super::prefixed::Prefixed;
@@ -120,7 +121,7 @@ pub(super) async fn serve<S: Transport>(
 ) -> End<S> {
     let wire = Wire::new(stream, client.half_closed);
     let connection = Connection { wire, client, stopping };
-    let mut stopped = pin!(stopping.cancelled());
+    let mut stopped = pin!(heard_out(stopping));
     let limits = &client.limits;
     let (bytes_max, fields_max) = (limits.request_head_bytes_max, limits.header_fields_max);
     let bounds = Bounds { bytes_max, fields_max };
