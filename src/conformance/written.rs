@@ -192,8 +192,37 @@ pub struct Carried {
     /// Header fields that requests with unsafe methods have besides.
     #[serde(default)]
     pub unsafe_headers: BTreeMap<String, String>,
+    /// Header fields that requests with one method have besides, where that is neither all nor the unsafe
+    /// ones: by method. For these methods `unsafe_headers` says nothing.
+    #[serde(default)]
+    pub method_headers: BTreeMap<String, BTreeMap<String, String>>,
+    /// What becomes of bodies, where the session goes into some.
+    #[serde(default)]
+    pub bodies: Vec<Rewritten>,
     /// How long it lives, where that is known: `300s`.
     pub ends: Option<String>,
+}
+
+/// The body of a client's request, and what becomes of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rewritten {
+    /// The request's method.
+    pub method: String,
+    /// The client's body.
+    pub sent: Content,
+    /// What the upstream gets.
+    pub becomes: Content,
+}
+
+/// A body that a session can go into. One of the two.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// JSON.
+    pub json: Option<serde_json::Value>,
+    /// The fields of a form.
+    pub form: Option<BTreeMap<String, String>>,
 }
 
 /// A login that is refused.

@@ -6,6 +6,7 @@
 mod code_tests;
 mod expiry;
 mod extract;
+pub mod helper;
 mod jar;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -22,7 +23,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::recipe::condition::{Answer, Body, Truth};
 use crate::recipe::template::Values;
-use crate::recipe::{Cookies, Recipe, RefusalClass, Step, Take};
+use crate::recipe::{Addressee, Cookies, Recipe, RefusalClass, Step, Take};
 use crate::secret::{SecretText, SigningFault, Totp, TotpFault, TotpStep};
 pub use jar::Jar;
 pub use render::Request;
@@ -111,6 +112,8 @@ pub struct Refusal {
     pub status: StatusCode,
     /// Which part of the step failed.
     pub because: Because,
+    /// What a login helper has said of it, without a value.
+    pub said: Option<String>,
 }
 
 /// Which part of a step failed.
@@ -214,7 +217,9 @@ impl Attempt {
         if let Err(because) = self.take(step, answer, now) {
             return Next::Refused(self.refusal(step, answer, because));
         }
-        self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
+        if step.to == Addressee::Upstream {
+            self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
+        }
         self.step += 1;
         while let Some(next) = steps.get(self.step) {
             let reached = next
@@ -254,6 +259,8 @@ impl Attempt {
             }
         }
         match render::request(step, &self.values, now) {
+            // Nothing of a session goes to anybody but its upstream, unless the step says so.
+            Ok(request) if request.to != Addressee::Upstream => Next::Send(request),
             Ok(mut request) => {
                 let injected = match self.aim {
                     Aim::Login => Vec::new(),
@@ -294,7 +301,8 @@ impl Attempt {
     }
 
     fn take(&mut self, step: &Step, answer: &StepAnswer, now: SystemTime) -> Result<(), Because> {
-        if step.expect.judge(&answer.seen_by(step)) != Truth::Yes {
+        let is_refused = matches!(step.to, Addressee::Helper(_)) && helper::refuses(answer);
+        if is_refused || step.expect.judge(&answer.seen_by(step)) != Truth::Yes {
             return Err(Because::Unexpected);
         }
         for take in &step.take {
@@ -313,11 +321,16 @@ impl Attempt {
             .refusals
             .iter()
             .find(|refusal| refusal.when.judge(&answer.seen_by(step)) == Truth::Yes);
+        let of_helper = match step.to {
+            Addressee::Upstream | Addressee::Site(_) => None,
+            Addressee::Helper(_) => helper::class(answer),
+        };
         Refusal {
-            class: matching.map(|refusal| refusal.class),
+            class: matching.map(|refusal| refusal.class).or(of_helper),
             step: step.name.clone(),
             status: answer.status,
             because,
+            said: helper::said(&answer.headers),
         }
     }
 
@@ -341,7 +354,8 @@ impl Attempt {
 impl Refusal {
     /// Nothing was sent.
     fn unsent(step: &Step, because: Because) -> Self {
-        Self { class: None, step: step.name.clone(), status: StatusCode::OK, because }
+        let (step, status) = (step.name.clone(), StatusCode::OK);
+        Self { class: None, step, status, because, said: None }
     }
 }
 

@@ -235,7 +235,7 @@ async fn walk(
 
     let reading = &reading;
     let call = Forwarded { call: &call, route, destination, upstream, reading, session, key };
-    let prepared = prepare::request(serving, client, &call, &body, rule, record);
+    let prepared = prepare::request(serving, client, &call, &body, rule, record)?;
     let replay = Replay::new(body, &in_force.keeping);
     let sent = send(core, serving, &call, &prepared, &replay, deadline, record).await;
     let (mut answer, session) = sent?;
@@ -285,7 +285,9 @@ async fn send(
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
     let wait = Wait::for_the_caller();
-    let delivery = Delivery { pool, clock, prepared, replay, upstream: to.upstream, wait };
+    let written_bytes_max = serving.in_force.limits.inject_body_bytes_max;
+    let upstream = to.upstream;
+    let delivery = Delivery { pool, clock, prepared, replay, upstream, written_bytes_max, wait };
     let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::of_body(replay))?;
     loop {
         let Whose(account, scope) = to.session;

@@ -11,6 +11,7 @@ mod displacement;
 mod entry;
 mod flight;
 mod gate;
+mod helper;
 mod jitter;
 mod learned;
 mod ledger;
@@ -54,6 +55,7 @@ pub use broker::{Broker, Limits, Parts};
 pub use change::Change;
 pub use credentials::Credentials;
 pub use entry::recipe_print;
+pub use helper::Helper;
 pub use ledger::{AtStop, Ledger, OnFailure};
 pub use mechanism::Mechanism;
 pub use operate::Cleared;
@@ -63,7 +65,7 @@ pub use probe::{Aliveness, Doubt};
 pub use restart::Kept;
 pub use retire::{Evidence, LogoutReport};
 use tenure::Tenure;
-pub use transport::{Exchange, ExchangeError, Transport};
+pub use transport::{Exchange, ExchangeError, Sites, Transport};
 pub use view::{AccountView, SessionStage, SessionView};
 
 /// Which upstream. While Doorward runs, an id means one place with one recipe and one way to it: an

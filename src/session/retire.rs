@@ -12,6 +12,7 @@ use super::tenure::Newest;
 use super::{Exchange, Mechanism, Scope, Session, SessionKey, Streams};
 use crate::forward::verdict::{self, Verdict};
 use crate::login::render;
+use crate::recipe::Addressee;
 use crate::recipe::condition::Truth;
 use crate::telemetry::Event;
 
@@ -256,7 +257,8 @@ async fn steps(inner: &Inner, session: &Session, newest: &Newest) -> bool {
         let seen = answer.seen_by(step);
         // A session that the upstream calls dead has nothing left to close.
         let is_closed = step.expect.judge(&seen) == Truth::Yes
-            || matches!(verdict::judge(&upstream.recipe, &seen), Verdict::Expired(_));
+            || step.to == Addressee::Upstream
+                && matches!(verdict::judge(&upstream.recipe, &seen), Verdict::Expired(_));
         if !is_closed {
             return false;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Loader;
-use crate::recipe::{SessionRules, Step, Take, TakeFrom, written};
+use crate::recipe::{Purpose, SessionRules, Step, Take, TakeFrom, written};
 
 /// A session is renewed at least this long before a known end, unless the recipe says otherwise.
 pub(crate) const REFRESH_AHEAD: Duration = Duration::from_secs(30);
@@ -88,7 +88,7 @@ impl<'a> Loader<'a> {
         recipe
             .refresh
             .as_ref()
-            .map_or_else(Vec::new, |refresh| self.attempt_steps("/refresh/steps", &refresh.steps))
+            .map_or_else(Vec::new, |refresh| self.attempt_steps(Purpose::Refresh, &refresh.steps))
     }
 
     /// A logout is sent whole, and what it is answered only confirms it.

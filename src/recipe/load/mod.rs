@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::template::{BUILT_IN, OF_CLIENT_LOGIN, Scope};
-use super::{AskedField, AskedParameter, Asks, Field, FieldKind, Recipe, Shape, written};
+use super::{AskedField, AskedParameter, Asks, Field, FieldKind, Purpose, Recipe, Shape, written};
 use crate::diagnosis::{Document, Faults};
 
 /// The name by which templates read a recipe's placeholder.
@@ -124,7 +124,7 @@ impl<'a> Loader<'a> {
             self.fault("/placeholder", "the placeholder cannot be empty: clients check for it");
         }
         self.scope.values.extend(recipe.account.keys().map(String::as_str));
-        let login = self.attempt_steps("/login/steps", &recipe.login.steps);
+        let login = self.attempt_steps(Purpose::Login, &recipe.login.steps);
         if login.is_empty() {
             self.fault("/login/steps", "a login needs at least one step");
         }
@@ -134,7 +134,7 @@ impl<'a> Loader<'a> {
         let inject = self.injections(recipe);
         let verdicts = self.verdicts(recipe);
         let probe = recipe.probe.as_ref().map(|probe| self.probe(probe));
-        let logout = self.steps("/logout/steps", &recipe.logout.steps);
+        let logout = self.steps(Purpose::Logout, &recipe.logout.steps);
         let spelling = self.spelling(&recipe.spelling);
         let endpoints = self.endpoints(recipe);
         let strip_headers = recipe.strip.headers.iter().enumerate();

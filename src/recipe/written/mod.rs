@@ -152,7 +152,8 @@ pub enum RefusalClass {
     UpstreamBroken,
 }
 
-/// One thing that is put into requests. Exactly one of `header`, `query`, `cookie`, `cookies`.
+/// One thing that is put into requests. Exactly one of `header`, `query`, `cookie`, `cookies`, `json`,
+/// `form`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Inject {
@@ -165,6 +166,12 @@ pub struct Inject {
     /// Sends the session's cookies.
     #[serde(default)]
     pub cookies: bool,
+    /// A JSON pointer (RFC 6901) to a member of the body, where that is a JSON object, or an array of
+    /// objects; sets it to `value`.
+    pub json: Option<String>,
+    /// Sets this field of the body to `value`, where that is a form
+    /// (`application/x-www-form-urlencoded`).
+    pub form: Option<String>,
     /// A template. An injection that renders as nothing is left out.
     pub value: Option<String>,
     /// Into which requests.
@@ -176,11 +183,26 @@ pub struct Inject {
 }
 
 /// Into which requests something is injected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
 pub enum InjectMethods {
+    /// Those of a kind.
+    Kind(MethodKind),
+    /// Those with one of these methods.
+    Listed(Vec<String>),
+}
+
+impl Default for InjectMethods {
+    fn default() -> Self {
+        Self::Kind(MethodKind::Any)
+    }
+}
+
+/// A kind of methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodKind {
     /// All.
-    #[default]
     Any,
     /// All but the safe methods (RFC 9110 section 9.2.1).
     Unsafe,

@@ -17,7 +17,7 @@ use crate::forward::throttle;
 use crate::login::{Attempt, Material, Next, Request, StepAnswer, render};
 use crate::recipe::condition::{Condition, Truth};
 use crate::recipe::template::{Template, Values};
-use crate::recipe::{Step, StepBody};
+use crate::recipe::{Addressee, Step, StepBody};
 use crate::recording::{Exchanged, Phase};
 use crate::secret::TotpStep;
 use crate::upstream::SendError;
@@ -267,7 +267,7 @@ impl Run<'_, '_> {
         match self.send(phase, index, step, request, Some(injector)).await {
             Ok(answer) => self.told(step, answer, |report, answer| {
                 // A session that the upstream calls dead has nothing left to close.
-                if phase == Phase::Logout && !report.ok {
+                if phase == Phase::Logout && !report.ok && step.to == Addressee::Upstream {
                     report.rule = RuleReport::of_verdict(recipe, step, answer).0;
                     report.ok = report.rule.says() == Some("expired");
                 }
@@ -318,7 +318,13 @@ impl Run<'_, '_> {
             phase,
             step: step.name.clone(),
             method: request.method.clone(),
-            path: format!("{}{}", trial.upstream.origin.base_path, path_of(step)),
+            path: match &step.to {
+                Addressee::Upstream => {
+                    format!("{}{}", trial.upstream.origin.base_path, path_of(step))
+                }
+                Addressee::Site(site) => format!("{site}{}", path_of(step)),
+                Addressee::Helper(purpose) => purpose.to_string(),
+            },
         };
         (self.watch)(Progress::Sending(&sent));
         let header_names = header_names(&request, session);
@@ -381,6 +387,7 @@ fn without_values(step: &Step) -> Option<Step> {
     let headers = step.headers.iter().filter(|(_, template)| plain(template));
     Some(Step {
         name: step.name.clone(),
+        to: step.to.clone(),
         method: step.method.clone(),
         path: step.path.clone(),
         query: query.cloned().collect(),
@@ -402,7 +409,7 @@ fn path_of(step: &Step) -> String {
 
 fn header_names(request: &Request, session: Option<&Injector>) -> Vec<HeaderName> {
     let mut headers = request.headers.clone();
-    if let Some(injector) = session {
+    if let Some(injector) = session.filter(|_| request.to == Addressee::Upstream) {
         let path = request.target.split('?').next().unwrap_or("/");
         injector.apply(&request.method, path, &mut headers);
     }
