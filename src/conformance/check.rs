@@ -185,6 +185,7 @@ impl Run<'_> {
             let (means, replay) = match verdict {
                 Verdict::Alive | Verdict::NeedsBody => (Meaning::Alive, ReplayPolicy::default()),
                 Verdict::Expired(replay) => (Meaning::Expired, replay),
+                Verdict::Stale(replay) => (Meaning::Renew, replay),
                 Verdict::Ambiguous(replay) => (Meaning::Probe, replay),
                 Verdict::Unavailable => (Meaning::Unavailable, ReplayPolicy::default()),
             };
@@ -227,6 +228,16 @@ impl Run<'_> {
                 if !file.refresh_again.is_empty() {
                     self.steps("refresh_again", &file.refresh_again, again);
                 }
+            }
+        }
+        if recipe.renew.is_empty() != file.renew.is_empty() {
+            self.differs("renew", "the recipe and the file do not agree on a renewal");
+        } else if !file.renew.is_empty() {
+            let attempt = Attempt::renewal(Arc::clone(&recipe), session, "");
+            if let (Some(next), Some(expected)) =
+                (self.steps("renew", &file.renew, attempt), &file.renewed)
+            {
+                self.carried("renewed", expected, &next);
             }
         }
         if let Some(rolled) = &file.rolled {

@@ -47,6 +47,11 @@ pub struct Conformance {
     /// A second refresh, of the session that the first one gave.
     #[serde(default)]
     pub refresh_again: Vec<Exchange>,
+    /// A renewal of single values of the login's session that succeeds.
+    #[serde(default)]
+    pub renew: Vec<Exchange>,
+    /// What the session puts into requests then, and when it ends.
+    pub renewed: Option<Carried>,
     /// What an answer changes in the session.
     pub rolled: Option<Rolled>,
     /// What Doorward does by its own clock, where it is not the default.
@@ -275,6 +280,8 @@ pub enum Meaning {
     Alive,
     /// It is dead.
     Expired,
+    /// It is alive, and a value of it is stale.
+    Renew,
     /// The probe has to tell.
     Probe,
     /// The upstream is out of order.

@@ -42,6 +42,8 @@ pub struct Attempt {
     codes_used: Option<TotpStep>,
     /// The time step whose one-time code is in the request that was rendered last.
     code_used: Option<TotpStep>,
+    /// The end of the session, and that of its longest life, where they stay.
+    stays: Option<(Option<SystemTime>, Option<SystemTime>)>,
 }
 
 /// Which of a recipe's steps run.
@@ -49,6 +51,7 @@ pub struct Attempt {
 enum Aim {
     Login,
     Refresh,
+    Renew,
 }
 
 impl Aim {
@@ -56,6 +59,7 @@ impl Aim {
         match self {
             Self::Login => &recipe.login,
             Self::Refresh => &recipe.refresh,
+            Self::Renew => &recipe.renew,
         }
     }
 }
@@ -150,8 +154,17 @@ impl Attempt {
         Self::with(recipe, Aim::Refresh, values, cookies.below(base_path))
     }
 
+    /// Prepares a renewal of single values of the session that `material` describes, by the recipe's
+    /// `renew` steps. As a refresh, but the session ends when it would have ended.
+    pub fn renewal(recipe: Arc<Recipe>, material: &Material, base_path: &str) -> Self {
+        let Material { values, cookies, expires, longest } = material.clone();
+        let attempt = Self::with(recipe, Aim::Renew, values, cookies.below(base_path));
+        Self { stays: Some((expires, longest)), ..attempt }
+    }
+
     fn with(recipe: Arc<Recipe>, aim: Aim, values: Values, jar: Jar) -> Self {
-        Self { recipe, aim, values, jar, step: 0, codes_used: None, code_used: None }
+        let (codes_used, code_used) = (None, None);
+        Self { recipe, aim, values, jar, step: 0, codes_used, code_used, stays: None }
     }
 
     /// No one-time code of the step `used`, or of one before it, is sent.
@@ -264,11 +277,13 @@ impl Attempt {
             Ok(mut request) => {
                 let injected = match self.aim {
                     Aim::Login => Vec::new(),
-                    Aim::Refresh => render::cookies(&recipe, &self.values, &request.method, now),
+                    Aim::Refresh | Aim::Renew => {
+                        render::cookies(&recipe, &self.values, &request.method, now)
+                    }
                 };
                 let others = injected.iter().map(|(name, value)| (*name, value));
                 self.jar.send(&mut request, &others.collect::<Vec<_>>());
-                if self.aim == Aim::Refresh
+                if self.aim != Aim::Login
                     && let Err(value) = render::carry(&recipe, &self.values, &mut request, now)
                 {
                     return Next::Refused(Refusal::unsent(step, Because::Unusable(value)));
@@ -342,12 +357,10 @@ impl Attempt {
             Cookies::None => Jar::default(),
             Cookies::Login | Cookies::Rolling => jar,
         };
-        Next::Done(Material {
-            expires: expiry::judge(rules, &self.values, longest, now),
-            values: std::mem::take(&mut self.values),
-            cookies,
-            longest,
-        })
+        let (expires, longest) = self
+            .stays
+            .unwrap_or_else(|| (expiry::judge(rules, &self.values, longest, now), longest));
+        Next::Done(Material { expires, values: std::mem::take(&mut self.values), cookies, longest })
     }
 }
 

@@ -335,6 +335,17 @@ async fn send(
                 session.next = broker.roll(to.upstream, before, headers, prepared.path);
                 return Ok((answer, session));
             }
+            Verdict::Stale(policy) => {
+                broker.was_used(&session.session, now);
+                // It lives, and so its cookies roll.
+                let (before, headers) = (&session.session, &answer.headers);
+                session.next = broker.roll(to.upstream, before, headers, prepared.path);
+                let is_last = sendings == SENDINGS_MAX;
+                if is_last || !Box::pin(broker.renew(&session.session, deadline)).await {
+                    return Ok((answer, session));
+                }
+                (policy, None)
+            }
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
             // One probe and one login are what a request may cost.
             Verdict::Ambiguous(_) if sendings == SENDINGS_MAX => return Ok((answer, session)),
@@ -346,7 +357,7 @@ async fn send(
                 return Ok((answer, session));
             }
             Verdict::Expired(policy) if !session.session.is_contradicted() => {
-                (policy, Evidence::Verdict)
+                (policy, Some(Evidence::Verdict))
             }
             Verdict::Expired(policy) | Verdict::Ambiguous(policy) => {
                 let doubt = match verdict {
@@ -354,12 +365,14 @@ async fn send(
                     _ => Doubt::Contradicted,
                 };
                 match Box::pin(broker.probe(&session.session, doubt, deadline)).await {
-                    Aliveness::Dead => (policy, Evidence::Certain),
+                    Aliveness::Dead => (policy, Some(Evidence::Certain)),
                     Aliveness::Alive | Aliveness::Unknown => return Ok((answer, session)),
                 }
             }
         };
-        broker.expire(&session.session, evidence);
+        if let Some(evidence) = evidence {
+            broker.expire(&session.session, evidence);
+        }
         record.replay = Replayed::NoSession;
         record.refused = Some((session.session.generation, answer.status));
         // What broke off is never whole: no login and no second sending for it.

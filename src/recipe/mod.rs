@@ -65,6 +65,8 @@ pub struct Recipe {
     pub session: SessionRules,
     /// The requests that give a session a new life without a login; none: it is logged in anew.
     pub refresh: Vec<Step>,
+    /// The requests that bring single values of a session anew; none: nothing is renewed.
+    pub renew: Vec<Step>,
     /// What is put into requests.
     pub inject: Vec<Injection>,
     /// Header fields of clients that are dropped, besides `Authorization` and `Cookie`.
@@ -385,7 +387,7 @@ impl Recipe {
     }
 
     fn addressees(&self) -> impl Iterator<Item = &Addressee> {
-        let steps = self.login.iter().chain(&self.refresh).chain(&self.logout);
+        let steps = self.login.iter().chain(&self.refresh).chain(&self.renew).chain(&self.logout);
         steps.map(|step| &step.to)
     }
 

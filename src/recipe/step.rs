@@ -60,6 +60,8 @@ pub enum Purpose {
     Login,
     /// A new life for the session that there is.
     Refresh,
+    /// Single values of the session that there is.
+    Renew,
     /// The end of a session.
     Logout,
 }
@@ -73,6 +75,7 @@ impl Purpose {
         match self {
             Self::Login => "login",
             Self::Refresh => "refresh",
+            Self::Renew => "renew",
             Self::Logout => "logout",
         }
     }

@@ -101,6 +101,7 @@ impl Walk {
                 let rule = rules.iter().find(|rule| rule.when.judge(&seen) == Truth::Yes);
                 match rule.map(|rule| rule.then) {
                     Some(VerdictIs::Expired) => "expired",
+                    Some(VerdictIs::Renew) => "renew",
                     Some(VerdictIs::Probe) => "probe",
                     Some(VerdictIs::Unavailable) => "unavailable",
                     Some(VerdictIs::Alive) => "alive",

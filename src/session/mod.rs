@@ -24,6 +24,7 @@ mod probe;
 mod prolong;
 mod refresh;
 pub mod rehearsal;
+mod renew;
 mod restart;
 mod retire;
 mod roll;

@@ -73,6 +73,7 @@ mod reload;
 mod reload_listeners;
 mod reload_load;
 mod reload_watch;
+mod renewal;
 mod replay;
 mod replay_expect;
 mod replay_once;

@@ -84,6 +84,19 @@ impl<'a> Loader<'a> {
         Some(Take { name: name.to_owned(), from, part, claim: None, optional: true })
     }
 
+    /// Loads what brings single values anew; a rule must say when.
+    pub(super) fn renew(&mut self, recipe: &'a written::Recipe) -> Vec<Step> {
+        let is_asked = |verdict: &written::Verdict| verdict.then == written::VerdictIs::Renew;
+        let Some(renew) = &recipe.renew else { return Vec::new() };
+        if !recipe.verdict.iter().any(is_asked) {
+            self.fault("/renew", "no rule says when: a verdict needs `then = \"renew\"`");
+        }
+        if renew.steps.iter().all(|step| step.take.is_empty()) {
+            self.fault("/renew", "a renewal takes at least one value");
+        }
+        self.steps(Purpose::Renew, &renew.steps)
+    }
+
     pub(super) fn refresh(&mut self, recipe: &'a written::Recipe) -> Vec<Step> {
         recipe
             .refresh

@@ -131,6 +131,7 @@ impl<'a> Loader<'a> {
         let refusals = self.refusals(&recipe.login.refusals);
         let session = self.session(recipe);
         let refresh = self.refresh(recipe);
+        let renew = self.renew(recipe);
         let inject = self.injections(recipe);
         let verdicts = self.verdicts(recipe);
         let probe = recipe.probe.as_ref().map(|probe| self.probe(probe));
@@ -159,6 +160,7 @@ impl<'a> Loader<'a> {
             refusals,
             session,
             refresh,
+            renew,
             inject,
             strip_headers,
             strip_query: recipe.strip.query.iter().map(|name| name.to_lowercase()).collect(),
@@ -216,9 +218,11 @@ impl<'a> Loader<'a> {
         }
         let refresh = recipe.refresh.iter().flat_map(|refresh| &refresh.steps).enumerate();
         let refresh = refresh.map(|(index, step)| (format!("/refresh/steps/{index}"), step));
+        let renew = recipe.renew.iter().flat_map(|renew| &renew.steps).enumerate();
+        let renew = renew.map(|(index, step)| (format!("/renew/steps/{index}"), step));
         let login = recipe.login.steps.iter().enumerate();
         let login = login.map(|(index, step)| (format!("/login/steps/{index}"), step));
-        let taken = login.chain(refresh).flat_map(|(at, step)| {
+        let taken = login.chain(refresh).chain(renew).flat_map(|(at, step)| {
             let signed = step.sign.keys();
             let signed = signed.map({
                 let at = at.clone();

@@ -148,6 +148,9 @@ impl<'a> Loader<'a> {
             if verdict.then == written::VerdictIs::Probe && recipe.probe.is_none() {
                 self.fault(&format!("{at}/then"), "there is no `[probe]` to ask");
             }
+            if verdict.then == written::VerdictIs::Renew && recipe.renew.is_none() {
+                self.fault(&format!("{at}/then"), "there are no `[[renew.steps]]` to send");
+            }
             loaded.push(Verdict {
                 when: self.condition(&format!("{at}/when"), &verdict.when),
                 then: verdict.then,

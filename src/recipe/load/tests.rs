@@ -398,3 +398,33 @@ fn an_injection_into_a_body_names_one_member_or_field() {
         assert!(faults.contains(expected) && faults.contains("recipe.toml:"), "{wrong}: {faults}");
     }
 }
+
+/// Fails when a renewal could never be asked for, or a rule asks for one that there is not.
+#[test]
+fn a_renewal_has_a_rule_that_asks_for_it_and_takes_something() {
+    let rule = "[[verdict]]\nwhen = { status = [499] }\nthen = \"renew\"\n";
+    let step = "[[renew.steps]]\nname = \"fetch\"\nmethod = \"GET\"\npath = \"/x\"\n";
+    let take = "take.token = { header = \"X\" }\n";
+    let with = |addition: &str| {
+        let text = include_str!("../../../config/recipes/contentstack.toml");
+        let text = text.replacen("[[verdict]]", &format!("{addition}\n[[verdict]]"), 1);
+        let document = Document::parse("recipe.toml", text).unwrap();
+        load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+    };
+    let recipe = with(&format!("{step}{take}{rule}")).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(recipe.renew.len(), 1);
+    for (wrong, expected) in [
+        (rule.to_owned(), "no `[[renew.steps]]`"),
+        (format!("{step}{take}"), "no rule says when"),
+        (format!("{step}{rule}"), "takes at least one value"),
+        (format!("{step}take.unread = {{ header = \"X\" }}\n{rule}"), "nothing reads the value"),
+        (
+            format!("{step}{}{rule}", take.replace("\"X\"", "\"{{totp_secret|totp}}\"")),
+            "header field",
+        ),
+        (format!("[renew]\nsteps = []\n{rule}"), "at least 1 element"),
+    ] {
+        let faults = with(&wrong).err().unwrap_or_else(|| panic!("{wrong} loads"));
+        assert!(faults.contains(expected) && faults.contains("recipe.toml:"), "{wrong}: {faults}");
+    }
+}

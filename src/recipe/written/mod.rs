@@ -44,6 +44,8 @@ pub struct Recipe {
     pub session: Session,
     /// How a session is given a new life without a login.
     pub refresh: Option<Refresh>,
+    /// How single values of a session are brought anew, for example a token against forgery.
+    pub renew: Option<Renew>,
     /// What is put into each request, in this order.
     pub inject: Vec<Inject>,
     /// What is taken out of clients' requests, besides `Authorization` and `Cookie`.
@@ -252,6 +254,8 @@ pub enum VerdictIs {
     Alive,
     /// The session is dead: log in, send again.
     Expired,
+    /// The session is alive, and a value that it sends is stale: renew that, send again.
+    Renew,
     /// Ambiguous: ask the probe.
     Probe,
     /// The upstream is out of order behind a success status: the client gets a 503.
@@ -299,6 +303,16 @@ pub struct Probe {
 pub struct Refresh {
     /// Requests. They carry the session and may read what it was given; what they take replaces
     /// what the session had. The refusals of the login judge them, too.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
+}
+
+/// How single values of a session are brought anew when a verdict says `renew`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// Requests. They carry the session and may read what it was given; what they take replaces what the
+    /// session had, and its end stays.
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
 }

@@ -292,6 +292,7 @@ impl RuleReport {
                 ("probe", Notice::Noticed)
             }
             VerdictIs::Probe => ("probe", Notice::Overlooked("the probe finds it alive")),
+            VerdictIs::Renew => ("renew", Notice::Overlooked("a rule says that a value is stale")),
             VerdictIs::Alive => ("alive", Notice::Overlooked("a rule says that it is alive")),
             VerdictIs::Unavailable => {
                 ("unavailable", Notice::Overlooked("a rule says that the upstream is out of order"))
