@@ -12,7 +12,8 @@ use super::{way, words};
 use crate::recipe::{FieldKind, Recipe, Site};
 use crate::secret::{Environment, Fingerprint, SecretText};
 use crate::session::{
-    self, Account, AccountId, Helper, Sites, Tenant, Transport, Upstream, UpstreamId, recipe_print,
+    self, Account, AccountId, Helper, Places, Sites, Tenant, Transport, Upstream, UpstreamId,
+    recipe_print,
 };
 use crate::settings::{self, Authorities, Credentials, UpstreamTls, Way};
 use crate::upstream::Pool;
@@ -84,6 +85,16 @@ impl Building<'_> {
         Ok(upstreams)
     }
 
+    /// Places that logins tell of, where the recipe lets them.
+    fn places(&self, written: &settings::Upstream, recipe: &Recipe) -> Places {
+        if recipe.session.base.is_none() {
+            return Places::new(|_| None);
+        }
+        let (written, credentials) = (written.clone(), self.credentials.clone());
+        let outside = self.outside.clone();
+        Places::new(move |site| way::site(&written, site, &credentials, &outside).ok())
+    }
+
     fn sites(&self, written: &settings::Upstream, recipe: &Recipe) -> Result<Sites, BuildError> {
         let pool = |site: &Site| {
             let origin = way::site(written, site, self.credentials, self.outside)?;
@@ -142,6 +153,7 @@ impl Building<'_> {
             origin,
             tenant: tenant(written),
             accounts,
+            places: self.places(written, &recipe),
             transport: Transport::new(pool, self.answer_bytes_max)
                 .with_sites(self.sites(written, &recipe)?)
                 .with_helper(self.helper(written)),

@@ -7,7 +7,7 @@ use super::compare;
 use super::written::{Carried, Content, Rewritten};
 use crate::forward::body::{self, BodyKind};
 use crate::forward::inject::Injector;
-use crate::login::Material;
+use crate::login::{self, Material};
 use crate::recipe::InjectInto;
 
 impl Run<'_> {
@@ -53,6 +53,7 @@ impl Run<'_> {
                 }
             }
         }
+        self.base(at, expected, session);
         self.bodies(at, expected, &injector);
         let left = session.expires.map(|end| end.duration_since(self.now).unwrap_or_default());
         let wanted = expected.ends.as_deref().map(crate::recipe::duration);
@@ -66,6 +67,17 @@ impl Run<'_> {
                 });
                 self.differs(at, format!("it ends otherwise: {left}"));
             }
+        }
+    }
+
+    fn base(&mut self, at: &str, expected: &Carried, session: &Material) {
+        let base = match login::base(self.recipe, &session.values) {
+            Ok(base) => base.map(|site| site.to_string()),
+            Err(value) => return self.differs(at, format!("`{value}` leads nowhere")),
+        };
+        if base != expected.base_url {
+            let told = base.unwrap_or_else(|| "the upstream itself".to_owned());
+            self.differs(at, format!("requests go elsewhere: to {told}"));
         }
     }
 

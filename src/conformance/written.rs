@@ -201,6 +201,8 @@ pub struct Carried {
     /// ones: by method. For these methods `unsafe_headers` says nothing.
     #[serde(default)]
     pub method_headers: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where requests go, if the login tells it: an origin.
+    pub base_url: Option<String>,
     /// What becomes of bodies, where the session goes into some.
     #[serde(default)]
     pub bodies: Vec<Rewritten>,

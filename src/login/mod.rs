@@ -2,6 +2,7 @@
 //! answers go in, session material or a typed refusal comes out. Whoever owns the network drives
 //! it.
 
+mod base;
 #[cfg(test)]
 mod code_tests;
 mod expiry;
@@ -23,8 +24,9 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::recipe::condition::{Answer, Body, Truth};
 use crate::recipe::template::Values;
-use crate::recipe::{Addressee, Cookies, Recipe, RefusalClass, Step, Take};
+use crate::recipe::{Addressee, Base, Cookies, Recipe, RefusalClass, Step, Take};
 use crate::secret::{SecretText, SigningFault, Totp, TotpFault, TotpStep};
+pub use base::base;
 pub use jar::Jar;
 pub use render::Request;
 pub use roll::roll;
@@ -127,6 +129,8 @@ pub enum Because {
     Unexpected,
     /// A value was not there. Its name.
     Missing(String),
+    /// A value tells of a place that the recipe does not allow. Its name.
+    Elsewhere(String),
     /// A value cannot be sent back, for example for a line break in it. Its name.
     Unusable(String),
     /// A field of the account makes no one-time codes; nothing was sent. Its name.
@@ -227,7 +231,8 @@ impl Attempt {
         let Some(step) = steps.get(self.step) else {
             return self.done(now);
         };
-        if let Err(because) = self.take(step, answer, now) {
+        let is_taken = self.take(step, answer, now).and_then(|()| self.stays_within(step));
+        if let Err(because) = is_taken {
             return Next::Refused(self.refusal(step, answer, because));
         }
         if step.to == Addressee::Upstream {
@@ -328,6 +333,15 @@ impl Attempt {
             }
         }
         Ok(())
+    }
+
+    /// Whether a step has taken no place that requests may not go to.
+    fn stays_within(&self, step: &Step) -> Result<(), Because> {
+        let tells_base = |base: &Base| step.take.iter().any(|take| take.name == base.value);
+        match self.recipe.session.base.as_ref().is_some_and(tells_base) {
+            true => base(&self.recipe, &self.values).map(|_| ()).map_err(Because::Elsewhere),
+            false => Ok(()),
+        }
     }
 
     fn refusal(&self, step: &Step, answer: &StepAnswer, because: Because) -> Refusal {

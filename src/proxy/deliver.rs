@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -27,7 +28,7 @@ const UNPROCESSED_RETRIES_MAX: usize = 2;
 
 /// A request on its way.
 pub(super) struct Delivery<'a> {
-    pub(super) pool: &'a Pool<Sending<Upload>>,
+    pub(super) pool: Arc<Pool<Sending<Upload>>>,
     pub(super) clock: &'a Clock,
     pub(super) prepared: &'a Prepared<'a>,
     pub(super) replay: &'a Replay<Upload>,

@@ -280,14 +280,15 @@ async fn send(
     record: &mut Record,
 ) -> Result<(Looked, Held), Problem> {
     let (broker, clock) = (&core.shared.broker, &core.shared.clock);
-    let pool = &*to.destination.pool;
+    let pool = Arc::clone(&to.destination.pool);
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
     let wait = Wait::for_the_caller();
     let written_bytes_max = serving.in_force.limits.inject_body_bytes_max;
     let upstream = to.upstream;
-    let delivery = Delivery { pool, clock, prepared, replay, upstream, written_bytes_max, wait };
+    let mut delivery =
+        Delivery { pool, clock, prepared, replay, upstream, written_bytes_max, wait };
     let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::of_body(replay))?;
     loop {
         let Whose(account, scope) = to.session;
@@ -295,6 +296,8 @@ async fn send(
         let session::Held { session, hold, awaited } =
             broker.session(key, trigger, deadline).await?;
         let mut session = Held { hold, session, next: None };
+        // Each session has its own place: none goes where the one before went.
+        delivery.pool = to.destination.connections(&session.session);
         record.generation = Some(session.session.generation);
         let sent_at = clock.now();
         record.session_at = Some(sent_at);
@@ -443,7 +446,7 @@ async fn finish(
     headers.remove(header::SET_COOKIE);
     let redactor = Redactor::new(held.session.guarded_with(held.next.as_deref()));
     shield::mask_headers(headers, answer.head_bytes.as_deref(), redactor.secrets(), placeholder);
-    location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
+    location::map_back(headers, held.session.origin(to.upstream), stripped_prefix(to.route));
     shared.via.add(headers, answer.version);
     reply::passed_on(headers);
     // RFC 9111 section 3.5: nobody else may be given what this session was given.

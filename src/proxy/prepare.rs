@@ -237,7 +237,7 @@ impl Prepared<'_> {
         session: &Session,
         upstream: &Upstream,
     ) -> Result<Cow<'_, PathAndQuery>, Problem> {
-        let (base_path, recipe) = (&upstream.origin.base_path, &upstream.recipe);
+        let (base_path, recipe) = (&session.origin(upstream).base_path, &upstream.recipe);
         if access::holds_credential(self.path.as_bytes()) {
             // It cannot be taken out of a path.
             return Err(Problem::BadRequest("the path holds a client key or token"));

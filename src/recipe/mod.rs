@@ -34,7 +34,7 @@ pub use inject::{InjectInto, InjectMethods, Injection};
 pub(crate) use load::duration;
 pub(crate) use load::life::REFRESH_AHEAD;
 use pattern::{PathPattern, Pointer};
-pub use site::Site;
+pub use site::{Site, SitePattern};
 pub use step::{
     Addressee, CookieName, EXEC, JsonTemplate, Purpose, Signed, Step, StepBody, Take, TakeFrom,
 };
@@ -145,6 +145,17 @@ pub struct SessionRules {
     pub sessions_max: Option<u32>,
     /// Values that later answers bring anew, from header fields and cookies only.
     pub roll: Vec<Take>,
+    /// Where the session's requests go, if the login tells it.
+    pub base: Option<Base>,
+}
+
+/// A taken value that tells where a session's requests go.
+#[derive(Debug)]
+pub struct Base {
+    /// Its name.
+    pub value: String,
+    /// Where they may go; at least one.
+    pub allow: Vec<SitePattern>,
 }
 
 /// One rule over answers.

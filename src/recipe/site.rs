@@ -71,9 +71,86 @@ impl fmt::Display for Site {
     }
 }
 
+/// Which sites are meant: one, or all whose hosts are below a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SitePattern {
+    is_below: bool,
+    site: Site,
+}
+
+impl SitePattern {
+    /// Reads an origin, in whose host `*.` may stand for one label or more at its beginning.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong. A whole top-level domain is too much.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (is_below, origin) = match text.split_once("://*.") {
+            Some((scheme, domain)) => (true, format!("{scheme}://{domain}")),
+            None => (false, text.to_owned()),
+        };
+        let site = Site::parse(&origin)?;
+        if site.host.contains('*') {
+            return Err("`*.` can only stand at the beginning of a host");
+        }
+        let is_domain = site.host.contains('.') && site.host.parse::<IpAddr>().is_err();
+        match is_below && !is_domain {
+            true => Err("this would allow more than the hosts of one domain"),
+            false => Ok(Self { is_below, site }),
+        }
+    }
+
+    /// Whether `site` is meant.
+    pub fn matches(&self, site: &Site) -> bool {
+        let Site { is_encrypted, host, port } = &self.site;
+        let is_host = match self.is_below {
+            false => site.host == *host,
+            true => {
+                let label = site.host.strip_suffix(host).and_then(|label| label.strip_suffix('.'));
+                label.is_some_and(|label| !label.is_empty())
+            }
+        };
+        is_host && site.is_encrypted == *is_encrypted && site.port == *port
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Fails when a host is allowed that only looks as if it were below the domain.
+    #[test]
+    fn a_pattern_means_the_hosts_of_one_domain() {
+        let meant = |pattern: &str, site: &str| {
+            SitePattern::parse(pattern).unwrap().matches(&Site::parse(site).unwrap())
+        };
+        let below = "https://*.my.example.com";
+        assert!(meant(below, "https://eu1.my.example.com"));
+        assert!(meant(below, "https://a.b.MY.example.com:443"));
+        for other in [
+            "https://my.example.com",
+            "https://evilmy.example.com",
+            "https://eu1.my.example.com.evil.example",
+            "https://eu1.my.example.com:8443",
+            "https://example.com",
+        ] {
+            assert!(!meant(below, other), "{other}");
+        }
+        assert!(meant("https://api.example.com:8443", "https://api.example.com:8443"));
+        assert!(!meant("https://api.example.com", "https://x.api.example.com"));
+        for wrong in [
+            "https://*.com",
+            "https://*",
+            "https://*.",
+            "https://a.*.example.com",
+            "https://*.*.example.com",
+            "https://*.1.2.3.4",
+            "*.example.com",
+            "http://*.example.com",
+            "https://*.example.com/path",
+        ] {
+            assert!(SitePattern::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     /// Fails when a text is taken for an origin that leads elsewhere than it reads, or in the clear.
     #[test]

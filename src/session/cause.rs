@@ -37,6 +37,9 @@ pub(super) fn describe(refusal: &Refusal) -> String {
         Because::Missing(value) => {
             format!("`{step}` was answered with {status}, without `{value}` ({class}){said}")
         }
+        Because::Elsewhere(value) => {
+            format!("`{value}` of `{step}` leads to a place that the recipe does not allow")
+        }
         Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
         Because::Unsigned(value, fault) => format!("`{value}` cannot be signed: {fault}"),
         Because::NoCode(field, fault) => format!("`{field}` makes no one-time codes: {fault}"),

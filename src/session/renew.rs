@@ -147,7 +147,8 @@ async fn steps(inner: &Inner, session: &Session) -> Result<Material, &'static st
     loop {
         match next {
             Next::Send(request) => {
-                let exchange = Exchange { request, session: None };
+                let place = session.place.as_deref();
+                let exchange = Exchange { request, session: None, place };
                 let time_is_up = inner.clock.sleep_until(deadline);
                 let answer = upstream.transport.exchange(exchange, time_is_up).await;
                 let answer = answer.map_err(|_| "the answer was lost")?;

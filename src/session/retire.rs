@@ -246,11 +246,13 @@ fn is_given_again(inner: &Inner, session: &Session) -> bool {
 
 async fn steps(inner: &Inner, session: &Session, newest: &Newest) -> bool {
     let (upstream, _) = inner.upstream_and_account(&session.key);
+    let Ok(place) = upstream.place(&newest.material.values) else { return false };
     for step in &upstream.recipe.logout {
         let Ok(request) = render::request(step, &newest.material.values, inner.clock.wall()) else {
             return false;
         };
-        let exchange = Exchange { request, session: Some(&newest.injector) };
+        let place = place.as_deref();
+        let exchange = Exchange { request, session: Some(&newest.injector), place };
         // All steps together have one time.
         let answer = upstream.transport.exchange(exchange, pending()).await;
         let Ok(answer) = answer else { return false };

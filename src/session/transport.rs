@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
+use super::Place;
 use super::helper::{self, Helper};
 use crate::forward::coding::{self, Undecodable};
 use crate::forward::inject::Injector;
@@ -24,6 +25,8 @@ pub struct Exchange<'a> {
     pub request: login::Request,
     /// The session that it carries; a login carries none.
     pub session: Option<&'a Injector>,
+    /// Where the session's requests go, if that is not the upstream's own place.
+    pub place: Option<&'a Place>,
 }
 
 /// An exchange without an answer that can be judged.
@@ -111,7 +114,9 @@ impl Transport {
                 let site = self.sites.iter().find(|(site, _)| site == to);
                 &site.ok_or(ExchangeError::Target)?.1
             }
-            Addressee::Upstream | Addressee::Helper(_) => &*self.pool,
+            Addressee::Upstream | Addressee::Helper(_) => {
+                exchange.place.map_or(&*self.pool, |place| &place.pool)
+            }
         };
         let wait = Wait::at_most(pool.origin().response_timeout);
         tokio::select! {
@@ -157,6 +162,7 @@ fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Result<Sent, Exc
     let Exchange {
         request: login::Request { to, method, target: below, mut headers, body },
         session,
+        ..
     } = exchange;
     let path = below.split('?').next().unwrap_or("/");
     let mut target = format!("{}{below}", pool.origin().base_path);

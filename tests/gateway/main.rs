@@ -27,6 +27,7 @@ mod admin;
 mod audit;
 mod audit_chain;
 mod audit_hostile;
+mod base_url;
 mod closing;
 mod conformance;
 mod decoded_bodies;

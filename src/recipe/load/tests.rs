@@ -428,3 +428,34 @@ fn a_renewal_has_a_rule_that_asks_for_it_and_takes_something() {
         assert!(faults.contains(expected) && faults.contains("recipe.toml:"), "{wrong}: {faults}");
     }
 }
+
+/// Fails when a login could send a session's requests anywhere.
+#[test]
+fn a_base_url_leads_to_what_the_recipe_allows() {
+    let of = |value: &str, session: &str, allow: &str| {
+        let text = include_str!("../../../config/recipes/contentstack.toml");
+        let base = format!("base_url = {{ value = \"{value}\", allow = [{allow}] }}\n{session}");
+        let text = text.replacen("[session]\n", &format!("[session]\n{base}\n"), 1);
+        let text =
+            text.replacen("take.token =", "take.home = { json = \"/home\" }\ntake.token =", 1);
+        let document = Document::parse("recipe.toml", text).unwrap();
+        load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+    };
+    let with = |session: &str, allow: &str| of("home", session, allow);
+    let recipe = with("", "\"https://*.example.com\"").unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(recipe.session.base.unwrap().allow.len(), 1);
+    for (session, allow, expected) in [
+        ("", "", "at least 1 element"),
+        ("", "\"https://*.com\"", "one domain"),
+        ("", "\"https://example.com/x\"", "belongs into `path`"),
+        ("", "\"http://example.com\"", "in the clear"),
+        ("", "\"https://{{home}}\"", "only the recipe"),
+        ("cookies = \"login\"", "\"https://example.com\"", "must be `none`"),
+        ("roll.home = { header = \"X\" }", "\"https://example.com\"", "requests elsewhere"),
+    ] {
+        let faults = with(session, allow).err().unwrap_or_else(|| panic!("{allow} loads"));
+        assert!(faults.contains(expected) && faults.contains("recipe.toml:"), "{allow}: {faults}");
+    }
+    let faults = of("username", "", "\"https://example.com\"").err().unwrap();
+    assert!(faults.contains("no step of the login takes"), "{faults}");
+}

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use condition::{Condition, CookieState, CookieTest, HeaderTest, JsonTest, Status};
-pub use session::{Cookies, Expires, ExpiryUnit, Rolled, Session};
+pub use session::{BaseUrl, Cookies, Expires, ExpiryUnit, Rolled, Session};
 pub use step::{Basic, Sign, SignAlgorithm, Step, Take};
 pub use throttle::{Counts, Reset, ResetUnit, Throttle};
 
