@@ -319,6 +319,7 @@ fn broker(site: &Upstream, clock: &Clock) -> Broker {
             origin: Arc::clone(&origin),
             tenant: doorward::session::Tenant(Fingerprint::of([])),
             accounts: (0..ACCOUNTS).map(|number| Arc::new(account(number))).collect(),
+            places: doorward::session::Places::new(|_| None),
             transport: Transport::new(Arc::new(Pool::new(origin)), ANSWER_BYTES_MAX),
             streams: doorward::session::Streams::Drain,
             search_bodies: doorward::session::SearchBodies::Identity,

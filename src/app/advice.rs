@@ -244,6 +244,9 @@ impl About<'_> {
                 ConnectError::Proxy(error) => self.no_way_through(error),
                 ConnectError::Http(_) => self.not_http(),
             },
+            ExchangeError::Helper(_) | ExchangeError::NoHelper => {
+                format!("check `login_helper` of [upstreams.{name}]")
+            }
             ExchangeError::Send(SendError::Timeout) => SLOW.to_owned(),
             ExchangeError::Send(SendError::Broken(_)) if *scheme == settings::Scheme::Http => {
                 format!("{}; servers of `https` answer `http` like this", self.not_http())

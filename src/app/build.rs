@@ -88,6 +88,8 @@ pub(super) fn shared(
 pub(super) fn request_limits(settings: &Settings) -> proxy::Limits {
     proxy::Limits {
         verdict_body_bytes_max: settings.limits.verdict_body_bytes_max,
+        // It is kept in memory, as what is sent again.
+        inject_body_bytes_max: settings.limits.replay_body_bytes_max,
         mask_body_bytes_max: settings.limits.login_answer_bytes_max,
         request_timeout: settings.timeouts.request,
         tunnel_idle: settings.timeouts.tunnel_idle,
@@ -273,6 +275,7 @@ pub fn recipe_shape(reference: &RecipeReference) -> Result<RecipeShape, RecipeFa
             .map(|(name, required)| ParameterShape { name, presence: presence(required) })
             .collect(),
         code_fields: judged.code_fields().map(str::to_owned).collect(),
+        asks_helper: judged.asks_helper(),
     })
 }
 

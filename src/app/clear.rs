@@ -50,7 +50,8 @@ pub async fn clear(
     let clock = Clock::system();
     let outside = Outside::untold(&clock);
     let answer_bytes_max = loaded.settings.limits.login_answer_bytes_max;
-    let built = upstreams::alone(&written, &credentials, &outside, answer_bytes_max);
+    let outside = (&outside, loaded.environment());
+    let built = upstreams::alone(&written, &credentials, outside, answer_bytes_max);
     let built = built.map_err(TrialError::Build)?;
     let (kept, _) = state::open(loaded, &clock)?;
     // Whatever cannot be told is not done.

@@ -117,6 +117,7 @@ impl Prepared {
         let building = Building {
             credentials: &credentials,
             outside: &process.outside,
+            environment: loaded.environment(),
             answer_bytes_max: settings.limits.login_answer_bytes_max,
             before: &made_of.built,
             ids_before: &made_of.ids,

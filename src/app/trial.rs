@@ -129,7 +129,8 @@ pub async fn try_out(
     let clock = Clock::system();
     let answer_bytes_max = settings.limits.login_answer_bytes_max;
     let outside = Outside::untold(&clock);
-    let built = upstreams::alone(written, &credentials, &outside, answer_bytes_max)?;
+    let outside = (&outside, loaded.environment());
+    let built = upstreams::alone(written, &credentials, outside, answer_bytes_max)?;
     let recipe = Arc::clone(&built.recipe);
     let about = About { upstream: written, account, recipe: &recipe };
     let (upstream, url) = (written.name.as_str(), about.url());

@@ -9,10 +9,11 @@ use super::ids::Ids;
 use super::reach::Outside;
 use super::secrets::{Field, Kept};
 use super::{way, words};
-use crate::recipe::{FieldKind, Recipe};
-use crate::secret::{Fingerprint, SecretText};
+use crate::recipe::{FieldKind, Recipe, Site};
+use crate::secret::{Environment, Fingerprint, SecretText};
 use crate::session::{
-    self, Account, AccountId, Tenant, Transport, Upstream, UpstreamId, recipe_print,
+    self, Account, AccountId, Helper, Places, Sites, Tenant, Transport, Upstream, UpstreamId,
+    recipe_print,
 };
 use crate::settings::{self, Authorities, Credentials, UpstreamTls, Way};
 use crate::upstream::Pool;
@@ -28,6 +29,8 @@ pub(super) struct Built {
 pub(super) struct Building<'a> {
     pub(super) credentials: &'a Credentials,
     pub(super) outside: &'a Outside,
+    /// Of which login helpers see a little.
+    pub(super) environment: &'a Environment,
     /// The most of an answer that the control side reads, in bytes.
     pub(super) answer_bytes_max: usize,
     /// The upstreams before; none at a start.
@@ -82,6 +85,29 @@ impl Building<'_> {
         Ok(upstreams)
     }
 
+    /// Places that logins tell of, where the recipe lets them.
+    fn places(&self, written: &settings::Upstream, recipe: &Recipe) -> Places {
+        if recipe.session.base.is_none() {
+            return Places::new(|_| None);
+        }
+        let (written, credentials) = (written.clone(), self.credentials.clone());
+        let outside = self.outside.clone();
+        Places::new(move |site| way::site(&written, site, &credentials, &outside).ok())
+    }
+
+    fn sites(&self, written: &settings::Upstream, recipe: &Recipe) -> Result<Sites, BuildError> {
+        let pool = |site: &Site| {
+            let origin = way::site(written, site, self.credentials, self.outside)?;
+            Ok((site.clone(), Pool::new(Arc::new(origin))))
+        };
+        recipe.sites().into_iter().map(pool).collect()
+    }
+
+    fn helper(&self, written: &settings::Upstream) -> Option<Helper> {
+        let command = written.login_helper.clone()?;
+        Some(Helper { command, environment: self.environment.clone() })
+    }
+
     fn one(
         &self,
         written: &settings::Upstream,
@@ -123,11 +149,14 @@ impl Building<'_> {
             id,
             name: Arc::from(written.name.as_str()),
             recipe_print,
-            recipe,
+            recipe: Arc::clone(&recipe),
             origin,
             tenant: tenant(written),
             accounts,
-            transport: Transport::new(pool, self.answer_bytes_max),
+            places: self.places(written, &recipe),
+            transport: Transport::new(pool, self.answer_bytes_max)
+                .with_sites(self.sites(written, &recipe)?)
+                .with_helper(self.helper(written)),
             streams: words::streams(written.streams),
             search_bodies: words::search_bodies(written.search_bodies),
             // An operator's word outlasts a configuration.
@@ -177,12 +206,13 @@ impl Upstreams {
 pub(super) fn alone(
     written: &settings::Upstream,
     credentials: &Credentials,
-    outside: &Outside,
+    (outside, environment): (&Outside, &Environment),
     answer_bytes_max: usize,
 ) -> Result<Arc<Upstream>, BuildError> {
     let none = Ids::default();
+    let (before, ids_before) = (&[][..], &none);
     let building =
-        Building { credentials, outside, answer_bytes_max, before: &[], ids_before: &none };
+        Building { credentials, outside, environment, answer_bytes_max, before, ids_before };
     let built = building.one(written, &mut none.after(), &mut Upstreams::default())?;
     Ok(built.upstream)
 }

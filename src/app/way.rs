@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::build::BuildError;
 use super::reach::{Outside, dialler};
 use super::words;
+use crate::recipe::Site;
 use crate::settings::{self, Authorities, Credentials, Scheme, Sni};
 use crate::upstream::origin::Tls;
 use crate::upstream::tls::{self, Identity, Pin, Terms, Trust, Version};
@@ -39,6 +40,43 @@ pub(super) fn origin(
         idle_timeout: written.idle_timeout,
         dialler: dialler(written, outside),
     })
+}
+
+/// Where a step of its recipe goes that does not go to the upstream. The way there and whose certificates
+/// are believed are those of the upstream; what names the upstream itself, or shows who comes to it, is
+/// not.
+///
+/// # Errors
+/// See [`BuildError`].
+pub(super) fn site(
+    written: &settings::Upstream,
+    site: &Site,
+    credentials: &Credentials,
+    outside: &Outside,
+) -> Result<Origin, BuildError> {
+    let scheme = if site.is_encrypted { Scheme::Https } else { Scheme::Http };
+    let tls = settings::UpstreamTls {
+        server_name: None,
+        sni: Sni::ServerName,
+        pins: Vec::new(),
+        identity: None,
+        ..written.tls.clone()
+    };
+    let elsewhere = settings::Upstream {
+        origin: settings::Origin { scheme, host: site.host.clone(), port: site.port },
+        base_path: String::new(),
+        authority: None,
+        way: match &written.way {
+            settings::Way::Unix(_) => settings::Way::Direct,
+            way => way.clone(),
+        },
+        tls,
+        http2: settings::Http2::Auto,
+        upgrades: Vec::new(),
+        reach: settings::Reach { addresses: Vec::new(), ..written.reach.clone() },
+        ..written.clone()
+    };
+    origin(&elsewhere, credentials, outside)
 }
 
 /// The host, and the port where it is not the scheme's own.

@@ -7,16 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Difference;
-use super::written::{
-    Carried, Conformance, Endpoint, Exchange, Failed, Meaning, Reply, Request, Treatment,
-};
+use super::written::{Conformance, Endpoint, Exchange, Failed, Meaning, Reply, Request, Treatment};
 use super::{compare, limits};
 use crate::forward::inject::Injector;
 use crate::forward::verdict::{self, Verdict};
 use crate::login::{self, Attempt, Because, Material, Next, render, roll};
 use crate::recipe::condition::{Answer, Truth};
 use crate::recipe::template::Values;
-use crate::recipe::{EndpointRule, Recipe, ReplayPolicy, Step};
+use crate::recipe::{Addressee, EndpointRule, Recipe, ReplayPolicy, Step};
 use crate::route::{Canonical, Reading};
 use crate::secret::{Search, SecretText};
 use crate::shield;
@@ -70,11 +68,11 @@ pub(super) fn run(
     run.differences
 }
 
-struct Run<'r> {
-    recipe: &'r Arc<Recipe>,
-    file: &'r Conformance,
+pub(super) struct Run<'r> {
+    pub(super) recipe: &'r Arc<Recipe>,
+    pub(super) file: &'r Conformance,
     differences: Vec<Difference>,
-    now: SystemTime,
+    pub(super) now: SystemTime,
 }
 
 fn values(account: &BTreeMap<String, String>) -> Values {
@@ -86,7 +84,7 @@ fn values(account: &BTreeMap<String, String>) -> Values {
 }
 
 impl Run<'_> {
-    fn differs(&mut self, at: impl Into<String>, what: impl Into<String>) {
+    pub(super) fn differs(&mut self, at: impl Into<String>, what: impl Into<String>) {
         self.differences.push(Difference { at: at.into(), line: None, what: what.into() });
     }
 
@@ -123,53 +121,6 @@ impl Run<'_> {
                 let (last, is) = (steps.len().saturating_sub(1), told(&next));
                 self.differs(format!("{at}[{last}]"), format!("no session follows: {is}"));
                 None
-            }
-        }
-    }
-
-    fn carried(&mut self, at: &str, expected: &Carried, session: &Material) {
-        let injector = match Injector::new(self.recipe, session, self.now) {
-            Ok(injector) => injector,
-            Err(unusable) => return self.differs(at, unusable.to_string()),
-        };
-        for method in [Method::GET, Method::POST] {
-            let mut headers = HeaderMap::new();
-            injector.apply(&method, "/", &mut headers);
-            let mut wanted = expected.headers.clone();
-            if !method.is_safe() {
-                wanted.extend(expected.unsafe_headers.clone());
-            }
-            for what in compare::fields(&wanted, &headers) {
-                self.differs(at, format!("a {method} {what}"));
-            }
-            let query = injector.query(&method).collect::<Vec<_>>().join("&");
-            if !compare::is_text(&expected.query, &query) {
-                self.differs(at, format!("a {method} has other query parameters"));
-            }
-            // What the client itself says stands where the recipe lets it.
-            for (name, value, _) in injector.headers(&method) {
-                let mut own = HeaderMap::new();
-                own.insert(name, "client".parse().unwrap_or(value.clone()));
-                injector.apply(&method, "/", &mut own);
-                let is_ours = own.get(name) == Some(value);
-                let mut kept = self.file.dropped.kept_headers.iter();
-                if is_ours == kept.any(|kept| name == kept.as_str()) {
-                    let whose = if is_ours { "not left" } else { "left" };
-                    self.differs(at, format!("the header field `{name}` is {whose} to clients"));
-                }
-            }
-        }
-        let left = session.expires.map(|end| end.duration_since(self.now).unwrap_or_default());
-        let wanted = expected.ends.as_deref().map(crate::recipe::duration);
-        match wanted {
-            Some(Err(message)) => self.differs(at, message),
-            None if left.is_none() => {}
-            Some(Ok(wanted)) if left == Some(wanted) => {}
-            _ => {
-                let left = left.map_or("nobody knows when".to_owned(), |left| {
-                    format!("after {} s", left.as_secs())
-                });
-                self.differs(at, format!("it ends otherwise: {left}"));
             }
         }
     }
@@ -234,6 +185,7 @@ impl Run<'_> {
             let (means, replay) = match verdict {
                 Verdict::Alive | Verdict::NeedsBody => (Meaning::Alive, ReplayPolicy::default()),
                 Verdict::Expired(replay) => (Meaning::Expired, replay),
+                Verdict::Stale(replay) => (Meaning::Renew, replay),
                 Verdict::Ambiguous(replay) => (Meaning::Probe, replay),
                 Verdict::Unavailable => (Meaning::Unavailable, ReplayPolicy::default()),
             };
@@ -278,6 +230,16 @@ impl Run<'_> {
                 }
             }
         }
+        if recipe.renew.is_empty() != file.renew.is_empty() {
+            self.differs("renew", "the recipe and the file do not agree on a renewal");
+        } else if !file.renew.is_empty() {
+            let attempt = Attempt::renewal(Arc::clone(&recipe), session, "");
+            if let (Some(next), Some(expected)) =
+                (self.steps("renew", &file.renew, attempt), &file.renewed)
+            {
+                self.carried("renewed", expected, &next);
+            }
+        }
         if let Some(rolled) = &file.rolled {
             let answer = rolled.answer.played();
             match roll(&recipe, session, &answer.headers, "/", self.now) {
@@ -302,7 +264,8 @@ impl Run<'_> {
             let seen = answer.seen_by(step);
             // A session that the upstream calls dead has nothing left to close.
             step.expect.judge(&seen) == Truth::Yes
-                || matches!(verdict::judge(recipe, &seen), Verdict::Expired(_))
+                || step.to == Addressee::Upstream
+                    && matches!(verdict::judge(recipe, &seen), Verdict::Expired(_))
         };
         for (index, (step, exchange)) in recipe.logout.iter().zip(&self.file.logout).enumerate() {
             let at = format!("logout[{index}]");
@@ -460,6 +423,9 @@ fn read(recipe: &Recipe, to: &str) -> Option<Result<Reading, ()>> {
 
 /// Puts a session into a request of the control side.
 fn carry(request: &mut login::Request, injector: &Injector) {
+    if request.to != Addressee::Upstream {
+        return;
+    }
     let path = request.target.split('?').next().unwrap_or("/").to_owned();
     injector.complete(&request.method, &path, &mut request.headers);
     for pair in injector.query(&request.method) {

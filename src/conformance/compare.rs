@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::written::{Reply, Request};
 use crate::login;
 use crate::login::StepAnswer;
+use crate::recipe::Addressee;
 use crate::recipe::condition::Body;
 use crate::recipe::template::URL_VALUE;
 
@@ -26,9 +27,13 @@ const STANDS_FOR: [(&str, &str); 3] = [
 /// In what `sent` differs from `expected`.
 pub(super) fn request(expected: &Request, sent: &login::Request) -> Vec<String> {
     let mut differences = Vec::new();
-    let to = format!("{} {}", sent.method, sent.target);
+    let target = match &sent.to {
+        Addressee::Site(site) => format!("{site}{}", sent.target),
+        Addressee::Upstream | Addressee::Helper(_) => sent.target.clone(),
+    };
+    let to = format!("{} {target}", sent.method);
     if !is_text(&expected.to, &to) {
-        let shown = sent.target.split('?').next().unwrap_or_default();
+        let shown = target.split('?').next().unwrap_or_default();
         let told = expected.to.split('?').next().unwrap_or_default();
         differences.push(format!("sends {} {shown}, and not `{told}` with its query", sent.method));
     }
@@ -93,7 +98,7 @@ fn body(expected: &Request, sent: &login::Request) -> Option<String> {
     }
 }
 
-fn pairs(body: &str) -> BTreeMap<String, String> {
+pub(super) fn pairs(body: &str) -> BTreeMap<String, String> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (decode(name), decode(value))).collect()

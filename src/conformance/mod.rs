@@ -4,6 +4,7 @@
 //! written from the vendor's documentation, and from recordings. Everything is judged by the code
 //! that runs logins, judges answers and guards endpoints, without I/O.
 
+mod carried;
 mod check;
 mod compare;
 mod limits;

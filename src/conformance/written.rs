@@ -47,6 +47,11 @@ pub struct Conformance {
     /// A second refresh, of the session that the first one gave.
     #[serde(default)]
     pub refresh_again: Vec<Exchange>,
+    /// A renewal of single values of the login's session that succeeds.
+    #[serde(default)]
+    pub renew: Vec<Exchange>,
+    /// What the session puts into requests then, and when it ends.
+    pub renewed: Option<Carried>,
     /// What an answer changes in the session.
     pub rolled: Option<Rolled>,
     /// What Doorward does by its own clock, where it is not the default.
@@ -192,8 +197,39 @@ pub struct Carried {
     /// Header fields that requests with unsafe methods have besides.
     #[serde(default)]
     pub unsafe_headers: BTreeMap<String, String>,
+    /// Header fields that requests with one method have besides, where that is neither all nor the unsafe
+    /// ones: by method. For these methods `unsafe_headers` says nothing.
+    #[serde(default)]
+    pub method_headers: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where requests go, if the login tells it: an origin.
+    pub base_url: Option<String>,
+    /// What becomes of bodies, where the session goes into some.
+    #[serde(default)]
+    pub bodies: Vec<Rewritten>,
     /// How long it lives, where that is known: `300s`.
     pub ends: Option<String>,
+}
+
+/// The body of a client's request, and what becomes of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rewritten {
+    /// The request's method.
+    pub method: String,
+    /// The client's body.
+    pub sent: Content,
+    /// What the upstream gets.
+    pub becomes: Content,
+}
+
+/// A body that a session can go into. One of the two.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// JSON.
+    pub json: Option<serde_json::Value>,
+    /// The fields of a form.
+    pub form: Option<BTreeMap<String, String>>,
 }
 
 /// A login that is refused.
@@ -246,6 +282,8 @@ pub enum Meaning {
     Alive,
     /// It is dead.
     Expired,
+    /// It is alive, and a value of it is stale.
+    Renew,
     /// The probe has to tell.
     Probe,
     /// The upstream is out of order.

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
 
+use super::body::{BodyKind, Placed};
 use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
-use crate::recipe::template::URL_VALUE;
+use crate::recipe::template::{Rendered, URL_VALUE};
 use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
 use crate::secret::SecretText;
 
@@ -24,6 +25,17 @@ pub struct Injector {
     cookies: Option<CookieInjection>,
     /// Beside those of the session.
     named: Vec<NamedCookie>,
+    bodies: Vec<BodyInjection>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct BodyInjection {
+    kind: BodyKind,
+    way: Vec<String>,
+    /// As it stands in a body of that kind, but for percent-encoding.
+    value: SecretText,
+    methods: InjectMethods,
+    overwrite: Overwrite,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +75,7 @@ impl Injector {
     pub fn new(recipe: &Recipe, material: &Material, now: SystemTime) -> Result<Self, Unusable> {
         let mut injector = Self::default();
         for injection in &recipe.inject {
-            let methods = injection.methods;
+            let methods = injection.methods.clone();
             match &injection.into {
                 InjectInto::Header(name, template) => {
                     let text = template.text(&material.values, now);
@@ -89,6 +101,22 @@ impl Injector {
                     let whole = if jar.is_for_all_paths() { jar.header("/") } else { None };
                     injector.cookies = Some(CookieInjection { jar, whole, methods });
                 }
+                InjectInto::Json(pointer, template) => {
+                    let value = match template.render(&material.values, now) {
+                        Rendered::Number(number) => number.to_string(),
+                        Rendered::Text(text) if text.is_empty() => continue,
+                        Rendered::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+                    };
+                    let way = pointer.tokens().to_vec();
+                    injector.put(BodyKind::Json, way, value, injection);
+                }
+                InjectInto::Form(name, template) => {
+                    let text = template.text(&material.values, now);
+                    if !text.is_empty() {
+                        let way = vec![name.clone()];
+                        injector.put(BodyKind::Form, way, text.to_string(), injection);
+                    }
+                }
                 InjectInto::Cookie(name, template) => {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
@@ -104,6 +132,28 @@ impl Injector {
         Ok(injector)
     }
 
+    fn put(&mut self, kind: BodyKind, way: Vec<String>, value: String, injection: &Injection) {
+        let (value, overwrite) = (SecretText::new(value), injection.overwrite);
+        let methods = injection.methods.clone();
+        self.bodies.push(BodyInjection { kind, way, value, methods, overwrite });
+    }
+
+    /// What goes into a body of this kind.
+    pub(super) fn placed(
+        &self,
+        method: &Method,
+        kind: BodyKind,
+    ) -> impl Iterator<Item = Placed<'_>> {
+        let meant = move |injection: &&BodyInjection| {
+            injection.kind == kind && injection.methods.include(method)
+        };
+        self.bodies.iter().filter(meant).map(|injection| Placed {
+            way: &injection.way,
+            value: injection.value.expose(),
+            overwrite: injection.overwrite,
+        })
+    }
+
     /// What is put into every request, whatever the session: nothing of it was given by a login
     /// or an account.
     ///
@@ -117,7 +167,7 @@ impl Injector {
                 && !text.is_empty()
             {
                 let value = header_value(text).ok_or_else(|| Unusable(name.clone()))?;
-                let (name, methods) = (name.clone(), injection.methods);
+                let (name, methods) = (name.clone(), injection.methods.clone());
                 let overwrite = injection.overwrite;
                 injector.headers.push(HeaderInjection { name, value, methods, overwrite });
             }

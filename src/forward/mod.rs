@@ -1,6 +1,7 @@
 //! Pure rules on messages that pass through, without I/O: what is hop-by-hop, what a session adds,
 //! what an answer says of the session and of the next request, and the body that can be sent a second time.
 
+pub mod body;
 pub mod coding;
 pub mod grpc;
 pub mod hop;

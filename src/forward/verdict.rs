@@ -10,6 +10,8 @@ pub enum Verdict {
     Alive,
     /// The session is dead.
     Expired(ReplayPolicy),
+    /// The session is alive, and a value that the request carried is stale.
+    Stale(ReplayPolicy),
     /// Only the probe can tell.
     Ambiguous(ReplayPolicy),
     /// The upstream is out of order behind a success status.
@@ -28,6 +30,7 @@ pub fn judge(recipe: &Recipe, answer: &Answer<'_>) -> Verdict {
                 return match rule.then {
                     VerdictIs::Alive => Verdict::Alive,
                     VerdictIs::Expired => Verdict::Expired(rule.replay),
+                    VerdictIs::Renew => Verdict::Stale(rule.replay),
                     VerdictIs::Probe => Verdict::Ambiguous(rule.replay),
                     VerdictIs::Unavailable => Verdict::Unavailable,
                 };

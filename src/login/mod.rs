@@ -2,10 +2,12 @@
 //! answers go in, session material or a typed refusal comes out. Whoever owns the network drives
 //! it.
 
+mod base;
 #[cfg(test)]
 mod code_tests;
 mod expiry;
 mod extract;
+pub mod helper;
 mod jar;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -22,8 +24,9 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::recipe::condition::{Answer, Body, Truth};
 use crate::recipe::template::Values;
-use crate::recipe::{Cookies, Recipe, RefusalClass, Step, Take};
+use crate::recipe::{Addressee, Base, Cookies, Recipe, RefusalClass, Step, Take};
 use crate::secret::{SecretText, SigningFault, Totp, TotpFault, TotpStep};
+pub use base::base;
 pub use jar::Jar;
 pub use render::Request;
 pub use roll::roll;
@@ -41,6 +44,8 @@ pub struct Attempt {
     codes_used: Option<TotpStep>,
     /// The time step whose one-time code is in the request that was rendered last.
     code_used: Option<TotpStep>,
+    /// The end of the session, and that of its longest life, where they stay.
+    stays: Option<(Option<SystemTime>, Option<SystemTime>)>,
 }
 
 /// Which of a recipe's steps run.
@@ -48,6 +53,7 @@ pub struct Attempt {
 enum Aim {
     Login,
     Refresh,
+    Renew,
 }
 
 impl Aim {
@@ -55,6 +61,7 @@ impl Aim {
         match self {
             Self::Login => &recipe.login,
             Self::Refresh => &recipe.refresh,
+            Self::Renew => &recipe.renew,
         }
     }
 }
@@ -111,6 +118,8 @@ pub struct Refusal {
     pub status: StatusCode,
     /// Which part of the step failed.
     pub because: Because,
+    /// What a login helper has said of it, without a value.
+    pub said: Option<String>,
 }
 
 /// Which part of a step failed.
@@ -120,6 +129,8 @@ pub enum Because {
     Unexpected,
     /// A value was not there. Its name.
     Missing(String),
+    /// A value tells of a place that the recipe does not allow. Its name.
+    Elsewhere(String),
     /// A value cannot be sent back, for example for a line break in it. Its name.
     Unusable(String),
     /// A field of the account makes no one-time codes; nothing was sent. Its name.
@@ -147,8 +158,17 @@ impl Attempt {
         Self::with(recipe, Aim::Refresh, values, cookies.below(base_path))
     }
 
+    /// Prepares a renewal of single values of the session that `material` describes, by the recipe's
+    /// `renew` steps. As a refresh, but the session ends when it would have ended.
+    pub fn renewal(recipe: Arc<Recipe>, material: &Material, base_path: &str) -> Self {
+        let Material { values, cookies, expires, longest } = material.clone();
+        let attempt = Self::with(recipe, Aim::Renew, values, cookies.below(base_path));
+        Self { stays: Some((expires, longest)), ..attempt }
+    }
+
     fn with(recipe: Arc<Recipe>, aim: Aim, values: Values, jar: Jar) -> Self {
-        Self { recipe, aim, values, jar, step: 0, codes_used: None, code_used: None }
+        let (codes_used, code_used) = (None, None);
+        Self { recipe, aim, values, jar, step: 0, codes_used, code_used, stays: None }
     }
 
     /// No one-time code of the step `used`, or of one before it, is sent.
@@ -211,10 +231,13 @@ impl Attempt {
         let Some(step) = steps.get(self.step) else {
             return self.done(now);
         };
-        if let Err(because) = self.take(step, answer, now) {
+        let is_taken = self.take(step, answer, now).and_then(|()| self.stays_within(step));
+        if let Err(because) = is_taken {
             return Next::Refused(self.refusal(step, answer, because));
         }
-        self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
+        if step.to == Addressee::Upstream {
+            self.jar.store(&answer.headers, step.path.literal().unwrap_or("/"));
+        }
         self.step += 1;
         while let Some(next) = steps.get(self.step) {
             let reached = next
@@ -254,14 +277,18 @@ impl Attempt {
             }
         }
         match render::request(step, &self.values, now) {
+            // Nothing of a session goes to anybody but its upstream, unless the step says so.
+            Ok(request) if request.to != Addressee::Upstream => Next::Send(request),
             Ok(mut request) => {
                 let injected = match self.aim {
                     Aim::Login => Vec::new(),
-                    Aim::Refresh => render::cookies(&recipe, &self.values, &request.method, now),
+                    Aim::Refresh | Aim::Renew => {
+                        render::cookies(&recipe, &self.values, &request.method, now)
+                    }
                 };
                 let others = injected.iter().map(|(name, value)| (*name, value));
                 self.jar.send(&mut request, &others.collect::<Vec<_>>());
-                if self.aim == Aim::Refresh
+                if self.aim != Aim::Login
                     && let Err(value) = render::carry(&recipe, &self.values, &mut request, now)
                 {
                     return Next::Refused(Refusal::unsent(step, Because::Unusable(value)));
@@ -294,7 +321,8 @@ impl Attempt {
     }
 
     fn take(&mut self, step: &Step, answer: &StepAnswer, now: SystemTime) -> Result<(), Because> {
-        if step.expect.judge(&answer.seen_by(step)) != Truth::Yes {
+        let is_refused = matches!(step.to, Addressee::Helper(_)) && helper::refuses(answer);
+        if is_refused || step.expect.judge(&answer.seen_by(step)) != Truth::Yes {
             return Err(Because::Unexpected);
         }
         for take in &step.take {
@@ -307,17 +335,31 @@ impl Attempt {
         Ok(())
     }
 
+    /// Whether a step has taken no place that requests may not go to.
+    fn stays_within(&self, step: &Step) -> Result<(), Because> {
+        let tells_base = |base: &Base| step.take.iter().any(|take| take.name == base.value);
+        match self.recipe.session.base.as_ref().is_some_and(tells_base) {
+            true => base(&self.recipe, &self.values).map(|_| ()).map_err(Because::Elsewhere),
+            false => Ok(()),
+        }
+    }
+
     fn refusal(&self, step: &Step, answer: &StepAnswer, because: Because) -> Refusal {
         let matching = self
             .recipe
             .refusals
             .iter()
             .find(|refusal| refusal.when.judge(&answer.seen_by(step)) == Truth::Yes);
+        let of_helper = match step.to {
+            Addressee::Upstream | Addressee::Site(_) => None,
+            Addressee::Helper(_) => helper::class(answer),
+        };
         Refusal {
-            class: matching.map(|refusal| refusal.class),
+            class: matching.map(|refusal| refusal.class).or(of_helper),
             step: step.name.clone(),
             status: answer.status,
             because,
+            said: helper::said(&answer.headers),
         }
     }
 
@@ -329,19 +371,18 @@ impl Attempt {
             Cookies::None => Jar::default(),
             Cookies::Login | Cookies::Rolling => jar,
         };
-        Next::Done(Material {
-            expires: expiry::judge(rules, &self.values, longest, now),
-            values: std::mem::take(&mut self.values),
-            cookies,
-            longest,
-        })
+        let (expires, longest) = self
+            .stays
+            .unwrap_or_else(|| (expiry::judge(rules, &self.values, longest, now), longest));
+        Next::Done(Material { expires, values: std::mem::take(&mut self.values), cookies, longest })
     }
 }
 
 impl Refusal {
     /// Nothing was sent.
     fn unsent(step: &Step, because: Because) -> Self {
-        Self { class: None, step: step.name.clone(), status: StatusCode::OK, because }
+        let (step, status) = (step.name.clone(), StatusCode::OK);
+        Self { class: None, step, status, because, said: None }
     }
 }
 

@@ -13,12 +13,16 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::recipe::template::{Rendered, Template, URL_VALUE, Values};
-use crate::recipe::{InjectInto, Injection, JsonTemplate, Recipe, Signed, Step, StepBody};
+use crate::recipe::{
+    Addressee, InjectInto, Injection, JsonTemplate, Recipe, Signed, Step, StepBody,
+};
 use crate::secret::{SecretText, SigningFault};
 
 /// A request below an upstream's URL. `Debug` shows no value: path, query, fields and body hold
 /// secrets.
 pub struct Request {
+    /// Who is asked.
+    pub to: Addressee,
     /// The method.
     pub method: Method,
     /// Path and query below the upstream's URL.
@@ -60,7 +64,8 @@ pub fn request(step: &Step, values: &Values, now: SystemTime) -> Result<Request,
     if let Some(content_type) = content_type.and_then(|text| HeaderValue::try_from(&*text).ok()) {
         headers.entry(header::CONTENT_TYPE).or_insert(content_type);
     }
-    Ok(Request { method: step.method.clone(), target: target(step, values, now), headers, body })
+    let (to, method, target) = (step.to.clone(), step.method.clone(), target(step, values, now));
+    Ok(Request { to, method, target, headers, body })
 }
 
 /// Puts what the recipe injects into a request that a refresh sends, besides cookies. What the step
@@ -95,7 +100,12 @@ pub(super) fn carry(
                     request.target.push_str(&pairs(&pair, values, now));
                 }
             }
-            InjectInto::Header(..) | InjectInto::Cookies | InjectInto::Cookie(..) => {}
+            InjectInto::Header(..)
+            | InjectInto::Cookies
+            | InjectInto::Cookie(..)
+            // A step's body is its own.
+            | InjectInto::Json(..)
+            | InjectInto::Form(..) => {}
         }
     }
     Ok(())
@@ -264,6 +274,7 @@ mod tests {
             (header::AUTHORIZATION, HeaderValue::from_static("a-secret")),
         ]);
         let request = Request {
+            to: Addressee::Upstream,
             method: Method::POST,
             target: format!("/login?key={secret}"),
             headers: headers.clone(),

@@ -3,17 +3,20 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::error::Problem;
 use super::prepare::Prepared;
 use super::upload::Upload;
 use crate::clock::Clock;
+use crate::forward::body::BodyKind;
 use crate::forward::replay::{Outlook, Replay, Sending, Start};
 use crate::session::{Session, Upstream};
-use crate::upstream::{Answer, Expectation, Pool, RequestHead, SendError, Wait};
+use crate::upstream::{Answer, Broken, Expectation, Pool, RequestHead, SendError, Wait};
 
 /// How long an upstream may think about whether it wants a body; then it is sent. Clients wait as
 /// long, and RFC 9110 section 10.1.1 forbids to wait for ever.
@@ -25,11 +28,13 @@ const UNPROCESSED_RETRIES_MAX: usize = 2;
 
 /// A request on its way.
 pub(super) struct Delivery<'a> {
-    pub(super) pool: &'a Pool<Sending<Upload>>,
+    pub(super) pool: Arc<Pool<Sending<Upload>>>,
     pub(super) clock: &'a Clock,
     pub(super) prepared: &'a Prepared<'a>,
     pub(super) replay: &'a Replay<Upload>,
     pub(super) upstream: &'a Upstream,
+    /// The longest body that session values are put into.
+    pub(super) written_bytes_max: usize,
     /// How far it has come.
     pub(super) wait: Wait,
 }
@@ -37,6 +42,10 @@ pub(super) struct Delivery<'a> {
 impl Delivery<'_> {
     /// When the first sending of the body begins.
     pub(super) fn first_start(&self) -> Start {
+        // What goes into the body is known when all of it is there.
+        if self.prepared.writes.is_some() {
+            return Start::AtOnce;
+        }
         match (self.replay.outlook(), self.prepared.expects_continue) {
             (Outlook::Empty, _) | (Outlook::Kept, false) => Start::AtOnce,
             (Outlook::NotKept, _) => Start::WhenWanted,
@@ -71,16 +80,22 @@ impl Delivery<'_> {
     ) -> Result<Answer<Sending<Upload>>, Problem> {
         let carried = self.prepared.carried(session, self.upstream, sending)?;
         let head = self.prepared.with(&carried);
+        let body = match self.prepared.writes {
+            None => body,
+            Some(kind) => Box::pin(self.written(session, kind, body)).await?,
+        };
         // Boxed: few requests need the room.
         let answer = if self.prepared.upgrade.is_some() {
             Box::pin(self.pool.upgrade(&head, body, &self.wait)).await
         } else if self.replay.is_held() {
-            return Box::pin(self.send_asking(&head, body)).await;
+            return Box::pin(self.send_asking(session, &head, body)).await;
         } else {
             self.pool.send(&head, body, &self.wait).await
         };
         match answer {
-            Err(error) if error.was_not_processed() => Box::pin(self.send_anew(&head, error)).await,
+            Err(error) if error.was_not_processed() => {
+                Box::pin(self.send_anew(session, &head, error)).await
+            }
             answer => answer.map_err(|error| self.failed(error)),
         }
     }
@@ -89,12 +104,16 @@ impl Delivery<'_> {
     /// its body is there. It is no second sending in the sense of the walk: nothing was done.
     async fn send_anew(
         &self,
+        session: &Session,
         head: &RequestHead<'_>,
         mut error: SendError,
     ) -> Result<Answer<Sending<Upload>>, Problem> {
         for _ in 0..UNPROCESSED_RETRIES_MAX {
             let again = poll_fn(|context| self.replay.poll_send_again(context, Start::AtOnce));
-            let Ok(body) = again.await else { break };
+            let Ok(mut body) = again.await else { break };
+            if let Some(kind) = self.prepared.writes {
+                body = self.written(session, kind, body).await?;
+            }
             match self.pool.send(head, body, &self.wait).await {
                 Err(next) if next.was_not_processed() => error = next,
                 answer => return answer.map_err(|error| self.failed(error)),
@@ -103,8 +122,27 @@ impl Delivery<'_> {
         Err(self.failed(error))
     }
 
+    /// The client's whole body with the session in it. Whoever sends the request again begins with the
+    /// client's own.
+    async fn written(
+        &self,
+        session: &Session,
+        kind: BodyKind,
+        body: Sending<Upload>,
+    ) -> Result<Sending<Upload>, Problem> {
+        let body = Limited::new(body, self.written_bytes_max).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Problem::BodyTooLong,
+            false => self.failed(SendError::Broken(Broken::Body(error))),
+        })?;
+        let (method, bytes_max) = (self.prepared.method, self.written_bytes_max);
+        let written = session.injector.written(method, kind, &body.to_bytes(), bytes_max);
+        Ok(Sending::written(written.map_err(Problem::of_writing)?))
+    }
+
     async fn send_asking(
         &self,
+        session: &Session,
         head: &RequestHead<'_>,
         body: Sending<Upload>,
     ) -> Result<Answer<Sending<Upload>>, Problem> {
@@ -122,7 +160,9 @@ impl Delivery<'_> {
             }
         };
         let answer = match answer {
-            Err(error) if error.was_not_processed() => return self.send_anew(head, error).await,
+            Err(error) if error.was_not_processed() => {
+                return self.send_anew(session, head, error).await;
+            }
             answer => answer.map_err(|error| self.failed(error))?,
         };
         if answer.status != StatusCode::EXPECTATION_FAILED || !self.replay.is_held() {

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::upload::Upload;
 use crate::access::jwt::Flaw;
+use crate::forward::body::Unwritable;
 use crate::forward::replay::Replay;
 use crate::limit::{Kind, Rate, Whose};
 use crate::route::{Ambiguity, Unreadable};
@@ -40,6 +41,9 @@ pub enum Problem {
     /// The client's body broke off or is framed wrongly.
     #[error("the request body broke off or is framed wrongly")]
     BadBody,
+    /// The session goes into the body, and that is longer than any into which it can be put.
+    #[error("the session goes into the request body, which is too long for that")]
+    BodyTooLong,
     /// The client stopped in the middle of its body.
     #[error("the rest of the request body did not come")]
     BodyTimeout,
@@ -203,6 +207,16 @@ impl Problem {
         self.proxy_status() == ErrorType::named("http_request_error") || matches!(self, Self::Loop)
     }
 
+    /// A body that the session cannot be put into.
+    pub(super) fn of_writing(why: Unwritable) -> Self {
+        Self::BadRequest(match why {
+            Unwritable::NoObject => "the session goes into the body, which is no JSON object",
+            Unwritable::NoParent => "the session goes into an object in the body that is none",
+            Unwritable::Coded => "the session goes into the body, which has a content coding",
+            Unwritable::TooLong => return Self::BodyTooLong,
+        })
+    }
+
     /// What is wrong with a body whose client has failed.
     pub(super) fn of_body(replay: &Replay<Upload>) -> Self {
         match replay.source(Upload::is_too_slow) {
@@ -230,7 +244,7 @@ impl Problem {
             | Self::ClientUnknown
             | Self::ClientAmbiguous
             | Self::EndpointClosed(_) => StatusCode::FORBIDDEN,
-            Self::LoginTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLong | Self::LoginTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientKeyMissing
             | Self::ClientKeyInvalid
             | Self::ClientKeyExpired
@@ -284,6 +298,7 @@ impl Problem {
             Self::ClientKeyMissing | Self::LoginWithoutKey => "client_key_missing",
             Self::ClientKeyInvalid => "client_key_invalid",
             Self::ClientKeyExpired => "client_key_expired",
+            Self::BodyTooLong => "body_too_long",
             Self::LoginTooLong => "login_too_long",
             Self::ClientTokenInvalid | Self::IssuerTokenInvalid(_) => "client_token_invalid",
             Self::ClientTokenExpired | Self::IssuerTokenExpired => "client_token_expired",
@@ -335,6 +350,7 @@ impl Problem {
             Self::ClientKeyMissing | Self::LoginWithoutKey => "Client key needed",
             Self::ClientKeyInvalid => "Client key not valid",
             Self::ClientKeyExpired => "Client key expired",
+            Self::BodyTooLong => "The request body is too long",
             Self::LoginTooLong => "The login is too long",
             Self::ClientTokenInvalid | Self::IssuerTokenInvalid(_) => "Client token not valid",
             Self::ClientTokenExpired | Self::IssuerTokenExpired => "Client token expired",
@@ -382,6 +398,7 @@ impl Problem {
             | Self::ProtocolNotSupported
             | Self::BadBody
             | Self::BodyTimeout
+            | Self::BodyTooLong
             | Self::LoginTooLong => "http_request_error",
             Self::NoRoute => "destination_not_found",
             Self::MisdirectedHost

@@ -23,6 +23,7 @@ fn all() -> Vec<Problem> {
         Problem::ClientKeyInvalid,
         Problem::ClientKeyExpired,
         Problem::LoginWithoutKey,
+        Problem::BodyTooLong,
         Problem::LoginTooLong,
         Problem::ClientTokenInvalid,
         Problem::ClientTokenExpired,

@@ -235,7 +235,7 @@ async fn walk(
 
     let reading = &reading;
     let call = Forwarded { call: &call, route, destination, upstream, reading, session, key };
-    let prepared = prepare::request(serving, client, &call, &body, rule, record);
+    let prepared = prepare::request(serving, client, &call, &body, rule, record)?;
     let replay = Replay::new(body, &in_force.keeping);
     let sent = send(core, serving, &call, &prepared, &replay, deadline, record).await;
     let (mut answer, session) = sent?;
@@ -280,12 +280,15 @@ async fn send(
     record: &mut Record,
 ) -> Result<(Looked, Held), Problem> {
     let (broker, clock) = (&core.shared.broker, &core.shared.clock);
-    let pool = &*to.destination.pool;
+    let pool = Arc::clone(&to.destination.pool);
     let recipe = &*to.upstream.recipe;
     let mut trigger = Trigger::Cold;
     let mut sendings = 0;
     let wait = Wait::for_the_caller();
-    let delivery = Delivery { pool, clock, prepared, replay, upstream: to.upstream, wait };
+    let written_bytes_max = serving.in_force.limits.inject_body_bytes_max;
+    let upstream = to.upstream;
+    let mut delivery =
+        Delivery { pool, clock, prepared, replay, upstream, written_bytes_max, wait };
     let mut body = replay.send(delivery.first_start()).map_err(|_| Problem::of_body(replay))?;
     loop {
         let Whose(account, scope) = to.session;
@@ -293,6 +296,8 @@ async fn send(
         let session::Held { session, hold, awaited } =
             broker.session(key, trigger, deadline).await?;
         let mut session = Held { hold, session, next: None };
+        // Each session has its own place: none goes where the one before went.
+        delivery.pool = to.destination.connections(&session.session);
         record.generation = Some(session.session.generation);
         let sent_at = clock.now();
         record.session_at = Some(sent_at);
@@ -333,6 +338,17 @@ async fn send(
                 session.next = broker.roll(to.upstream, before, headers, prepared.path);
                 return Ok((answer, session));
             }
+            Verdict::Stale(policy) => {
+                broker.was_used(&session.session, now);
+                // It lives, and so its cookies roll.
+                let (before, headers) = (&session.session, &answer.headers);
+                session.next = broker.roll(to.upstream, before, headers, prepared.path);
+                let is_last = sendings == SENDINGS_MAX;
+                if is_last || !Box::pin(broker.renew(&session.session, deadline)).await {
+                    return Ok((answer, session));
+                }
+                (policy, None)
+            }
             Verdict::Unavailable => return Err(Problem::UpstreamUnavailable),
             // One probe and one login are what a request may cost.
             Verdict::Ambiguous(_) if sendings == SENDINGS_MAX => return Ok((answer, session)),
@@ -344,7 +360,7 @@ async fn send(
                 return Ok((answer, session));
             }
             Verdict::Expired(policy) if !session.session.is_contradicted() => {
-                (policy, Evidence::Verdict)
+                (policy, Some(Evidence::Verdict))
             }
             Verdict::Expired(policy) | Verdict::Ambiguous(policy) => {
                 let doubt = match verdict {
@@ -352,12 +368,14 @@ async fn send(
                     _ => Doubt::Contradicted,
                 };
                 match Box::pin(broker.probe(&session.session, doubt, deadline)).await {
-                    Aliveness::Dead => (policy, Evidence::Certain),
+                    Aliveness::Dead => (policy, Some(Evidence::Certain)),
                     Aliveness::Alive | Aliveness::Unknown => return Ok((answer, session)),
                 }
             }
         };
-        broker.expire(&session.session, evidence);
+        if let Some(evidence) = evidence {
+            broker.expire(&session.session, evidence);
+        }
         record.replay = Replayed::NoSession;
         record.refused = Some((session.session.generation, answer.status));
         // What broke off is never whole: no login and no second sending for it.
@@ -428,7 +446,7 @@ async fn finish(
     headers.remove(header::SET_COOKIE);
     let redactor = Redactor::new(held.session.guarded_with(held.next.as_deref()));
     shield::mask_headers(headers, answer.head_bytes.as_deref(), redactor.secrets(), placeholder);
-    location::map_back(headers, &to.upstream.origin, stripped_prefix(to.route));
+    location::map_back(headers, held.session.origin(to.upstream), stripped_prefix(to.route));
     shared.via.add(headers, answer.version);
     reply::passed_on(headers);
     // RFC 9111 section 3.5: nobody else may be given what this session was given.

@@ -2,7 +2,7 @@
 //! whole. A request takes it when it begins; what it found then holds for it to the end.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 use http::HeaderName;
@@ -15,7 +15,7 @@ use crate::forward::replay::Sending;
 use crate::forward::replay::keeping::Keeping;
 use crate::limit;
 use crate::route::Table;
-use crate::session::{Upstream, UpstreamId};
+use crate::session::{Session, Upstream, UpstreamId};
 use crate::telemetry::Shows;
 use crate::telemetry::metrics::{Catalog, Tally};
 use crate::upstream::Pool;
@@ -63,7 +63,36 @@ pub struct Destination {
     /// The upstream.
     pub upstream: Arc<Upstream>,
     /// The connections.
-    pub pool: Arc<Pool<Sending<Upload>>>,
+    pub pool: Arc<Connections>,
+    /// Those to places that logins tell of, by their origins.
+    elsewhere: Mutex<Vec<Arc<Connections>>>,
+}
+
+/// One core's connections to one place.
+type Connections = Pool<Sending<Upload>>;
+
+/// Places that a core keeps connections to beside an upstream's own; beyond it the oldest are left.
+const ELSEWHERE_MAX: usize = 16;
+
+impl Destination {
+    /// The connections for requests of a session.
+    pub(super) fn connections(&self, session: &Session) -> Arc<Connections> {
+        let origin = session.origin(&self.upstream);
+        if Arc::ptr_eq(origin, &self.upstream.origin) {
+            return Arc::clone(&self.pool);
+        }
+        // Nothing panics under the lock: a poisoned list is whole.
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = elsewhere.iter().find(|pool| Arc::ptr_eq(pool.origin(), origin)) {
+            return Arc::clone(pool);
+        }
+        if elsewhere.len() >= ELSEWHERE_MAX {
+            elsewhere.remove(0);
+        }
+        let pool = Arc::new(Pool::new(Arc::clone(origin)));
+        elsewhere.push(Arc::clone(&pool));
+        pool
+    }
 }
 
 impl Serving {
@@ -80,7 +109,9 @@ impl Serving {
         let destinations = in_force.upstreams.iter().map(|upstream| {
             let new = || Arc::new(Pool::new(Arc::clone(&upstream.origin)));
             let pool = kept(upstream).unwrap_or_else(new);
-            (upstream.id, Arc::new(Destination { upstream: Arc::clone(upstream), pool }))
+            let (upstream, id) = (Arc::clone(upstream), upstream.id);
+            let elsewhere = Mutex::default();
+            (id, Arc::new(Destination { upstream, pool, elsewhere }))
         });
         let destinations = destinations.collect();
         let tally = shared.metrics.tally(&in_force.catalog);

@@ -63,6 +63,8 @@ use crate::telemetry::{Rejected, Rejections, Reporter};
 pub struct Limits {
     /// How much of an answer's body is looked at to judge the session.
     pub verdict_body_bytes_max: usize,
+    /// The longest body of a request that session values are put into.
+    pub inject_body_bytes_max: usize,
     /// How much of an answer's body is rewritten where an endpoint shows session values.
     pub mask_body_bytes_max: usize,
     /// How long a request waits for a session and the head of its answer, all in all.

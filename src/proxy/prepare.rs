@@ -15,6 +15,7 @@ use super::record::Record;
 use super::tunnel::{self, Wanted};
 use super::upload::Upload;
 use crate::access::{self, Withheld};
+use crate::forward::body::{self, BodyKind};
 use crate::forward::hop::Told;
 use crate::forward::{coding, hop, inject, target};
 use crate::recipe::{EndpointRule, Overwrite};
@@ -46,6 +47,8 @@ pub(super) struct Prepared<'a> {
     pub(super) expects_continue: bool,
     /// The upgrade that it asks for.
     pub(super) upgrade: Option<Wanted>,
+    /// The kind of its body, where the session goes into that.
+    pub(super) writes: Option<BodyKind>,
 }
 
 /// Fields that are said beside the client's, at most, without those of the session.
@@ -64,17 +67,21 @@ pub(super) fn request<'a>(
     serving: &'a Serving,
     client: Client<'a>,
     to: &Forwarded<'a>,
-    body: &Upload,
+    upload: &Upload,
     rule: Option<&EndpointRule>,
     record: &Record,
-) -> Prepared<'a> {
+) -> Result<Prepared<'a>, Problem> {
     let Client { peer, head, issued, offered, .. } = client;
     let recipe = &*to.upstream.recipe;
     let is_masked = matches!(rule, Some(EndpointRule::Mask(_)));
     // In a tunnel nothing could be masked.
-    let upgrade = tunnel::wanted(head, offered, !body.is_end_stream(), &to.upstream.origin)
+    let upgrade = tunnel::wanted(head, offered, !upload.is_end_stream(), &to.upstream.origin)
         .filter(|_| !is_masked);
     let headers = &head.headers;
+    let writes = match upload.is_end_stream() {
+        true => None,
+        false => body::kind(recipe, &head.method, headers).map_err(Problem::of_writing)?,
+    };
     let search = to.upstream.search_bodies;
     let is_searched = search != SearchBodies::Off || is_masked;
     let accept_encoding = match search {
@@ -103,6 +110,7 @@ pub(super) fn request<'a>(
             || (max_forwards.is_some() && *name == header::MAX_FORWARDS)
             // A client that puts the parts of a value together would have it whole.
             || (is_searched && (*name == header::RANGE || *name == header::IF_RANGE))
+            || (writes.is_some() && is_of_the_body(name))
             || (accept_encoding.is_some() && *name == header::ACCEPT_ENCODING)
             // Said anew, for each sending. Without a trace of the caller's nothing was told of it.
             || (trace.is_some() && *name == TRACEPARENT)
@@ -126,7 +134,7 @@ pub(super) fn request<'a>(
         && headers
             .get(header::EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    Prepared {
+    Ok(Prepared {
         method: &head.method,
         target: &to.call.target,
         path: upstream_path(to.call, to.route),
@@ -139,7 +147,14 @@ pub(super) fn request<'a>(
         max_forwards,
         expects_continue,
         upgrade,
-    }
+        writes,
+    })
+}
+
+/// Whether a field tells of a body what is not true any more when something was put into it.
+fn is_of_the_body(name: &HeaderName) -> bool {
+    *name == header::CONTENT_LENGTH
+        || matches!(name.as_str(), "content-md5" | "digest" | "content-digest" | "repr-digest")
 }
 
 /// The client's path as the upstream sees it.
@@ -222,7 +237,7 @@ impl Prepared<'_> {
         session: &Session,
         upstream: &Upstream,
     ) -> Result<Cow<'_, PathAndQuery>, Problem> {
-        let (base_path, recipe) = (&upstream.origin.base_path, &upstream.recipe);
+        let (base_path, recipe) = (&session.origin(upstream).base_path, &upstream.recipe);
         if access::holds_credential(self.path.as_bytes()) {
             // It cannot be taken out of a path.
             return Err(Problem::BadRequest("the path holds a client key or token"));

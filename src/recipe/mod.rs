@@ -8,12 +8,14 @@ mod built_in;
 pub mod condition;
 pub mod explain;
 mod expression;
+mod inject;
 mod load;
 mod page;
 pub mod pattern;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub mod reads;
+mod site;
 mod step;
 pub mod template;
 pub mod written;
@@ -28,14 +30,18 @@ use percent_encoding::percent_decode_str;
 use crate::diagnosis::{Document, Faults};
 pub use built_in::{BUILT_IN, UnknownRecipe, built_in};
 use condition::Condition;
+pub use inject::{InjectInto, InjectMethods, Injection};
 pub(crate) use load::duration;
 pub(crate) use load::life::REFRESH_AHEAD;
 use pattern::{PathPattern, Pointer};
-pub use step::{CookieName, JsonTemplate, Signed, Step, StepBody, Take, TakeFrom};
+pub use site::{Site, SitePattern};
+pub use step::{
+    Addressee, CookieName, EXEC, JsonTemplate, Purpose, Signed, Step, StepBody, Take, TakeFrom,
+};
 use template::Template;
 pub use written::{
-    Cookies, Counts, ExpiryUnit, FieldKind, InjectMethods, Overwrite, RefusalClass, ReplayPolicy,
-    ResetUnit, VerdictIs,
+    Cookies, Counts, ExpiryUnit, FieldKind, Overwrite, RefusalClass, ReplayPolicy, ResetUnit,
+    VerdictIs,
 };
 
 /// A recipe, checked and with the upstream's parameters filled in.
@@ -59,6 +65,8 @@ pub struct Recipe {
     pub session: SessionRules,
     /// The requests that give a session a new life without a login; none: it is logged in anew.
     pub refresh: Vec<Step>,
+    /// The requests that bring single values of a session anew; none: nothing is renewed.
+    pub renew: Vec<Step>,
     /// What is put into requests.
     pub inject: Vec<Injection>,
     /// Header fields of clients that are dropped, besides `Authorization` and `Cookie`.
@@ -137,30 +145,17 @@ pub struct SessionRules {
     pub sessions_max: Option<u32>,
     /// Values that later answers bring anew, from header fields and cookies only.
     pub roll: Vec<Take>,
+    /// Where the session's requests go, if the login tells it.
+    pub base: Option<Base>,
 }
 
-/// One thing that is put into requests.
+/// A taken value that tells where a session's requests go.
 #[derive(Debug)]
-pub struct Injection {
-    /// Where.
-    pub into: InjectInto,
-    /// Into which requests.
-    pub methods: InjectMethods,
-    /// What wins when the client sent the same.
-    pub overwrite: Overwrite,
-}
-
-/// Where something is injected.
-#[derive(Debug)]
-pub enum InjectInto {
-    /// A header field.
-    Header(HeaderName, Template),
-    /// A query parameter.
-    Query(String, Template),
-    /// The session's cookies, as `Cookie`.
-    Cookies,
-    /// A cookie of this name, in the place of one that the session has.
-    Cookie(String, Template),
+pub struct Base {
+    /// Its name.
+    pub value: String,
+    /// Where they may go; at least one.
+    pub allow: Vec<SitePattern>,
 }
 
 /// One rule over answers.
@@ -383,6 +378,30 @@ impl Recipe {
         steps.flat_map(|step| &step.codes).map(String::as_str)
     }
 
+    /// Whether some step asks a login helper.
+    pub fn asks_helper(&self) -> bool {
+        let mut addressees = self.addressees();
+        addressees.any(|to| matches!(to, Addressee::Helper(_)))
+    }
+
+    /// Where steps are sent that do not go to the upstream, each once.
+    pub fn sites(&self) -> Vec<&Site> {
+        let mut sites = Vec::new();
+        for to in self.addressees() {
+            if let Addressee::Site(site) = to
+                && !sites.contains(&site)
+            {
+                sites.push(site);
+            }
+        }
+        sites
+    }
+
+    fn addressees(&self) -> impl Iterator<Item = &Addressee> {
+        let steps = self.login.iter().chain(&self.refresh).chain(&self.renew).chain(&self.logout);
+        steps.map(|step| &step.to)
+    }
+
     /// Whether judging an answer may take a look at its body.
     pub fn judges_bodies(&self) -> bool {
         self.verdicts.iter().any(|verdict| verdict.when.reads_body())
@@ -405,15 +424,5 @@ impl Recipe {
     /// Whether any endpoint is closed or answered here, so that a path must have one reading only.
     pub fn has_path_rules(&self) -> bool {
         !self.endpoints.is_empty()
-    }
-}
-
-impl InjectMethods {
-    /// Whether requests with this method are meant.
-    pub fn include(self, method: &Method) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Unsafe => !method.is_safe(),
-        }
     }
 }

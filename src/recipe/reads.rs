@@ -91,7 +91,8 @@ impl Recipe {
 
     fn steps(&self) -> impl Iterator<Item = &Step> {
         let probe = self.probe.iter().map(|probe| &probe.step);
-        self.login.iter().chain(&self.refresh).chain(&self.logout).chain(probe)
+        let renewing = self.refresh.iter().chain(&self.renew);
+        self.login.iter().chain(renewing).chain(&self.logout).chain(probe)
     }
 
     fn each_part(&self, call: &mut dyn FnMut(&Part)) {

@@ -1,9 +1,12 @@
 //! The requests of a recipe, and what is taken from their answers.
 
+use std::fmt;
+
 use http::{HeaderName, Method};
 
 use super::condition::Condition;
 use super::pattern::Pointer;
+use super::site::Site;
 use super::template::Template;
 use crate::secret::Algorithm;
 
@@ -12,9 +15,11 @@ use crate::secret::Algorithm;
 pub struct Step {
     /// What it does, for traces.
     pub name: String,
-    /// The method.
+    /// Who is asked.
+    pub to: Addressee,
+    /// The method; [`EXEC`] where a helper is asked.
     pub method: Method,
-    /// The path below the upstream's URL.
+    /// The path below the upstream's URL; what for, where a helper is asked.
     pub path: Template,
     /// Query parameters.
     pub query: Vec<(String, Template)>,
@@ -34,6 +39,52 @@ pub struct Step {
     pub codes: Vec<String>,
     /// Values that are made before it is sent.
     pub signed: Vec<Signed>,
+}
+
+/// Who is asked by a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Addressee {
+    /// The upstream.
+    #[default]
+    Upstream,
+    /// Somebody else, such as an identity provider. Nothing of a session goes there by itself.
+    Site(Site),
+    /// The operator's login helper, a program. The step's body is what it is given.
+    Helper(Purpose),
+}
+
+/// What a login helper is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A new session.
+    Login,
+    /// A new life for the session that there is.
+    Refresh,
+    /// Single values of the session that there is.
+    Renew,
+    /// The end of a session.
+    Logout,
+}
+
+/// Stands in the place of the method in a step that asks a helper.
+pub const EXEC: &str = "EXEC";
+
+impl Purpose {
+    /// The word in the helper's input, in traces and in conformance files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Refresh => "refresh",
+            Self::Renew => "renew",
+            Self::Logout => "logout",
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
 }
 
 /// A JSON Web Token that is made and signed here (RFC 7519).

@@ -89,6 +89,11 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// A template of this text, in which nothing is read.
+    pub(super) fn text_alone(text: &str) -> Self {
+        Self(vec![Piece::Text(text.to_owned())])
+    }
+
     /// The names of values that this template reads when it is rendered.
     pub fn reads(&self) -> impl Iterator<Item = &str> {
         self.expressions().flat_map(Expression::reads)

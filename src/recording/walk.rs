@@ -9,7 +9,7 @@ use crate::login::{Attempt, Material, Next, StepAnswer};
 use crate::recipe::condition::Truth;
 use crate::recipe::explain::is_plain_name;
 use crate::recipe::template::Values;
-use crate::recipe::{Recipe, Step, VerdictIs};
+use crate::recipe::{Addressee, Recipe, Step, VerdictIs};
 use crate::secret::SecretText;
 
 /// The time of a replay: the same each time, and one that every kind of clock can say.
@@ -91,6 +91,7 @@ impl Walk {
             (Phase::Probe, false) => "dead",
             (Phase::Logout, true) => "confirmed",
             // A session that the upstream calls dead has nothing left to close.
+            (Phase::Logout, false) if step.to != Addressee::Upstream => "unconfirmed",
             (Phase::Logout, false) => match verdict::judge(&recipe, &seen) {
                 Verdict::Expired(_) => "confirmed",
                 _ => "unconfirmed",
@@ -100,6 +101,7 @@ impl Walk {
                 let rule = rules.iter().find(|rule| rule.when.judge(&seen) == Truth::Yes);
                 match rule.map(|rule| rule.then) {
                     Some(VerdictIs::Expired) => "expired",
+                    Some(VerdictIs::Renew) => "renew",
                     Some(VerdictIs::Probe) => "probe",
                     Some(VerdictIs::Unavailable) => "unavailable",
                     Some(VerdictIs::Alive) => "alive",

@@ -137,6 +137,25 @@ fn a_child_that_goes_on_printing_does_not_hold_up_its_parent() {
 }
 
 /// Waits until the process whose number is in a file is dead.
+/// Fails when half of a line is kept, in which nobody would find a whole secret; when input that is not
+/// read is a fault; or when more is printed than the bound says.
+#[tokio::test]
+async fn what_a_command_says_is_kept_in_whole_lines() {
+    let none = Environment::given([]);
+    let input = "x".repeat(1024 * 1024);
+    let script =
+        "i=0; while [ $i -lt 999 ]; do echo hunter2 >&2; i=$((i+1)); done; printf out; exit 3";
+    let ended = shell(script).converse(&none, input.as_bytes(), 100).await.unwrap();
+    assert_eq!((ended.status.code(), ended.output.as_slice()), (Some(3), &b"out"[..]));
+    let errors = String::from_utf8(ended.errors.to_vec()).unwrap();
+    assert_eq!(errors, "hunter2\n".repeat(WINDOW_BYTES / 8));
+    let long = "printf a >&2; head -c 5000 /dev/zero | tr '\\0' b >&2";
+    let ended = shell(long).converse(&none, b"", 100).await.unwrap();
+    assert!(ended.errors.is_empty(), "{:?}", ended.errors);
+    let more = shell("head -c 102 /dev/zero").converse(&none, b"", 100).await;
+    assert!(matches!(more, Err(SecretError::TooLong(_))));
+}
+
 fn until_dead(file: &Path) {
     let child = std::fs::read_to_string(file).unwrap();
     let started = std::time::Instant::now();

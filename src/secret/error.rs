@@ -52,6 +52,15 @@ pub enum SecretError {
         #[source]
         reason: io::Error,
     },
+    /// The command has begun, and what it printed or how it ended cannot be told.
+    #[error("command `{}` was not heard to its end", shown(.program))]
+    Unheard {
+        /// The program, without its arguments.
+        program: OsString,
+        /// The reason that the system gives.
+        #[source]
+        reason: io::Error,
+    },
     /// The command took too long and was killed.
     #[error("command `{}` was killed after {timeout:?}", shown(.program))]
     TimedOut {
@@ -131,7 +140,9 @@ impl SecretError {
             Self::Quotes { .. } => {
                 "remove the quotes, or set `verbatim = true` if they belong to it".to_owned()
             }
-            Self::Unreadable { reason, .. } | Self::NotRun { reason, .. } => reason.to_string(),
+            Self::Unreadable { reason, .. }
+            | Self::NotRun { reason, .. }
+            | Self::Unheard { reason, .. } => reason.to_string(),
             Self::TimedOut { .. } => {
                 "it must not ask for anything, since its standard input is closed; one that is \
                  slow needs a longer `timeout`"

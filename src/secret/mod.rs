@@ -13,7 +13,7 @@ mod text;
 mod totp;
 mod watch;
 
-pub use command::Command;
+pub use command::{Command, Conversed};
 pub use environment::Environment;
 pub use error::{SecretError, SecretWarning};
 pub use fingerprint::Fingerprint;

@@ -22,7 +22,7 @@ use super::store::{Expiry, Joined, Store};
 use super::tenure::Refresh;
 use super::{
     Account, AccountId, Aliveness, Doubt, Evidence, Generation, Held, LogoutReport, Mechanism,
-    Scope, Session, SessionKey, Unavailable, Upstream, flight, probe, retire, roll, upkeep,
+    Scope, Session, SessionKey, Unavailable, Upstream, flight, probe, renew, retire, roll, upkeep,
 };
 use crate::clock::{Clock, Moment};
 use crate::telemetry::{About, Event, Reporter, Stage, Trigger};
@@ -235,6 +235,15 @@ impl Broker {
         tokio::select! {
             known = probe::probe(&self.0, session, doubt) => known,
             () = self.0.clock.sleep_until(deadline) => Aliveness::Unknown,
+        }
+    }
+
+    /// Brings the values of `session` anew that its recipe's renewal brings, at most once for all who
+    /// ask at the same time. Whether the request is worth sending again.
+    pub async fn renew(&self, session: &Arc<Session>, deadline: Moment) -> bool {
+        tokio::select! {
+            renewed = renew::renew(&self.0, session) => renewed,
+            () = self.0.clock.sleep_until(deadline) => false,
         }
     }
 

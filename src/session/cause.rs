@@ -28,13 +28,17 @@ pub(super) enum Cause {
 
 /// A refusal in words.
 pub(super) fn describe(refusal: &Refusal) -> String {
-    let Refusal { class, step, status, because } = refusal;
+    let Refusal { class, step, status, because, said } = refusal;
+    let said = said.as_ref().map_or_else(String::new, |said| format!("; its helper said: {said}"));
     let class = class.map_or("no rule of the recipe matched", class_name);
     let status = status.as_u16();
     match because {
-        Because::Unexpected => format!("`{step}` was answered with {status} ({class})"),
+        Because::Unexpected => format!("`{step}` was answered with {status} ({class}){said}"),
         Because::Missing(value) => {
-            format!("`{step}` was answered with {status}, without `{value}` ({class})")
+            format!("`{step}` was answered with {status}, without `{value}` ({class}){said}")
+        }
+        Because::Elsewhere(value) => {
+            format!("`{value}` of `{step}` leads to a place that the recipe does not allow")
         }
         Because::Unusable(value) => format!("the value for `{value}` cannot be sent at `{step}`"),
         Because::Unsigned(value, fault) => format!("`{value}` cannot be signed: {fault}"),

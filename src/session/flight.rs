@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::header;
 use tokio::sync::watch;
 
 use super::account::{Failure, Guard};
@@ -344,7 +345,7 @@ impl Login {
                         continue;
                     }
                     self.record(inner, &key).await.map_err(|_| Cause::Unrecorded)?;
-                    let exchange = Exchange { request, session: None };
+                    let exchange = Exchange { request, session: None, place: None };
                     let time_is_up = inner.clock.sleep_until(deadline);
                     let answer = self.upstream.transport.exchange(exchange, time_is_up);
                     let answer = answer.await?;
@@ -411,6 +412,7 @@ pub(super) fn version(
     let (upstream, _) = inner.upstream_and_account(&key);
     let wall = inner.clock.wall();
     let injector = Injector::new(&upstream.recipe, &material, wall)?;
+    let place = upstream.place(&material.values).map_err(|_| Unusable(header::HOST))?;
     let before = before.map(|before| &*before.material);
     let guarded = guarded(&upstream.recipe, &material, before);
     let left = material.expires.map(|end| end.duration_since(wall).unwrap_or_default());
@@ -423,6 +425,7 @@ pub(super) fn version(
         expires: left.map(|left| inner.clock.now() + left),
         tenure,
         guarded: Arc::new(guarded),
+        place,
     }))
 }
 
@@ -437,7 +440,9 @@ fn guarded(recipe: &Recipe, material: &Material, before: Option<&Material>) -> S
     };
     let is_field =
         |name: &str| recipe.fields.get(name).is_some_and(|field| field.kind != FieldKind::Secret);
-    let is_secret = |name: &str| !is_end(name) && !is_field(name);
+    // Where a session lives is in links to everything there.
+    let is_place = |name: &str| recipe.session.base.as_ref().is_some_and(|base| base.value == name);
+    let is_secret = |name: &str| !is_end(name) && !is_field(name) && !is_place(name);
     let values = [Some(material), before].into_iter().flatten().flat_map(|material| {
         let values = material.values.iter().filter(|(name, _)| is_secret(name));
         values.chain(material.cookies.iter()).map(|(_, value)| value)

@@ -11,6 +11,7 @@ mod displacement;
 mod entry;
 mod flight;
 mod gate;
+mod helper;
 mod jitter;
 mod learned;
 mod ledger;
@@ -19,10 +20,12 @@ mod members;
 mod overview;
 mod operate;
 mod pause;
+mod places;
 mod probe;
 mod prolong;
 mod refresh;
 pub mod rehearsal;
+mod renew;
 mod restart;
 mod retire;
 mod roll;
@@ -54,16 +57,18 @@ pub use broker::{Broker, Limits, Parts};
 pub use change::Change;
 pub use credentials::Credentials;
 pub use entry::recipe_print;
+pub use helper::Helper;
 pub use ledger::{AtStop, Ledger, OnFailure};
 pub use mechanism::Mechanism;
 pub use operate::Cleared;
 pub use overview::Overview;
 pub use pause::Pause;
+pub use places::{Place, Places};
 pub use probe::{Aliveness, Doubt};
 pub use restart::Kept;
 pub use retire::{Evidence, LogoutReport};
 use tenure::Tenure;
-pub use transport::{Exchange, ExchangeError, Transport};
+pub use transport::{Exchange, ExchangeError, Sites, Transport};
 pub use view::{AccountView, SessionStage, SessionView};
 
 /// Which upstream. While Doorward runs, an id means one place with one recipe and one way to it: an
@@ -147,6 +152,8 @@ pub struct Session {
     tenure: Arc<Tenure>,
     /// Finds the values that must not leave: its own, and those of the version before.
     guarded: Arc<Search>,
+    /// Where its requests go, if that is not the upstream's own place.
+    place: Option<Arc<Place>>,
 }
 
 /// Proof that a request carries a session: the session is not logged out while one lives.
@@ -171,6 +178,11 @@ impl Held {
 }
 
 impl Session {
+    /// Where its requests go.
+    pub fn origin<'a>(&'a self, upstream: &'a Upstream) -> &'a Arc<Origin> {
+        self.place.as_ref().map_or(&upstream.origin, |place| &place.origin)
+    }
+
     /// Cancelled when the streams that carry the session are to end, which
     /// [`Streams::Close`] asks for.
     pub fn cut(&self) -> CancellationToken {
@@ -213,6 +225,8 @@ pub struct Upstream {
     pub tenant: Tenant,
     /// Its accounts.
     pub accounts: Vec<Arc<Account>>,
+    /// Places that its logins tell of.
+    pub places: Places,
     /// How the control side talks to it.
     pub transport: Transport,
     /// What becomes of streams on a session that was replaced.

@@ -139,7 +139,8 @@ async fn ask(inner: &Arc<Inner>, session: &Arc<Session>) -> Aliveness {
     else {
         return Aliveness::Unknown;
     };
-    let exchange = Exchange { request, session: Some(&session.injector) };
+    let place = session.place.as_deref();
+    let exchange = Exchange { request, session: Some(&session.injector), place };
     let began = inner.clock.now();
     let time_is_up = inner.clock.sleep(inner.limits().login_timeout);
     let answer = upstream.transport.exchange(exchange, time_is_up).await;

@@ -238,7 +238,7 @@ async fn steps(
     loop {
         match next {
             Next::Send(request) => {
-                let exchange = Exchange { request, session: None };
+                let exchange = Exchange { request, session: None, place: None };
                 let time_is_up = inner.clock.sleep_until(deadline);
                 let answer = upstream.transport.exchange(exchange, time_is_up).await;
                 let answer = answer.map_err(|error| match error.unreached().filter(|_| !sent) {

@@ -12,6 +12,7 @@ use super::tenure::Newest;
 use super::{Exchange, Mechanism, Scope, Session, SessionKey, Streams};
 use crate::forward::verdict::{self, Verdict};
 use crate::login::render;
+use crate::recipe::Addressee;
 use crate::recipe::condition::Truth;
 use crate::telemetry::Event;
 
@@ -245,18 +246,21 @@ fn is_given_again(inner: &Inner, session: &Session) -> bool {
 
 async fn steps(inner: &Inner, session: &Session, newest: &Newest) -> bool {
     let (upstream, _) = inner.upstream_and_account(&session.key);
+    let Ok(place) = upstream.place(&newest.material.values) else { return false };
     for step in &upstream.recipe.logout {
         let Ok(request) = render::request(step, &newest.material.values, inner.clock.wall()) else {
             return false;
         };
-        let exchange = Exchange { request, session: Some(&newest.injector) };
+        let place = place.as_deref();
+        let exchange = Exchange { request, session: Some(&newest.injector), place };
         // All steps together have one time.
         let answer = upstream.transport.exchange(exchange, pending()).await;
         let Ok(answer) = answer else { return false };
         let seen = answer.seen_by(step);
         // A session that the upstream calls dead has nothing left to close.
         let is_closed = step.expect.judge(&seen) == Truth::Yes
-            || matches!(verdict::judge(&upstream.recipe, &seen), Verdict::Expired(_));
+            || step.to == Addressee::Upstream
+                && matches!(verdict::judge(&upstream.recipe, &seen), Verdict::Expired(_));
         if !is_closed {
             return false;
         }

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::entry::{Record, Stage};
 use super::ledger::Recorded;
 use super::probe::Probed;
+use super::renew::Renewing;
 use super::slots::Slot;
 use super::{Account, Generation, Session};
 use crate::clock::Moment;
@@ -45,6 +46,8 @@ pub(super) struct Tenure {
     newest: Mutex<Option<Newest>>,
     /// What the probe last said.
     pub(super) probed: Mutex<Probed>,
+    /// What is known of renewals of its values.
+    pub(super) renewing: Renewing,
     /// When it was called dead by the answer to its very first request: the upstream may say so of
     /// any session.
     pub(super) contradicted: OnceLock<Moment>,
@@ -125,6 +128,7 @@ impl Tenure {
             refresh: Mutex::default(),
             newest: Mutex::default(),
             probed: Mutex::default(),
+            renewing: Renewing::default(),
             contradicted: OnceLock::new(),
             recording: Mutex::default(),
             recorded: tokio::sync::Mutex::default(),

@@ -1,5 +1,5 @@
 //! How the control side talks to upstreams: one bounded, decoded answer for each request of a
-//! login, a probe or a logout.
+//! login, a probe or a logout, or the answer of the operator's login helper.
 
 use std::sync::Arc;
 
@@ -8,10 +8,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
+use super::Place;
+use super::helper::{self, Helper};
 use crate::forward::coding::{self, Undecodable};
 use crate::forward::inject::Injector;
 use crate::login;
 use crate::recipe::condition::Body;
+use crate::recipe::{Addressee, Site};
+use crate::secret::SecretError;
 use crate::upstream::{ConnectError, Pool, RequestHead, SendError, Stage, Unreached, Wait};
 
 /// One request of the control side and what it carries.
@@ -21,6 +25,8 @@ pub struct Exchange<'a> {
     pub request: login::Request,
     /// The session that it carries; a login carries none.
     pub session: Option<&'a Injector>,
+    /// Where the session's requests go, if that is not the upstream's own place.
+    pub place: Option<&'a Place>,
 }
 
 /// An exchange without an answer that can be judged.
@@ -42,19 +48,40 @@ pub enum ExchangeError {
     /// The answer's content coding cannot be read.
     #[error("the answer cannot be read: {0}")]
     Unreadable(#[from] Undecodable),
+    /// There is no answer of the login helper.
+    #[error("the login helper: {0}")]
+    Helper(#[from] SecretError),
+    /// There is no login helper to ask.
+    #[error("there is no login helper")]
+    NoHelper,
 }
+
+/// Connections of the control side to where steps go that do not go to an upstream.
+pub type Sites = Vec<(Site, Pool<Full<Bytes>>)>;
 
 /// The connections of the control side to one upstream.
 #[derive(Debug)]
 pub struct Transport {
     pool: Arc<Pool<Full<Bytes>>>,
+    sites: Sites,
+    helper: Option<Helper>,
     answer_bytes_max: usize,
 }
 
 impl Transport {
     /// Answers of more than `answer_bytes_max` decoded bytes are refused.
     pub fn new(pool: Arc<Pool<Full<Bytes>>>, answer_bytes_max: usize) -> Self {
-        Self { pool, answer_bytes_max }
+        Self { pool, sites: Vec::new(), helper: None, answer_bytes_max }
+    }
+
+    /// The same, with connections to these, too.
+    pub fn with_sites(self, sites: Sites) -> Self {
+        Self { sites, ..self }
+    }
+
+    /// The same, with a login helper.
+    pub fn with_helper(self, helper: Option<Helper>) -> Self {
+        Self { helper, ..self }
     }
 
     /// Its connections.
@@ -74,7 +101,23 @@ impl Transport {
         exchange: Exchange<'_>,
         time_is_up: impl Future<Output = ()>,
     ) -> Result<login::StepAnswer, ExchangeError> {
-        let pool = &*self.pool;
+        if let Addressee::Helper(purpose) = exchange.request.to {
+            let helper = self.helper.as_ref().ok_or(ExchangeError::NoHelper)?;
+            let asked = helper::Asked { purpose, values: &exchange.request.body };
+            return tokio::select! {
+                answer = helper.ask(asked, self.pool.origin(), self.answer_bytes_max) => answer,
+                () = time_is_up => Err(SendError::Timeout.into()),
+            };
+        }
+        let pool = match &exchange.request.to {
+            Addressee::Site(to) => {
+                let site = self.sites.iter().find(|(site, _)| site == to);
+                &site.ok_or(ExchangeError::Target)?.1
+            }
+            Addressee::Upstream | Addressee::Helper(_) => {
+                exchange.place.map_or(&*self.pool, |place| &place.pool)
+            }
+        };
         let wait = Wait::at_most(pool.origin().response_timeout);
         tokio::select! {
             answer = self.answer(pool, exchange, &wait) => answer,
@@ -116,11 +159,14 @@ struct Sent {
 }
 
 fn request(pool: &Pool<Full<Bytes>>, exchange: Exchange<'_>) -> Result<Sent, ExchangeError> {
-    let Exchange { request: login::Request { method, target: below, mut headers, body }, session } =
-        exchange;
+    let Exchange {
+        request: login::Request { to, method, target: below, mut headers, body },
+        session,
+        ..
+    } = exchange;
     let path = below.split('?').next().unwrap_or("/");
     let mut target = format!("{}{below}", pool.origin().base_path);
-    if let Some(injector) = session {
+    if let (Some(injector), Addressee::Upstream) = (session, to) {
         injector.complete(&method, path, &mut headers);
         for pair in injector.query(&method) {
             target.push(if target.contains('?') { '&' } else { '?' });
@@ -144,7 +190,9 @@ impl ExchangeError {
     /// Whether the upstream cannot have seen the request.
     pub fn nothing_was_sent(&self) -> bool {
         match self {
-            Self::Target => true,
+            Self::Target | Self::NoHelper => true,
+            // What was not started has asked nobody.
+            Self::Helper(error) => matches!(error, SecretError::NotRun { .. }),
             Self::Send(error) => error.nothing_was_sent(),
             Self::BrokenOff | Self::TooLong | Self::Unreadable(_) => false,
         }

@@ -93,13 +93,8 @@ impl Meaning<'_> {
     }
 
     fn command(&mut self, at: &str, written: CommandSource) -> Command {
-        let mut words = written.command.into_iter();
-        let program = words.next().unwrap_or_default();
-        let program = match program.contains('/') || program.is_empty() {
-            true => self.path(&under(at, "command"), &program).into_os_string(),
-            false => program.into(),
-        };
         let timeout = self.duration(&under(at, "timeout"), &written.timeout);
+        let command = self.program(&under(at, "command"), written.command, timeout);
         let refresh = written.refresh.map(|text| {
             let at = under(at, "refresh");
             let refresh = self.duration(&at, &text);
@@ -108,7 +103,18 @@ impl Meaning<'_> {
             }
             refresh
         });
-        Command { program, arguments: words.collect(), timeout, refresh }
+        Command { refresh, ..command }
+    }
+
+    /// A program with its arguments.
+    pub(super) fn program(&mut self, at: &str, words: Vec<String>, timeout: Duration) -> Command {
+        let mut words = words.into_iter();
+        let program = words.next().unwrap_or_default();
+        let program = match program.contains('/') || program.is_empty() {
+            true => self.path(at, &program).into_os_string(),
+            false => program.into(),
+        };
+        Command { program, arguments: words.collect(), timeout, refresh: None }
     }
 
     pub(super) fn field(&mut self, at: &str, written: written::Field) -> Field {

@@ -89,6 +89,9 @@ const UPSTREAM_IDLE_TIMEOUT: &str = "45s";
 /// Password managers answer in a second or two; one that asks a person would never end.
 const COMMAND_TIMEOUT: &str = "10s";
 
+/// Longer than most upstreams take; shorter than the time for a login.
+const LOGIN_HELPER_TIMEOUT: &str = "20s";
+
 /// Clocks that are kept by NTP are milliseconds apart, and seconds after a machine has slept.
 const CLOCK_SKEW: &str = "30s";
 
@@ -105,6 +108,10 @@ pub(super) fn algorithms() -> Vec<String> {
 
 pub(super) fn command_timeout() -> DurationText {
     duration(COMMAND_TIMEOUT)
+}
+
+pub(super) fn login_helper_timeout() -> DurationText {
+    duration(LOGIN_HELPER_TIMEOUT)
 }
 
 pub(super) fn state_path() -> String {

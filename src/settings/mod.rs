@@ -219,6 +219,8 @@ pub struct Upstream {
     pub parameters: BTreeMap<String, String>,
     /// The accounts to log in with; at least one.
     pub accounts: Vec<Account>,
+    /// The program that logs in where no request can.
+    pub login_helper: Option<secret::Command>,
     /// What it is told as its host, and port where it is not the scheme's own; the URL's where
     /// nothing is said.
     pub authority: Option<String>,

@@ -22,6 +22,8 @@ pub struct RecipeShape {
     pub parameters: Vec<ParameterShape>,
     /// The fields that one-time codes are made from.
     pub code_fields: Vec<String>,
+    /// Whether it asks a login helper.
+    pub asks_helper: bool,
 }
 
 /// One field of an account.

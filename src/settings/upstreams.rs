@@ -9,6 +9,7 @@ use super::recipes::{Presence, RecipeFault, RecipeReference, RecipeShape};
 use super::ways::Encrypted;
 use super::{Reach, Upstream, Way, written};
 use crate::diagnosis::suggestion;
+use crate::secret::Command;
 
 impl Meaning<'_> {
     pub(super) fn upstreams(
@@ -58,6 +59,7 @@ impl Meaning<'_> {
             self.parameters(at, &written.parameters, shape);
         }
         let accounts = self.accounts(at, written.accounts, shape.as_ref());
+        let helper = self.login_helper(at, written.login_helper, shape.as_ref());
         let limits = self.limit(&under(at, "limits"), written.limits);
         let upgrades = self.upgrades(&under(at, "upgrades"), written.upgrades);
         let (origin, base_path) = place?;
@@ -68,6 +70,7 @@ impl Meaning<'_> {
             recipe: recipe?,
             parameters: written.parameters,
             accounts,
+            login_helper: helper,
             authority,
             way: way?,
             tls,
@@ -226,6 +229,33 @@ impl Meaning<'_> {
                     .push(fault.help(format!("parameters = {{ {} = \"...\" }}", parameter.name)));
             }
         }
+    }
+}
+
+impl Meaning<'_> {
+    fn login_helper(
+        &mut self,
+        at: &str,
+        written: Option<written::LoginHelper>,
+        shape: Option<&RecipeShape>,
+    ) -> Option<Command> {
+        let helper_at = under(at, "login_helper");
+        match (&written, shape) {
+            (Some(_), Some(shape)) if !shape.asks_helper => {
+                let fault = self.layers.key_fault(&helper_at, "the recipe asks no login helper");
+                self.faults.push(fault);
+            }
+            (None, Some(shape)) if shape.asks_helper && !self.layers.broken(at) => {
+                let message = "the recipe asks a login helper: `login_helper` must name it";
+                let fault = self.layers.key_fault(at, message);
+                let help = "login_helper = { command = [\"/usr/local/lib/doorward/log-in\"] }";
+                self.faults.push(fault.help(help));
+            }
+            _ => {}
+        }
+        let written = written?;
+        let timeout = self.duration(&under(&helper_at, "timeout"), &written.timeout);
+        Some(self.program(&under(&helper_at, "command"), written.command, timeout))
     }
 }
 

@@ -40,7 +40,7 @@ pub use tls::ClientCertificates;
 pub use tls::TlsVersion;
 pub(super) use tls::{ServerTls, Sni, UpstreamTls};
 pub use upstreams::{Http2, Streams};
-pub(super) use upstreams::{Upstream, UpstreamProxy};
+pub(super) use upstreams::{LoginHelper, Upstream, UpstreamProxy};
 
 /// Everything that Doorward can be told.
 ///

@@ -79,7 +79,7 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// A session was to be prolonged by its recipe's refresh steps.
+    /// A session was to be prolonged by its recipe's refresh steps, or values of it to be renewed.
     Refreshed {
         /// The version that was to be prolonged.
         about: About,

@@ -361,6 +361,17 @@ async fn answered_so(about: &str, stage: &Stage, answered: &Answered) {
             let answer = stage.call(&answered.to).await;
             assert_eq!(answer.status.as_u16(), 503, "{about}");
         }
+        Meaning::Renew => {
+            stage.expect_all(&file.renew);
+            if is_sent_again {
+                stage.expect_client(&answered.to, well());
+            }
+            let answer = stage.call(&answered.to).await;
+            match is_sent_again {
+                true => assert_eq!(&answer.body[..], WELL.as_bytes(), "{about}"),
+                false => assert_eq!(answer.status.as_u16(), answered.answer.status, "{about}"),
+            }
+        }
         Meaning::Expired | Meaning::Probe => {
             if answered.means == Meaning::Probe {
                 let not_alive = probed(false);

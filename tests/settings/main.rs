@@ -61,6 +61,7 @@ fn recipes(reference: &RecipeReference) -> Result<RecipeShape, RecipeFault> {
             shape.code_fields.push("totp_secret".to_owned());
         }
         RecipeReference::BuiltIn(name) if name == "thoughtspot" => {}
+        RecipeReference::BuiltIn(name) if name == "asking" => shape.asks_helper = true,
         RecipeReference::BuiltIn(name) if name == "mfiles" => {
             shape.fields.push(field("domain", Presence::Optional, Secrecy::Plain));
             shape.parameters.push(parameter("vault"));

@@ -213,3 +213,32 @@ fn a_certificate_of_ours_is_judged_with_its_key_at_their_places() {
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(shown(&warnings[0]).contains("`my.key` can be read by everybody"), "{warnings:?}");
 }
+
+/// Fails when a helper that the recipe asks may be missing, one that it does not ask is taken in, or its
+/// program is looked for elsewhere than beside the file.
+#[test]
+fn a_login_helper_is_there_where_the_recipe_asks_one() {
+    let helper = "login_helper = { command = [\"bin/log-in\", \"-q\"], timeout = \"3s\" }";
+    let asking = |lines: &str| with(lines).replace("\"contentstack\"", "\"asking\"");
+    let folder = Folder::with(&[("doorward.toml", &asking(helper))]);
+    let loaded = folder.loaded(&["doorward.toml"], nothing());
+    let command = loaded.settings.upstreams[0].login_helper.as_ref().unwrap();
+    assert_eq!(command.program, folder.path("bin/log-in").into_os_string());
+    assert_eq!(
+        (command.arguments.as_slice(), command.timeout.as_secs()),
+        (&["-q".to_owned()][..], 3)
+    );
+
+    let unasked = faults_of(&with(helper)).join("\n");
+    assert!(unasked.contains("8:1 the recipe asks no login helper"), "{unasked}");
+    let missing = faults_of(&asking("")).join("\n");
+    assert!(missing.contains("`login_helper` must name it"), "{missing}");
+    for (wrong, expected) in [
+        ("login_helper = { command = [] }", "at least 1 element"),
+        ("login_helper = { comand = [\"x\"] }", "did you mean `command`"),
+        ("login_helper = { command = [\"x\"], timeout = \"3\" }", "duration"),
+    ] {
+        let faults = faults_of(&asking(wrong)).join("\n");
+        assert!(faults.contains(expected), "{wrong}: {faults}");
+    }
+}

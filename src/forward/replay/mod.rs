@@ -10,6 +10,7 @@ pub mod keeping;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod refusal;
+mod sending;
 mod store;
 
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 
 use keeping::{Keeping, SpillError};
 pub use refusal::Refusal;
@@ -37,6 +38,8 @@ pub struct Sending<B> {
     number: u32,
     /// What the client announced and this sending has not passed on yet.
     left: Option<u64>,
+    /// What is sent in the place of the client's body.
+    written: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -298,7 +301,8 @@ fn send<B>(
             Start::AtOnce => Gate::Open,
             Start::WhenWanted => Gate::Held { asked: false },
         };
-        Ok(Sending { kept: Some(Arc::clone(shared)), number: kept.newest, left: kept.announced })
+        let (number, left) = (kept.newest, kept.announced);
+        Ok(Sending { kept: Some(Arc::clone(shared)), number, left, written: None })
     };
     // The older sending learns that it goes on, or that it has failed, and ends its connection.
     let older = kept.sending.take();
@@ -345,53 +349,6 @@ fn note(waker: &mut Option<Waker>, context: &Context<'_>) {
     match waker {
         Some(known) => known.clone_from(context.waker()),
         None => *waker = Some(context.waker().clone()),
-    }
-}
-
-impl<B> Sending<B> {
-    fn empty() -> Self {
-        Self { kept: None, number: 0, left: Some(0) }
-    }
-}
-
-impl<B> Body for Sending<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(shared) = self.kept.clone() else {
-            return Poll::Ready(None);
-        };
-        let mut kept = lock(&shared);
-        if kept.newest != self.number {
-            return Poll::Ready(Some(Err(BodyError::Superseded)));
-        }
-        let Poll::Ready(polled) = kept.poll_next(context) else {
-            note(&mut kept.sending, context);
-            return Poll::Pending;
-        };
-        if let Some(Ok(chunk)) = &polled {
-            self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
-        }
-        Poll::Ready(polled.map(|chunk| chunk.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.kept.as_ref().is_none_or(|shared| {
-            let kept = lock(shared);
-            kept.newest == self.number && kept.gate != Gate::Shut && kept.has_passed_all()
-        })
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map(SizeHint::with_exact).unwrap_or_default()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
+use http_body::Frame;
 use http_body_util::{BodyExt, Empty};
 use proptest::prelude::*;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Loader;
-use crate::recipe::{SessionRules, Step, Take, TakeFrom, written};
+use crate::recipe::{Base, Purpose, SessionRules, SitePattern, Step, Take, TakeFrom, written};
 
 /// A session is renewed at least this long before a known end, unless the recipe says otherwise.
 pub(crate) const REFRESH_AHEAD: Duration = Duration::from_secs(30);
@@ -22,6 +22,7 @@ impl<'a> Loader<'a> {
                 );
             }
         }
+        let base = session.base_url.as_ref().map(|base| self.base(recipe, base));
         let roll = session.roll.iter();
         let roll = roll.filter_map(|(name, rolled)| self.rolled(recipe, name, rolled)).collect();
         let idle = self.duration("/session/idle", session.idle.as_deref());
@@ -36,7 +37,37 @@ impl<'a> Loader<'a> {
                 .unwrap_or(REFRESH_AHEAD),
             sessions_max: session.sessions_max,
             roll,
+            base,
         }
+    }
+
+    fn base(&mut self, recipe: &written::Recipe, base: &written::BaseUrl) -> Base {
+        const AT: &str = "/session/base_url";
+        let session = &recipe.session;
+        self.read.insert(base.value.clone());
+        if !recipe.login.steps.iter().any(|step| step.take.contains_key(&base.value)) {
+            let message = format!("no step of the login takes a value called `{}`", base.value);
+            self.fault(&format!("{AT}/value"), message);
+        }
+        if session.roll.contains_key(&base.value) {
+            self.fault(&format!("{AT}/value"), "later answers cannot send requests elsewhere");
+        }
+        if session.cookies != written::Cookies::None {
+            self.fault(AT, "cookies belong to the host that set them: `cookies` must be `none`");
+        }
+        let mut allow = Vec::new();
+        for (index, text) in base.allow.iter().enumerate() {
+            let at = format!("{AT}/allow/{index}");
+            let template = self.template(&at, text);
+            match template.literal().map(SitePattern::parse) {
+                // A parameter that the operator has yet to set.
+                Some(Err(_)) if template.literal() == Some("") && text.starts_with("{{") => {}
+                Some(Ok(pattern)) => allow.push(pattern),
+                Some(Err(message)) => self.fault(&at, message),
+                None => self.fault(&at, "only the recipe and its parameters say what is allowed"),
+            }
+        }
+        Base { value: base.value.clone(), allow }
     }
 
     fn keep_alive(&mut self, recipe: &written::Recipe, idle: Option<Duration>) -> Option<Duration> {
@@ -84,11 +115,24 @@ impl<'a> Loader<'a> {
         Some(Take { name: name.to_owned(), from, part, claim: None, optional: true })
     }
 
+    /// Loads what brings single values anew; a rule must say when.
+    pub(super) fn renew(&mut self, recipe: &'a written::Recipe) -> Vec<Step> {
+        let is_asked = |verdict: &written::Verdict| verdict.then == written::VerdictIs::Renew;
+        let Some(renew) = &recipe.renew else { return Vec::new() };
+        if !recipe.verdict.iter().any(is_asked) {
+            self.fault("/renew", "no rule says when: a verdict needs `then = \"renew\"`");
+        }
+        if renew.steps.iter().all(|step| step.take.is_empty()) {
+            self.fault("/renew", "a renewal takes at least one value");
+        }
+        self.steps(Purpose::Renew, &renew.steps)
+    }
+
     pub(super) fn refresh(&mut self, recipe: &'a written::Recipe) -> Vec<Step> {
         recipe
             .refresh
             .as_ref()
-            .map_or_else(Vec::new, |refresh| self.attempt_steps("/refresh/steps", &refresh.steps))
+            .map_or_else(Vec::new, |refresh| self.attempt_steps(Purpose::Refresh, &refresh.steps))
     }
 
     /// A logout is sent whole, and what it is answered only confirms it.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::template::{BUILT_IN, OF_CLIENT_LOGIN, Scope};
-use super::{AskedField, AskedParameter, Asks, Field, FieldKind, Recipe, Shape, written};
+use super::{AskedField, AskedParameter, Asks, Field, FieldKind, Purpose, Recipe, Shape, written};
 use crate::diagnosis::{Document, Faults};
 
 /// The name by which templates read a recipe's placeholder.
@@ -124,17 +124,18 @@ impl<'a> Loader<'a> {
             self.fault("/placeholder", "the placeholder cannot be empty: clients check for it");
         }
         self.scope.values.extend(recipe.account.keys().map(String::as_str));
-        let login = self.attempt_steps("/login/steps", &recipe.login.steps);
+        let login = self.attempt_steps(Purpose::Login, &recipe.login.steps);
         if login.is_empty() {
             self.fault("/login/steps", "a login needs at least one step");
         }
         let refusals = self.refusals(&recipe.login.refusals);
         let session = self.session(recipe);
         let refresh = self.refresh(recipe);
+        let renew = self.renew(recipe);
         let inject = self.injections(recipe);
         let verdicts = self.verdicts(recipe);
         let probe = recipe.probe.as_ref().map(|probe| self.probe(probe));
-        let logout = self.steps("/logout/steps", &recipe.logout.steps);
+        let logout = self.steps(Purpose::Logout, &recipe.logout.steps);
         let spelling = self.spelling(&recipe.spelling);
         let endpoints = self.endpoints(recipe);
         let strip_headers = recipe.strip.headers.iter().enumerate();
@@ -159,6 +160,7 @@ impl<'a> Loader<'a> {
             refusals,
             session,
             refresh,
+            renew,
             inject,
             strip_headers,
             strip_query: recipe.strip.query.iter().map(|name| name.to_lowercase()).collect(),
@@ -216,9 +218,11 @@ impl<'a> Loader<'a> {
         }
         let refresh = recipe.refresh.iter().flat_map(|refresh| &refresh.steps).enumerate();
         let refresh = refresh.map(|(index, step)| (format!("/refresh/steps/{index}"), step));
+        let renew = recipe.renew.iter().flat_map(|renew| &renew.steps).enumerate();
+        let renew = renew.map(|(index, step)| (format!("/renew/steps/{index}"), step));
         let login = recipe.login.steps.iter().enumerate();
         let login = login.map(|(index, step)| (format!("/login/steps/{index}"), step));
-        let taken = login.chain(refresh).flat_map(|(at, step)| {
+        let taken = login.chain(refresh).chain(renew).flat_map(|(at, step)| {
             let signed = step.sign.keys();
             let signed = signed.map({
                 let at = at.clone();

@@ -7,9 +7,13 @@ use http::HeaderName;
 use super::Loader;
 use crate::recipe::condition::Condition;
 use crate::recipe::{
-    Budget, Endpoint, EndpointRule, InjectInto, Injection, PathQuery, Place, Refusal, Spelling,
-    Verdict, written,
+    Budget, Endpoint, EndpointRule, InjectInto, InjectMethods, Injection, PathQuery, Place,
+    Refusal, Spelling, Verdict, written,
 };
+
+/// What an injection is.
+const INJECTION: &str = "an injection is `header`, `query`, `cookie`, `json` or `form` with `value`, \
+                         or `cookies = true`";
 
 /// The longest that a spent budget is waited for: nobody means to wait longer.
 const WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -46,12 +50,10 @@ impl<'a> Loader<'a> {
         let mut loaded = Vec::new();
         for (index, inject) in recipe.inject.iter().enumerate() {
             let at = format!("/inject/{index}");
+            let methods = self.inject_methods(&at, &inject.methods);
             let into = self.injection(&at, recipe, inject);
-            loaded.extend(into.map(|into| Injection {
-                into,
-                methods: inject.methods,
-                overwrite: inject.overwrite,
-            }));
+            let overwrite = inject.overwrite;
+            loaded.extend(into.map(|into| Injection { into, methods, overwrite }));
         }
         loaded
     }
@@ -62,7 +64,10 @@ impl<'a> Loader<'a> {
         recipe: &written::Recipe,
         inject: &'a written::Inject,
     ) -> Option<InjectInto> {
-        let written::Inject { header, query, cookie, cookies, value, .. } = inject;
+        let written::Inject { header, query, cookie, cookies, json, form, value, .. } = inject;
+        if json.is_some() || form.is_some() {
+            return self.body_injection(at, inject);
+        }
         match (header, query, cookie, cookies, value) {
             (Some(header), None, None, false, Some(value)) => {
                 let name = self.header_name(&format!("{at}/header"), header)?;
@@ -90,10 +95,47 @@ impl<'a> Loader<'a> {
                 Some(InjectInto::Cookies)
             }
             _ => {
-                let message = "an injection is `header`, `query` or `cookie` with `value`, or \
-                               `cookies = true`";
-                self.fault(at, message);
+                self.fault(at, INJECTION);
                 None
+            }
+        }
+    }
+
+    fn body_injection(&mut self, at: &str, inject: &'a written::Inject) -> Option<InjectInto> {
+        let written::Inject { header, query, cookie, cookies, json, form, value, .. } = inject;
+        let is_alone = header.is_none() && query.is_none() && cookie.is_none() && !cookies;
+        let (true, Some(value)) = (is_alone, value) else {
+            self.fault(at, INJECTION);
+            return None;
+        };
+        let template = self.template(&format!("{at}/value"), value);
+        match (json, form) {
+            (Some(json), None) => {
+                let pointer = self.pointer(&format!("{at}/json"), json)?;
+                if pointer.tokens().is_empty() || pointer.tokens().iter().any(|name| name == "*") {
+                    let message = "a value is put into one member: `/name`, or `/name/name`";
+                    self.fault(&format!("{at}/json"), message);
+                }
+                Some(InjectInto::Json(pointer, template))
+            }
+            (None, Some(form)) => Some(InjectInto::Form(form.clone(), template)),
+            _ => {
+                self.fault(at, INJECTION);
+                None
+            }
+        }
+    }
+
+    fn inject_methods(&mut self, at: &str, methods: &written::InjectMethods) -> InjectMethods {
+        match methods {
+            written::InjectMethods::Kind(written::MethodKind::Any) => InjectMethods::Any,
+            written::InjectMethods::Kind(written::MethodKind::Unsafe) => InjectMethods::Unsafe,
+            written::InjectMethods::Listed(names) => {
+                if names.is_empty() {
+                    let message = "without a method this goes into no request";
+                    self.fault(&format!("{at}/methods"), message);
+                }
+                InjectMethods::Listed(self.methods(at, names))
             }
         }
     }
@@ -105,6 +147,9 @@ impl<'a> Loader<'a> {
             self.after_catch_all(&format!("{at}/when"), loaded.last().map(|rule| &rule.when));
             if verdict.then == written::VerdictIs::Probe && recipe.probe.is_none() {
                 self.fault(&format!("{at}/then"), "there is no `[probe]` to ask");
+            }
+            if verdict.then == written::VerdictIs::Renew && recipe.renew.is_none() {
+                self.fault(&format!("{at}/then"), "there are no `[[renew.steps]]` to send");
             }
             loaded.push(Verdict {
                 when: self.condition(&format!("{at}/when"), &verdict.when),

@@ -2,30 +2,38 @@
 
 use std::collections::BTreeSet;
 
+use http::Method;
 use regex::Regex;
 
 use super::Loader;
 use crate::recipe::condition::{Condition, Part, StatusSet};
-use crate::recipe::template::BUILT_IN;
-use crate::recipe::{CookieName, Probe, Signed, Step, StepBody, Take, TakeFrom, written};
+use crate::recipe::template::{BUILT_IN, Template};
+use crate::recipe::{
+    Addressee, CookieName, EXEC, Probe, Purpose, Signed, Site, Step, StepBody, Take, TakeFrom,
+    written,
+};
 use crate::secret::Algorithm;
 
 impl<'a> Loader<'a> {
     /// Loads the steps of a login or a refresh, which may send one-time codes: each of them is sent
     /// once. Whatever else a recipe sends may be sent any number of times.
-    pub(super) fn attempt_steps(&mut self, at: &str, steps: &'a [written::Step]) -> Vec<Step> {
+    pub(super) fn attempt_steps(
+        &mut self,
+        purpose: Purpose,
+        steps: &'a [written::Step],
+    ) -> Vec<Step> {
         self.codes = Some(BTreeSet::new());
-        let loaded = self.steps(at, steps);
+        let loaded = self.steps(purpose, steps);
         self.codes = None;
         loaded
     }
 
     /// Loads steps in order; what a step takes, the following templates may read.
-    pub(super) fn steps(&mut self, at: &str, steps: &'a [written::Step]) -> Vec<Step> {
+    pub(super) fn steps(&mut self, purpose: Purpose, steps: &'a [written::Step]) -> Vec<Step> {
         let mut loaded: Vec<Step> = Vec::new();
         for (index, step) in steps.iter().enumerate() {
-            let at = format!("{at}/{index}");
-            let step = self.step(&at, step);
+            let at = format!("/{purpose}/steps/{index}");
+            let step = self.step(&at, purpose, step);
             if let (Some(when), Some(before)) = (&step.when, loaded.last()) {
                 self.reachable(&at, when, &before.expect);
             } else if step.when.is_some() {
@@ -47,7 +55,11 @@ impl<'a> Loader<'a> {
         }
     }
 
-    pub(super) fn step(&mut self, at: &str, step: &'a written::Step) -> Step {
+    pub(super) fn step(&mut self, at: &str, purpose: Purpose, step: &'a written::Step) -> Step {
+        if let Some(exec) = &step.exec {
+            self.only_exec(at, step);
+            return self.asking(at, purpose, step, exec);
+        }
         // What is signed, the step itself may read.
         let signed = step.sign.iter();
         let signed = signed
@@ -61,19 +73,45 @@ impl<'a> Loader<'a> {
             .collect();
         self.scope.values.extend(step.sign.keys().map(String::as_str));
         let body = self.body(at, step);
-        let path = self.path_template(&format!("{at}/path"), &step.path);
+        let (method, path) = match (&step.method, &step.path) {
+            (Some(method), Some(path)) => (method.as_str(), path.as_str()),
+            _ => {
+                self.fault(at, "a step has `method` and `path`, or `exec`");
+                ("GET", "/")
+            }
+        };
+        let path = self.path_template(&format!("{at}/path"), path);
         let basic = step.basic.as_ref().map(|basic| {
             let user = self.template(&format!("{at}/basic/user"), &basic.user);
             (user, self.template(&format!("{at}/basic/password"), &basic.password))
         });
         let loaded = Step {
-            name: step.name.clone(),
-            method: self.method(&format!("{at}/method"), &step.method),
+            to: self.addressee(&format!("{at}/origin"), step.origin.as_deref()),
+            method: self.method(&format!("{at}/method"), method),
             path,
             query: self.templates(&format!("{at}/query"), &step.query),
             headers: self.header_templates(&format!("{at}/headers"), &step.headers),
             basic,
             body,
+            signed,
+            ..self.judged(at, step)
+        };
+        self.taken(at, step);
+        loaded
+    }
+
+    /// What a step makes of its answer, whoever gives that; the rest is empty. The templates of what
+    /// is sent are loaded before: their one-time codes are the step's.
+    fn judged(&mut self, at: &str, step: &'a written::Step) -> Step {
+        Step {
+            name: step.name.clone(),
+            to: Addressee::Upstream,
+            method: Method::GET,
+            path: Template::default(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            basic: None,
+            body: StepBody::Empty,
             when: step.when.as_ref().map(|when| self.condition(&format!("{at}/when"), when)),
             expect: match &step.expect {
                 Some(expect) => self.condition(&format!("{at}/expect"), expect),
@@ -85,15 +123,84 @@ impl<'a> Loader<'a> {
                 .filter_map(|(name, take)| self.take(&format!("{at}/take/{name}"), name, take))
                 .collect(),
             codes: self.codes.iter_mut().flat_map(std::mem::take).collect(),
-            signed,
-        };
+            signed: Vec::new(),
+        }
+    }
+
+    /// What a step has taken, the following templates may read.
+    fn taken(&mut self, at: &str, step: &'a written::Step) {
         for name in step.take.keys() {
             if self.is_taken(name) {
                 self.fault(&format!("{at}/take/{name}"), "this name is taken by another value");
             }
             self.scope.values.push(name);
         }
-        loaded
+    }
+
+    /// To whom a step goes: no value of an account or an answer leads anywhere.
+    fn addressee(&mut self, at: &str, origin: Option<&str>) -> Addressee {
+        let Some(text) = origin else { return Addressee::Upstream };
+        let template = self.template(at, text);
+        let Some(literal) = template.literal() else {
+            self.fault(at, "where a step goes, only the recipe and its parameters say");
+            return Addressee::Upstream;
+        };
+        // A parameter that is not needed, or that the operator has yet to set.
+        if literal.is_empty() && text.starts_with("{{") {
+            return Addressee::Upstream;
+        }
+        match Site::parse(literal) {
+            Ok(site) => Addressee::Site(site),
+            Err(message) => {
+                self.fault(at, message);
+                Addressee::Upstream
+            }
+        }
+    }
+
+    /// A step that asks the login helper.
+    fn asking(
+        &mut self,
+        at: &str,
+        purpose: Purpose,
+        step: &'a written::Step,
+        exec: &'a serde_json::Value,
+    ) -> Step {
+        let body = StepBody::Json(self.json(&format!("{at}/exec"), exec));
+        let asking = Step {
+            to: Addressee::Helper(purpose),
+            method: Method::from_bytes(EXEC.as_bytes()).unwrap_or_default(),
+            path: Template::text_alone(purpose.as_str()),
+            body,
+            ..self.judged(at, step)
+        };
+        self.taken(at, step);
+        asking
+    }
+
+    /// A helper gets nothing but values, and its answer has a body alone.
+    fn only_exec(&mut self, at: &str, step: &written::Step) {
+        let written::Step { method, path, origin, query, headers, basic, sign, .. } = step;
+        let bodies = [step.json.is_some(), step.form.is_some(), step.multipart.is_some()];
+        let texts = [method, path, origin, &step.xml, &step.text];
+        let is_request = texts.iter().any(|text| text.is_some())
+            || bodies.contains(&true)
+            || !query.is_empty()
+            || !headers.is_empty()
+            || basic.is_some()
+            || !sign.is_empty();
+        if is_request {
+            self.fault(at, "a step is a request or asks the login helper (`exec`), not both");
+        }
+        if !step.exec.as_ref().is_some_and(serde_json::Value::is_object) {
+            self.fault(&format!("{at}/exec"), "a login helper is given an object of values");
+        }
+        for (name, take) in &step.take {
+            if take.json.is_none() {
+                let message = "the answer of a login helper is JSON: a value is taken by `json`";
+                self.fault(&format!("{at}/take/{name}"), message);
+            }
+        }
     }
 
     fn signed(&mut self, at: &str, name: &str, sign: &'a written::Sign) -> Signed {
@@ -216,6 +323,7 @@ impl<'a> Loader<'a> {
         Probe {
             step: Step {
                 name: "probe".to_owned(),
+                to: Addressee::Upstream,
                 method: self.method("/probe/method", &probe.method),
                 path: self.path_template("/probe/path", &probe.path),
                 query: self.templates("/probe/query", &probe.query),

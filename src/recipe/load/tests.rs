@@ -276,3 +276,186 @@ fn a_logout_is_sent_whole() {
         assert!(faults.contains(expected), "{addition}: {faults}");
     }
 }
+
+/// A recipe whose login is `step`.
+fn logging_in_by(step: &str) -> Result<crate::recipe::Recipe, String> {
+    let text = format!(
+        r#"
+        name = "asking"
+        title = "A login by a program"
+        inject = [{{ header = "Authorization", value = "Bearer {{{{token}}}}" }}]
+        verdict = [{{ when = {{ status = [401] }}, then = "expired" }}]
+        [account]
+        user = {{ kind = "login_name" }}
+        password = {{ kind = "secret" }}
+        [[login.steps]]
+        name = "log in"
+        {step}
+        "#
+    );
+    let document = Document::parse("recipe.toml", text).unwrap();
+    load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+}
+
+/// Fails when a step could be both a request and a program's, or neither, or when a helper's answer has
+/// parts that it cannot have.
+#[test]
+fn a_login_helper_is_given_values_and_nothing_else() {
+    let exec = "exec = { p = \"{{password}}\" }\ntake.token = { json = \"/token\" }";
+    let recipe = logging_in_by(exec).unwrap_or_else(|faults| panic!("{faults}"));
+    assert!(recipe.asks_helper());
+    for (old, new, expected) in [
+        ("exec", "method = \"GET\"\nexec", "not both"),
+        ("exec", "json = { a = 1 }\nexec", "not both"),
+        ("exec", "headers = { a = \"b\" }\nexec", "not both"),
+        ("exec", "exce", "did you mean `exec`"),
+        ("{{password}}", "{{pasword}}", "did you mean `password`"),
+        ("{{password}}", "{{user | totp}}{{password}}", "made from a `secret` field"),
+        ("exec = { p = \"{{password}}\" }", "exec = [\"{{password}}\"]", "an object of values"),
+        ("{ json = \"/token\" }", "{ header = \"X-Token\" }", "is taken by `json`"),
+        ("exec =", "path =", "expected a string"),
+    ] {
+        let faults = logging_in_by(&exec.replacen(old, new, 1)).unwrap_err();
+        assert!(faults.contains(expected), "{new}: {faults}");
+        assert!(faults.contains("recipe.toml:"), "{faults}");
+    }
+    let nothing = "path = \"/{{password}}\"\ntake.token = { json = \"/token\" }";
+    let faults = logging_in_by(nothing).unwrap_err();
+    assert!(faults.contains("a step has `method` and `path`, or `exec`"), "{faults}");
+}
+
+/// Fails when a step's origin could be told by anybody but the recipe and the operator, or lead to another
+/// machine in the clear.
+#[test]
+fn where_a_step_goes_is_told_by_the_recipe_and_its_parameters_alone() {
+    let step = "method = \"POST\"\norigin = \"https://login.example.com\"\npath = \"/token\"\n\
+                json = { p = \"{{password}}\" }\ntake.token = { json = \"/token\" }";
+    let recipe = logging_in_by(step).unwrap_or_else(|faults| panic!("{faults}"));
+    let sites: Vec<String> = recipe.sites().iter().map(ToString::to_string).collect();
+    assert_eq!(sites, ["https://login.example.com"]);
+    for (old, new, expected) in [
+        ("https://login", "http://login", "in the clear"),
+        ("login.example.com", "login.example.com/x", "belongs into `path`"),
+        ("https://login.example.com", "https://{{user}}.example.com", "only the recipe"),
+        ("https://login.example.com", "{{placeholder}}", "this is no origin"),
+        ("https://login.example.com", "", "this is no origin"),
+        ("origin", "orign", "did you mean `origin`"),
+    ] {
+        let faults = logging_in_by(&step.replacen(old, new, 1)).unwrap_err();
+        assert!(faults.contains(expected), "{new}: {faults}");
+        assert!(faults.contains("recipe.toml:"), "{faults}");
+    }
+}
+
+#[test]
+fn an_injection_goes_into_requests_with_the_methods_that_are_listed() {
+    let inject = |methods: &str| {
+        let text = include_str!("../../../config/recipes/superset.toml");
+        let text = text.replacen("methods = \"unsafe\"", methods, 1);
+        let document = Document::parse("recipe.toml", text).unwrap();
+        load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+    };
+    let recipe = inject("methods = [\"PUT\", \"PATCH\"]").unwrap();
+    let listed = recipe.inject.iter().map(|injection| &injection.methods);
+    let put: Vec<bool> = listed.clone().map(|it| it.include(&http::Method::PUT)).collect();
+    let post: Vec<bool> = listed.map(|it| it.include(&http::Method::POST)).collect();
+    assert!(put.iter().all(|included| *included), "{put:?}");
+    assert_eq!(post.iter().filter(|included| !**included).count(), 1, "{post:?}");
+    for (methods, expected) in [
+        ("methods = []", "into no request"),
+        ("methods = [\"post\"]", "no method"),
+        ("methods = \"unsfe\"", "recipe.toml:"),
+        ("methods = 5", "recipe.toml:"),
+    ] {
+        let faults = inject(methods).unwrap_err();
+        assert!(
+            faults.contains(expected) && faults.contains("recipe.toml:"),
+            "{methods}: {faults}"
+        );
+    }
+}
+
+#[test]
+fn an_injection_into_a_body_names_one_member_or_field() {
+    let load_with = |inject: &str| {
+        let text = include_str!("../../../config/recipes/contentstack.toml");
+        let text = text.replacen("header = \"authtoken\"", inject, 1);
+        let document = Document::parse("recipe.toml", text).unwrap();
+        load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+    };
+    assert!(load_with("json = \"/params/session\"").is_ok());
+    assert!(load_with("form = \"token\"").is_ok());
+    for (wrong, expected) in [
+        ("json = \"\"", "one member"),
+        ("json = \"/*/a\"", "one member"),
+        ("json = \"a\"", "`/a`"),
+        ("json = \"/a\"\nform = \"a\"", "with `value`"),
+        ("json = \"/a\"\nheader = \"a\"", "with `value`"),
+        ("form = \"a\"\ncookies = true", "with `value`"),
+        ("jsn = \"/a\"", "did you mean `json`"),
+    ] {
+        let faults = load_with(wrong).err().unwrap_or_else(|| panic!("{wrong} loads"));
+        assert!(faults.contains(expected) && faults.contains("recipe.toml:"), "{wrong}: {faults}");
+    }
+}
+
+/// Fails when a renewal could never be asked for, or a rule asks for one that there is not.
+#[test]
+fn a_renewal_has_a_rule_that_asks_for_it_and_takes_something() {
+    let rule = "[[verdict]]\nwhen = { status = [499] }\nthen = \"renew\"\n";
+    let step = "[[renew.steps]]\nname = \"fetch\"\nmethod = \"GET\"\npath = \"/x\"\n";
+    let take = "take.token = { header = \"X\" }\n";
+    let with = |addition: &str| {
+        let text = include_str!("../../../config/recipes/contentstack.toml");
+        let text = text.replacen("[[verdict]]", &format!("{addition}\n[[verdict]]"), 1);
+        let document = Document::parse("recipe.toml", text).unwrap();
+        load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+    };
+    let recipe = with(&format!("{step}{take}{rule}")).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(recipe.renew.len(), 1);
+    for (wrong, expected) in [
+        (rule.to_owned(), "no `[[renew.steps]]`"),
+        (format!("{step}{take}"), "no rule says when"),
+        (format!("{step}{rule}"), "takes at least one value"),
+        (format!("{step}take.unread = {{ header = \"X\" }}\n{rule}"), "nothing reads the value"),
+        (
+            format!("{step}{}{rule}", take.replace("\"X\"", "\"{{totp_secret|totp}}\"")),
+            "header field",
+        ),
+        (format!("[renew]\nsteps = []\n{rule}"), "at least 1 element"),
+    ] {
+        let faults = with(&wrong).err().unwrap_or_else(|| panic!("{wrong} loads"));
+        assert!(faults.contains(expected) && faults.contains("recipe.toml:"), "{wrong}: {faults}");
+    }
+}
+
+/// Fails when a login could send a session's requests anywhere.
+#[test]
+fn a_base_url_leads_to_what_the_recipe_allows() {
+    let of = |value: &str, session: &str, allow: &str| {
+        let text = include_str!("../../../config/recipes/contentstack.toml");
+        let base = format!("base_url = {{ value = \"{value}\", allow = [{allow}] }}\n{session}");
+        let text = text.replacen("[session]\n", &format!("[session]\n{base}\n"), 1);
+        let text =
+            text.replacen("take.token =", "take.home = { json = \"/home\" }\ntake.token =", 1);
+        let document = Document::parse("recipe.toml", text).unwrap();
+        load(&document, &BTreeMap::new()).map_err(|faults| faults.to_string())
+    };
+    let with = |session: &str, allow: &str| of("home", session, allow);
+    let recipe = with("", "\"https://*.example.com\"").unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(recipe.session.base.unwrap().allow.len(), 1);
+    for (session, allow, expected) in [
+        ("", "", "at least 1 element"),
+        ("", "\"https://*.com\"", "one domain"),
+        ("", "\"https://example.com/x\"", "belongs into `path`"),
+        ("", "\"http://example.com\"", "in the clear"),
+        ("", "\"https://{{home}}\"", "only the recipe"),
+        ("cookies = \"login\"", "\"https://example.com\"", "must be `none`"),
+        ("roll.home = { header = \"X\" }", "\"https://example.com\"", "requests elsewhere"),
+    ] {
+        let faults = with(session, allow).err().unwrap_or_else(|| panic!("{allow} loads"));
+        assert!(faults.contains(expected) && faults.contains("recipe.toml:"), "{allow}: {faults}");
+    }
+    let faults = of("username", "", "\"https://example.com\"").err().unwrap();
+    assert!(faults.contains("no step of the login takes"), "{faults}");
+}

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use condition::{Condition, CookieState, CookieTest, HeaderTest, JsonTest, Status};
-pub use session::{Cookies, Expires, ExpiryUnit, Rolled, Session};
+pub use session::{BaseUrl, Cookies, Expires, ExpiryUnit, Rolled, Session};
 pub use step::{Basic, Sign, SignAlgorithm, Step, Take};
 pub use throttle::{Counts, Reset, ResetUnit, Throttle};
 
@@ -44,6 +44,8 @@ pub struct Recipe {
     pub session: Session,
     /// How a session is given a new life without a login.
     pub refresh: Option<Refresh>,
+    /// How single values of a session are brought anew, for example a token against forgery.
+    pub renew: Option<Renew>,
     /// What is put into each request, in this order.
     pub inject: Vec<Inject>,
     /// What is taken out of clients' requests, besides `Authorization` and `Cookie`.
@@ -152,7 +154,8 @@ pub enum RefusalClass {
     UpstreamBroken,
 }
 
-/// One thing that is put into requests. Exactly one of `header`, `query`, `cookie`, `cookies`.
+/// One thing that is put into requests. Exactly one of `header`, `query`, `cookie`, `cookies`, `json`,
+/// `form`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Inject {
@@ -165,6 +168,12 @@ pub struct Inject {
     /// Sends the session's cookies.
     #[serde(default)]
     pub cookies: bool,
+    /// A JSON pointer (RFC 6901) to a member of the body, where that is a JSON object, or an array of
+    /// objects; sets it to `value`.
+    pub json: Option<String>,
+    /// Sets this field of the body to `value`, where that is a form
+    /// (`application/x-www-form-urlencoded`).
+    pub form: Option<String>,
     /// A template. An injection that renders as nothing is left out.
     pub value: Option<String>,
     /// Into which requests.
@@ -176,11 +185,26 @@ pub struct Inject {
 }
 
 /// Into which requests something is injected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
 pub enum InjectMethods {
+    /// Those of a kind.
+    Kind(MethodKind),
+    /// Those with one of these methods.
+    Listed(Vec<String>),
+}
+
+impl Default for InjectMethods {
+    fn default() -> Self {
+        Self::Kind(MethodKind::Any)
+    }
+}
+
+/// A kind of methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodKind {
     /// All.
-    #[default]
     Any,
     /// All but the safe methods (RFC 9110 section 9.2.1).
     Unsafe,
@@ -230,6 +254,8 @@ pub enum VerdictIs {
     Alive,
     /// The session is dead: log in, send again.
     Expired,
+    /// The session is alive, and a value that it sends is stale: renew that, send again.
+    Renew,
     /// Ambiguous: ask the probe.
     Probe,
     /// The upstream is out of order behind a success status: the client gets a 503.
@@ -277,6 +303,16 @@ pub struct Probe {
 pub struct Refresh {
     /// Requests. They carry the session and may read what it was given; what they take replaces
     /// what the session had. The refusals of the login judge them, too.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
+}
+
+/// How single values of a session are brought anew when a verdict says `renew`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// Requests. They carry the session and may read what it was given; what they take replaces what the
+    /// session had, and its end stays.
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
 }

@@ -14,6 +14,8 @@ pub struct Session {
     pub cookies: Cookies,
     /// When the vendor tells it: the moment or the time left, from a taken value.
     pub expires: Option<Expires>,
+    /// Where the session's requests go in the place of the upstream's URL, if the login tells it.
+    pub base_url: Option<BaseUrl>,
     /// The longest life that the vendor documents, for example `4h`.
     pub max_age: Option<String>,
     /// The time without use after which the vendor ends the session, for example `3h`.
@@ -29,6 +31,18 @@ pub struct Session {
     pub roll: BTreeMap<String, Rolled>,
     /// How long before a known end the session is renewed. At least a tenth of its life.
     pub refresh_ahead: Option<String>,
+}
+
+/// Where a session's requests go.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BaseUrl {
+    /// The name of a taken value: scheme, host and port.
+    pub value: String,
+    /// Where that may lead: origins, templates over parameters; `*.` at the beginning of a host stands for
+    /// one label or more. A login that tells of another place gives no session.
+    #[schemars(length(min = 1))]
+    pub allow: Vec<String>,
 }
 
 /// Which cookies belong to the session.

@@ -14,9 +14,15 @@ pub struct Step {
     /// What the step does, for traces: `log in`, `verify`.
     pub name: String,
     /// The HTTP method.
-    pub method: String,
-    /// The path below the upstream's URL, a template.
-    pub path: String,
+    pub method: Option<String>,
+    /// The path below the upstream's URL or, with `origin`, from the root on; a template.
+    pub path: Option<String>,
+    /// Where it is sent in the upstream's place, such as an identity provider: scheme, host and port; a
+    /// template over parameters. If it renders as nothing, the step goes to the upstream.
+    pub origin: Option<String>,
+    /// In the place of a request: asks the login helper, a program that the upstream's configuration
+    /// names, and gives it these values. An object; every string in it is a template.
+    pub exec: Option<serde_json::Value>,
     /// Query parameters, templates.
     #[serde(default)]
     pub query: BTreeMap<String, String>,

@@ -10,14 +10,14 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::cause::{Cause, describe, judges_the_secret};
 use super::counted::Counted;
-use super::{Exchange, ExchangeError, Upstream};
+use super::{Exchange, ExchangeError, Place, Upstream};
 use crate::clock::Clock;
-use crate::forward::inject::Injector;
+use crate::forward::inject::{Injector, Unusable};
 use crate::forward::throttle;
 use crate::login::{Attempt, Material, Next, Request, StepAnswer, render};
 use crate::recipe::condition::{Condition, Truth};
 use crate::recipe::template::{Template, Values};
-use crate::recipe::{Step, StepBody};
+use crate::recipe::{Addressee, Step, StepBody};
 use crate::recording::{Exchanged, Phase};
 use crate::secret::TotpStep;
 use crate::upstream::SendError;
@@ -62,8 +62,14 @@ impl Trial<'_> {
     /// Logs in, probes, logs out. A session that was given is logged out whatever the probe says.
     /// Not cancel safe: a session may be left open.
     pub async fn run(&self, watch: Watch<'_>) -> TrialReport {
-        let run =
-            Run { trial: self, watch, steps: Vec::new(), exchanged: Vec::new(), code_used: None };
+        let run = Run {
+            trial: self,
+            watch,
+            steps: Vec::new(),
+            exchanged: Vec::new(),
+            code_used: None,
+            place: None,
+        };
         run.run().await
     }
 }
@@ -74,6 +80,8 @@ struct Run<'a, 'w> {
     steps: Vec<StepReport>,
     exchanged: Vec<Exchanged>,
     code_used: Option<TotpStep>,
+    /// Where the session's requests go, if that is not the upstream's own place.
+    place: Option<Arc<Place>>,
 }
 
 /// What is left after a logout.
@@ -119,7 +127,8 @@ impl Run<'_, '_> {
         let recipe = &trial.upstream.recipe;
         let wall = trial.clock.wall();
         let end = report::end(recipe, material.expires, wall);
-        let injector = match Injector::new(recipe, &material, wall) {
+        let usable = self.settle(&material).and_then(|()| Injector::new(recipe, &material, wall));
+        let injector = match usable {
             Ok(injector) => injector,
             // The session is there and cannot be carried, so it cannot be logged out either.
             Err(unusable) => {
@@ -150,6 +159,13 @@ impl Run<'_, '_> {
         TrialReport { end: Some(end), carried, notice, left_open, closed_at_start, ..report }
     }
 
+    /// From here on requests go where those of this session may go.
+    fn settle(&mut self, material: &Material) -> Result<(), Unusable> {
+        let place = self.trial.upstream.place(&material.values);
+        self.place = place.map_err(|_| Unusable(header::HOST))?;
+        Ok(())
+    }
+
     /// Sends every logout step.
     async fn log_out(&mut self, material: &Material, injector: &Injector) -> Left {
         let counted = self.trial.counted;
@@ -169,7 +185,9 @@ impl Run<'_, '_> {
     /// The same, of what the first steps of a login have given that did not end.
     async fn log_out_half(&mut self, opened: &Material) -> Left {
         let trial = self.trial;
-        match Injector::new(&trial.upstream.recipe, opened, trial.clock.wall()) {
+        let usable = self.settle(opened);
+        let wall = trial.clock.wall();
+        match usable.and_then(|()| Injector::new(&trial.upstream.recipe, opened, wall)) {
             Ok(injector) => self.log_out(opened, &injector).await,
             // It cannot be carried, so it cannot be logged out either.
             Err(_) => Left::Open,
@@ -267,7 +285,7 @@ impl Run<'_, '_> {
         match self.send(phase, index, step, request, Some(injector)).await {
             Ok(answer) => self.told(step, answer, |report, answer| {
                 // A session that the upstream calls dead has nothing left to close.
-                if phase == Phase::Logout && !report.ok {
+                if phase == Phase::Logout && !report.ok && step.to == Addressee::Upstream {
                     report.rule = RuleReport::of_verdict(recipe, step, answer).0;
                     report.ok = report.rule.says() == Some("expired");
                 }
@@ -318,12 +336,19 @@ impl Run<'_, '_> {
             phase,
             step: step.name.clone(),
             method: request.method.clone(),
-            path: format!("{}{}", trial.upstream.origin.base_path, path_of(step)),
+            path: match &step.to {
+                Addressee::Upstream => {
+                    format!("{}{}", trial.upstream.origin.base_path, path_of(step))
+                }
+                Addressee::Site(site) => format!("{site}{}", path_of(step)),
+                Addressee::Helper(purpose) => purpose.to_string(),
+            },
         };
         (self.watch)(Progress::Sending(&sent));
         let header_names = header_names(&request, session);
         let started = trial.clock.now();
-        let exchange = Exchange { request, session };
+        let place = self.place.clone();
+        let exchange = Exchange { request, session, place: place.as_deref() };
         let time_is_up = trial.clock.sleep(trial.timeout);
         let answer = trial.upstream.transport.exchange(exchange, time_is_up).await;
         self.exchanged.push(Exchanged { phase, step: index, header_names, answer: None });
@@ -381,6 +406,7 @@ fn without_values(step: &Step) -> Option<Step> {
     let headers = step.headers.iter().filter(|(_, template)| plain(template));
     Some(Step {
         name: step.name.clone(),
+        to: step.to.clone(),
         method: step.method.clone(),
         path: step.path.clone(),
         query: query.cloned().collect(),
@@ -402,7 +428,7 @@ fn path_of(step: &Step) -> String {
 
 fn header_names(request: &Request, session: Option<&Injector>) -> Vec<HeaderName> {
     let mut headers = request.headers.clone();
-    if let Some(injector) = session {
+    if let Some(injector) = session.filter(|_| request.to == Addressee::Upstream) {
         let path = request.target.split('?').next().unwrap_or("/");
         injector.apply(&request.method, path, &mut headers);
     }

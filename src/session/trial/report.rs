@@ -292,6 +292,7 @@ impl RuleReport {
                 ("probe", Notice::Noticed)
             }
             VerdictIs::Probe => ("probe", Notice::Overlooked("the probe finds it alive")),
+            VerdictIs::Renew => ("renew", Notice::Overlooked("a rule says that a value is stale")),
             VerdictIs::Alive => ("alive", Notice::Overlooked("a rule says that it is alive")),
             VerdictIs::Unavailable => {
                 ("unavailable", Notice::Overlooked("a rule says that the upstream is out of order"))
@@ -348,11 +349,15 @@ pub(super) fn carried(
     material: &Material,
     injector: &Injector,
 ) -> Vec<CarriedReport> {
-    let mut headers = HeaderMap::new();
-    injector.apply(&Method::POST, "/", &mut headers);
-    let has_query =
-        |name: &str| injector.query(&Method::POST).any(|pair| pair.split('=').next() == Some(name));
     let injections = recipe.inject.iter().filter_map(|injection| {
+        let method = match &injection.methods {
+            InjectMethods::Any | InjectMethods::Unsafe => &Method::POST,
+            InjectMethods::Listed(methods) => methods.first()?,
+        };
+        let mut headers = HeaderMap::new();
+        injector.apply(method, "/", &mut headers);
+        let has_query =
+            |name: &str| injector.query(method).any(|pair| pair.split('=').next() == Some(name));
         // What renders as nothing is left out.
         let place = match &injection.into {
             InjectInto::Header(name, _) => {
@@ -360,11 +365,13 @@ pub(super) fn carried(
             }
             InjectInto::Query(name, _) => has_query(name).then(|| format!("query `{name}`")),
             InjectInto::Cookie(name, _) => Some(format!("cookie `{name}`")),
+            InjectInto::Json(pointer, _) => Some(format!("member `{pointer}` of JSON bodies")),
+            InjectInto::Form(name, _) => Some(format!("field `{name}` of forms")),
             InjectInto::Cookies => {
                 material.cookies.iter().next().map(|_| "the session's cookies".to_owned())
             }
         };
-        let unsafe_only = injection.methods == InjectMethods::Unsafe;
+        let unsafe_only = !injection.methods.include(&Method::GET);
         place.map(|place| CarriedReport { place, unsafe_only })
     });
     injections.collect()

@@ -29,6 +29,8 @@ pub(in crate::settings) struct Upstream {
     /// recipe says; `doorward recipes` shows it.
     #[serde(default)]
     pub(in crate::settings) accounts: BTreeMap<String, BTreeMap<String, Field>>,
+    /// The program that logs in where no request can, for recipes that ask one (`exec`).
+    pub(in crate::settings) login_helper: Option<LoginHelper>,
     /// How TLS to the upstream is, where the machine's own trust does not do or the upstream asks
     /// for a certificate. Logins, probes and logouts go the same way as requests.
     #[serde(default)]
@@ -117,6 +119,21 @@ pub(in crate::settings) struct Upstream {
     /// the password.
     #[serde(default)]
     pub(in crate::settings) danger_plaintext_login: bool,
+}
+
+/// A program that logs in, refreshes or logs out in the place of requests. It is run without a shell, is
+/// given JSON on its standard input and prints JSON (docs/RECIPES.md, "A login helper"); of Doorward's
+/// environment it sees a few variables such as `PATH` and `HOME` alone. What it leaves running is killed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings) struct LoginHelper {
+    /// The program and its arguments. A program without a slash is looked up in `PATH`.
+    #[schemars(length(min = 1), extend("examples" = [["/usr/local/lib/doorward/log-in"]]))]
+    pub(in crate::settings) command: Vec<String>,
+    /// How long it may take each time, at most as long as `timeouts.login` or `timeouts.logout`; then it
+    /// is killed with its children.
+    #[serde(default = "defaults::login_helper_timeout")]
+    pub(in crate::settings) timeout: DurationText,
 }
 
 /// A proxy that requests leave through. It is asked for a tunnel (CONNECT) to the upstream's host and

@@ -1,0 +1,297 @@
+//! Session values in the bodies of requests: a member of a JSON object, or a field of a form. All else
+//! of a body stays as the client has written it, byte for byte as far as that can be.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, header};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::inject::Injector;
+use crate::recipe::template::URL_VALUE;
+use crate::recipe::{InjectInto, Overwrite, Recipe};
+
+/// What kind of body values are put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// JSON: one object, or an array of them, each of which gets the values.
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+}
+
+/// A body that no value can be put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    /// It is not what it says to be.
+    #[error("the session goes into the body, which is no JSON object")]
+    NoObject,
+    /// What it is to be put into is there, and no object.
+    #[error("the session goes into an object in the body, and something else stands in its place")]
+    NoParent,
+    /// A content coding that nobody takes off.
+    #[error("the session goes into the body, which has a content coding")]
+    Coded,
+    /// With the session in it, it is longer than it may be.
+    #[error("the session goes into the body, which is too long for that")]
+    TooLong,
+}
+
+/// What kind of body of a request the recipe puts something into; nothing where it leaves it alone.
+///
+/// # Errors
+/// A body of that kind that cannot be read for its content coding.
+pub fn kind(
+    recipe: &Recipe,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<BodyKind>, Unwritable> {
+    let mut kinds = recipe.inject.iter().filter_map(|injection| match &injection.into {
+        InjectInto::Json(..) if injection.methods.include(method) => Some(BodyKind::Json),
+        InjectInto::Form(..) if injection.methods.include(method) => Some(BodyKind::Form),
+        _ => None,
+    });
+    let Some(told) = told(headers) else { return Ok(None) };
+    if !kinds.any(|kind| kind == told) {
+        return Ok(None);
+    }
+    let is_coded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    match headers.get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
+        true => Err(Unwritable::Coded),
+        false => Ok(Some(told)),
+    }
+}
+
+/// What kind a request's only `Content-Type` tells (RFC 9110 section 8.3, RFC 6839 section 3.1).
+fn told(headers: &HeaderMap) -> Option<BodyKind> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(told), None) = (types.next(), types.next()) else { return None };
+    let told = told.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
+    match told.as_str() {
+        "application/x-www-form-urlencoded" => Some(BodyKind::Form),
+        "application/json" | "text/json" => Some(BodyKind::Json),
+        told if told.starts_with("application/") && told.ends_with("+json") => Some(BodyKind::Json),
+        _ => None,
+    }
+}
+
+/// A value and where in a body it goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Placed<'a> {
+    /// The members on the way, or the name of the field.
+    pub(super) way: &'a [String],
+    pub(super) value: &'a str,
+    pub(super) overwrite: Overwrite,
+}
+
+impl Injector {
+    /// The body with the session's values in it, at most `bytes_max`: each object of an array takes a
+    /// value, so that a short body of many objects would become a very long one.
+    ///
+    /// # Errors
+    /// A body that is none of its kind, or becomes too long.
+    pub fn written(
+        &self,
+        method: &Method,
+        kind: BodyKind,
+        body: &[u8],
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Unwritable> {
+        let mut written = Cow::Borrowed(body);
+        for placed in self.placed(method, kind) {
+            written = Cow::Owned(match kind {
+                BodyKind::Json => in_json(&written, &placed, bytes_max)?,
+                BodyKind::Form => in_form(&written, &placed),
+            });
+            if written.len() > bytes_max {
+                return Err(Unwritable::TooLong);
+            }
+        }
+        Ok(written.into_owned())
+    }
+}
+
+fn in_form(body: &[u8], placed: &Placed<'_>) -> Vec<u8> {
+    let Some(name) = placed.way.first() else { return body.to_vec() };
+    let is_it = |pair: &[u8]| {
+        let written = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let written = String::from_utf8_lossy(written).replace('+', " ");
+        percent_decode_str(&written).decode_utf8_lossy() == name.as_str()
+    };
+    let pairs = || body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    if placed.overwrite == Overwrite::IfAbsent && pairs().any(is_it) {
+        return body.to_vec();
+    }
+    let mut written = pairs().filter(|pair| !is_it(pair)).collect::<Vec<_>>().join(&b'&');
+    if !written.is_empty() {
+        written.push(b'&');
+    }
+    let (name, value) = (
+        utf8_percent_encode(name, URL_VALUE).to_string(),
+        utf8_percent_encode(placed.value, URL_VALUE).to_string(),
+    );
+    written.extend_from_slice(format!("{name}={value}").as_bytes());
+    written
+}
+
+fn in_json(body: &[u8], placed: &Placed<'_>, bytes_max: usize) -> Result<Vec<u8>, Unwritable> {
+    let text = std::str::from_utf8(body).map_err(|_| Unwritable::NoObject)?;
+    let mut written = String::with_capacity(text.len() + placed.value.len() + 64);
+    if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) {
+        if items.is_empty() {
+            return Err(Unwritable::NoObject);
+        }
+        for (index, item) in items.into_iter().enumerate() {
+            written.push(if index == 0 { '[' } else { ',' });
+            in_object(item.get(), placed.way, placed, &mut written, Unwritable::NoObject)?;
+            if written.len() > bytes_max {
+                return Err(Unwritable::TooLong);
+            }
+        }
+        written.push(']');
+    } else {
+        in_object(text, placed.way, placed, &mut written, Unwritable::NoObject)?;
+    }
+    Ok(written.into_bytes())
+}
+
+/// Writes the object `text` with the value at the end of `way`. Every other member stays as it is
+/// written, its numbers among them; of a name that is there twice all go.
+fn in_object(
+    text: &str,
+    way: &[String],
+    placed: &Placed<'_>,
+    written: &mut String,
+    fault: Unwritable,
+) -> Result<(), Unwritable> {
+    let Some((name, rest)) = way.split_first() else { return Err(fault) };
+    let Members(members) = serde_json::from_str(text).map_err(|_| fault)?;
+    let there = members.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.get());
+    if placed.overwrite == Overwrite::IfAbsent && rest.is_empty() && there.is_some() {
+        written.push_str(text);
+        return Ok(());
+    }
+    written.push('{');
+    for (known, value) in members.iter().filter(|(known, _)| known != name) {
+        written.push_str(&serde_json::Value::from(known.as_ref()).to_string());
+        written.push(':');
+        written.push_str(value.get());
+        written.push(',');
+    }
+    written.push_str(&serde_json::Value::from(name.as_str()).to_string());
+    written.push(':');
+    match rest.is_empty() {
+        true => written.push_str(placed.value),
+        false => in_object(there.unwrap_or("{}"), rest, placed, written, Unwritable::NoParent)?,
+    }
+    written.push('}');
+    Ok(())
+}
+
+/// The members of an object in their order, each as it is written.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
+
+        impl<'de> Visitor<'de> for Reading {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<String, &'de RawValue>()? {
+                    members.push((Cow::Owned(member.0), member.1));
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Reading).map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES_MAX: usize = 1024 * 1024;
+
+    fn json(way: &[&str], overwrite: Overwrite, body: &str) -> Result<String, Unwritable> {
+        let way: Vec<String> = way.iter().map(|name| (*name).to_owned()).collect();
+        let placed = Placed { way: &way, value: "\"t\\\"1\"", overwrite };
+        in_json(body.as_bytes(), &placed, BYTES_MAX).map(|body| String::from_utf8(body).unwrap())
+    }
+
+    /// Fails when a body comes out otherwise than its client has written it, besides the value.
+    #[test]
+    fn a_member_is_set_and_all_else_stays_as_it_is_written() {
+        let set = |way: &[&str], body| json(way, Overwrite::Always, body);
+        let ok = |text: &str| Ok(text.to_owned());
+        let big = r#"{"n": 12345678901234567890123,"f":1.0e400, "s":"\u00e4"}"#;
+        assert_eq!(
+            set(&["auth"], big),
+            ok(r#"{"n":12345678901234567890123,"f":1.0e400,"s":"\u00e4","auth":"t\"1"}"#)
+        );
+        assert_eq!(set(&["auth"], r#"{"auth":1,"a":2,"auth":3}"#), ok(r#"{"a":2,"auth":"t\"1"}"#));
+        assert_eq!(set(&["auth"], r#"{"\u0061uth":1}"#), ok(r#"{"auth":"t\"1"}"#));
+        assert_eq!(set(&["auth"], "{}"), ok(r#"{"auth":"t\"1"}"#));
+        assert_eq!(
+            set(&["auth"], r#" [ {"a":1}, {"auth":null} ] "#),
+            ok(r#"[{"a":1,"auth":"t\"1"},{"auth":"t\"1"}]"#)
+        );
+        assert_eq!(set(&["p", "s"], r#"{"p":{"a":[1]}}"#), ok(r#"{"p":{"a":[1],"s":"t\"1"}}"#));
+        assert_eq!(set(&["p", "s"], "{}"), ok(r#"{"p":{"s":"t\"1"}}"#));
+        let absent = json(&["auth"], Overwrite::IfAbsent, r#"{ "auth" : 1 }"#);
+        assert_eq!(absent, ok(r#"{ "auth" : 1 }"#));
+    }
+
+    /// Fails when a request would be sent without its session.
+    #[test]
+    fn a_body_that_is_no_object_takes_no_value() {
+        for body in ["", "1", "\"a\"", "[]", "[1]", "[[{}]]", "{", "{}{}", "null", "\u{feff}{}"] {
+            assert_eq!(json(&["a"], Overwrite::Always, body), Err(Unwritable::NoObject), "{body}");
+        }
+        let parent = json(&["p", "s"], Overwrite::Always, r#"{"p":[{}]}"#);
+        assert_eq!(parent, Err(Unwritable::NoParent));
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
+        // However deep it is, nothing in it is looked at.
+        assert!(json(&["b"], Overwrite::Always, &deep).is_ok());
+        assert!(json(&["b"], Overwrite::Always, &deep[..300_000]).is_err());
+    }
+
+    /// Fails when a short body becomes one that fills the memory.
+    #[test]
+    fn many_objects_do_not_take_more_than_fits() {
+        let many = format!("[{}{{}}]", "{},".repeat(100_000));
+        assert_eq!(json(&["a"], Overwrite::Always, &many), Err(Unwritable::TooLong));
+        let fitting = format!("[{}{{}}]", "{},".repeat(10_000));
+        assert!(json(&["a"], Overwrite::Always, &fitting).is_ok());
+    }
+
+    #[test]
+    fn a_field_of_a_form_is_set_and_all_else_stays_as_it_is_written() {
+        let form = |overwrite, body: &str| {
+            let way = ["to ken".to_owned()];
+            let placed = Placed { way: &way, value: "a+\\ b", overwrite };
+            String::from_utf8(in_form(body.as_bytes(), &placed)).unwrap()
+        };
+        let ours = "to%20ken=a%2B%5C%20b";
+        for (body, expected) in [
+            ("", ours.to_owned()),
+            ("a=%zz&b=+x&c", format!("a=%zz&b=+x&c&{ours}")),
+            ("to+ken=1&a=2&to%20ken=3&%74o%20ken", format!("a=2&{ours}")),
+            ("&&a=1&", format!("a=1&{ours}")),
+        ] {
+            assert_eq!(form(Overwrite::Always, body), expected, "{body}");
+        }
+        assert_eq!(form(Overwrite::IfAbsent, "to+ken=1&a=2"), "to+ken=1&a=2");
+        assert_eq!(form(Overwrite::IfAbsent, "a=2"), format!("a=2&{ours}"));
+    }
+}

@@ -1,0 +1,182 @@
+//! Sessions that go into the bodies of requests: into JSON objects and forms, and into nothing else; sent
+//! again with the next session's value, within a bound.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use doorward::emulator::Vendor;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::{Call, Protocol, Raw};
+use crate::harness::{Scene, write};
+use crate::puppet::{Puppet, Reply};
+
+const RECIPE: &str = r#"
+    name = "enveloped"
+    title = "An API whose calls carry the session in their bodies"
+    account.username = { kind = "login_name" }
+    account.password = { kind = "secret" }
+    inject = [
+        { json = "/auth", value = "{{token}}" },
+        { form = "token", value = "{{token}}", methods = ["POST"] },
+    ]
+    verdict = [{ when = { status = [401] }, then = "expired" }]
+    [[login.steps]]
+    name = "log in"
+    method = "POST"
+    path = "/login"
+    json = { user = "{{username}}", password = "{{password}}" }
+    take.token = { json = "/result" }
+"#;
+
+/// The session of a login; what it is in JSON and in a form.
+const TOKENS: [(&str, &str, &str); 2] = [
+    (
+        "first+\\ \"token\" of it",
+        r#"first+\\ \"token\" of it"#,
+        "first%2B%5C%20%22token%22%20of%20it",
+    ),
+    ("second token of them", "second token of them", "second%20token%20of%20them"),
+];
+
+/// Gives one session after the other; the first is dead for requests to `/dead`.
+async fn puppet() -> Puppet {
+    let logins = AtomicUsize::new(0);
+    Puppet::start(move |request| {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        if head.starts_with("POST /login ") {
+            let (token, ..) = TOKENS[logins.fetch_add(1, Ordering::Relaxed).min(1)];
+            return Reply::json(&json!({ "result": token }).to_string());
+        }
+        let is_first = [TOKENS[0].1, TOKENS[0].2].iter().any(|token| body.contains(token));
+        match head.contains(" /dead ") && is_first {
+            true => Reply::keep("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"),
+            false => Reply::json("{}"),
+        }
+    })
+    .await
+}
+
+async fn scene(puppet: &Puppet) -> (Scene, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "enveloped.toml", RECIPE);
+    let mut setup = puppet.setup(Vendor::Contentstack);
+    setup.recipe = format!("recipe_file = {path:?}");
+    setup.tables = "[limits]\nreplay_body_bytes_max = 65536\n".to_owned();
+    (setup.start().await, folder)
+}
+
+fn posted(scene: &Scene, path: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Call {
+    scene.call("POST", path).header("content-type", content_type).body(body.into())
+}
+
+/// The body of the request that arrived last.
+fn last_body(puppet: &Puppet) -> String {
+    let request = puppet.requests().pop().unwrap();
+    request.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+const JSON: &str = "application/json; charset=utf-8";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Fails when a session is missing in a body that it belongs into, stands in one that it does not belong
+/// into, or when a body is framed by its old length.
+#[tokio::test]
+async fn a_session_goes_into_json_and_forms_and_nothing_else() {
+    let puppet = puppet().await;
+    let (scene, _folder) = scene(&puppet).await;
+    let (_, in_json, in_form) = TOKENS[0];
+    let call = r#"{"jsonrpc":"2.0","auth":"the client's","id":12345678901234567890123}"#;
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let sent = posted(&scene, "/rpc", JSON, call).header("content-digest", "sha-256=:x:");
+        assert_eq!(sent.send_by(protocol).await.status, 200, "{protocol:?}");
+        let expected =
+            format!(r#"{{"jsonrpc":"2.0","id":12345678901234567890123,"auth":"{in_json}"}}"#);
+        assert_eq!(last_body(&puppet), expected, "{protocol:?}");
+        let head = puppet.requests().pop().unwrap();
+        assert!(head.contains(&format!("content-length: {}\r\n", expected.len())), "{head}");
+        assert!(!head.contains("content-digest"), "{head}");
+    }
+
+    posted(&scene, "/rpc", "application/vnd.api+json", "[{\"a\":1},{}]").send().await;
+    let batch = format!(r#"[{{"a":1,"auth":"{in_json}"}},{{"auth":"{in_json}"}}]"#);
+    assert_eq!(last_body(&puppet), batch);
+
+    posted(&scene, "/form", FORM, "action=edit&token=theirs&text=%zz").send().await;
+    assert_eq!(last_body(&puppet), format!("action=edit&text=%zz&token={in_form}"));
+
+    for (method, content_type, body) in [
+        ("PUT", FORM, "action=edit&token=theirs"),
+        ("POST", "text/plain", "{}"),
+        ("POST", "multipart/form-data; boundary=x", "--x--"),
+        ("POST", JSON, ""),
+    ] {
+        let call = scene.call(method, "/as-it-is").header("content-type", content_type);
+        assert_eq!(call.body(body).send().await.status, 200);
+        assert_eq!(last_body(&puppet), body, "{method} {content_type}");
+    }
+    let two = posted(&scene, "/two", FORM, "a=1").header("content-type", JSON);
+    two.send().await;
+    assert_eq!(last_body(&puppet), "a=1", "two types are none");
+}
+
+/// Fails when a request is sent again with the session that was dead, or with half of its body.
+#[tokio::test]
+async fn a_body_is_sent_again_with_the_next_session() {
+    let puppet = puppet().await;
+    let (scene, _folder) = scene(&puppet).await;
+    let long = "x".repeat(60_000);
+    for (content_type, body, expected) in [
+        (
+            JSON,
+            json!({ "text": long }).to_string(),
+            json!({ "text": long, "auth": TOKENS[1].0 }).to_string(),
+        ),
+        (FORM, format!("text={long}"), format!("text={long}&token={}", TOKENS[1].2)),
+    ] {
+        assert_eq!(posted(&scene, "/dead", content_type, body).send().await.status, 200);
+        assert_eq!(last_body(&puppet), expected);
+    }
+    let lines = puppet.requests();
+    let lines: Vec<&str> = lines.iter().filter_map(|request| request.split(' ').nth(1)).collect();
+    assert_eq!(lines, ["/login", "/dead", "/login", "/dead", "/dead"]);
+}
+
+/// Fails when a body that cannot take the session is sent without it, or is read without a bound.
+#[tokio::test]
+async fn a_body_that_cannot_take_the_session_is_not_sent() {
+    let puppet = puppet().await;
+    let (scene, _folder) = scene(&puppet).await;
+    let long = json!({ "text": "x".repeat(70_000) }).to_string();
+    for (content_type, coding, body, expected) in [
+        (JSON, "identity", long.as_str(), (413, "body_too_long")),
+        (JSON, "identity", "[1]", (400, "bad_request")),
+        (JSON, "identity", "{\"a\":", (400, "bad_request")),
+        (JSON, "gzip", "{}", (400, "bad_request")),
+        (FORM, "br", "a=1", (400, "bad_request")),
+    ] {
+        let call = posted(&scene, "/rpc", content_type, body).header("content-encoding", coding);
+        let answer = call.send().await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), expected, "{body:.20}");
+    }
+    let others = puppet.requests().iter().filter(|request| !request.contains(" /login ")).count();
+    assert_eq!(others, 0);
+}
+
+/// Fails when a client that asks first is never told to go on.
+#[tokio::test]
+async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
+    let puppet = puppet().await;
+    let (scene, _folder) = scene(&puppet).await;
+    let mut raw = Raw::connect(scene.door(), scene.record()).await;
+    raw.write(
+        "POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n",
+    )
+    .await;
+    raw.read_to("100 Continue\r\n\r\n").await;
+    raw.write("2\r\n{}\r\n0\r\n\r\n").await;
+    raw.read_to("HTTP/1.1 200").await;
+    let body: Value = serde_json::from_str(&last_body(&puppet)).unwrap();
+    assert_eq!(body, json!({ "auth": TOKENS[0].0 }));
+}
