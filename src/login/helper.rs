@@ -11,7 +11,7 @@ use crate::recipe::RefusalClass;
 use crate::recipe::condition::Body;
 
 /// Carries what a helper has said on standard error, in the place of a header field.
-const SAID: HeaderName = HeaderName::from_static("helper-said");
+pub(super) const SAID: HeaderName = HeaderName::from_static("helper-said");
 
 /// The longest pause that a helper can ask for: nobody means to wait longer.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);

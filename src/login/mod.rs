@@ -350,16 +350,16 @@ impl Attempt {
             .refusals
             .iter()
             .find(|refusal| refusal.when.judge(&answer.seen_by(step)) == Truth::Yes);
-        let of_helper = match step.to {
-            Addressee::Upstream | Addressee::Site(_) => None,
-            Addressee::Helper(_) => helper::class(answer),
+        let (of_helper, said) = match step.to {
+            Addressee::Upstream | Addressee::Site(_) => (None, None),
+            Addressee::Helper(_) => (helper::class(answer), helper::said(&answer.headers)),
         };
         Refusal {
             class: matching.map(|refusal| refusal.class).or(of_helper),
             step: step.name.clone(),
             status: answer.status,
             because,
-            said: helper::said(&answer.headers),
+            said,
         }
     }
 
@@ -481,5 +481,10 @@ mod tests {
         for canary in ["canary-1", "canary-2", "canary-3", "99, 97, 110"] {
             assert!(!shown.contains(canary), "{shown}");
         }
+        // An upstream speaks for no helper.
+        let headers = HeaderMap::from_iter([(helper::SAID, "canary-1".parse().unwrap())]);
+        let refused = StepAnswer { status: StatusCode::UNAUTHORIZED, headers, ..answer };
+        let refused = attempt.answer(&refused, SystemTime::UNIX_EPOCH);
+        assert!(matches!(refused, Next::Refused(Refusal { said: None, .. })), "{refused:?}");
     }
 }
