@@ -7,6 +7,7 @@
 //! body that was held back has not been sent, however long it is.
 
 pub mod keeping;
+mod memory;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod refusal;

@@ -8,21 +8,15 @@ use bytes::Bytes;
 
 use super::Outlook;
 use super::keeping::{Keeping, Share, Spill, SpillError};
+use super::memory::Memory;
 use super::refusal::Refusal;
-
-/// What is kept is passed on in chunks of at most this size, each a copy.
-const CHUNK_BYTES_MAX: usize = 64 * 1024;
-
-/// Memory is taken in steps: this much first, or the whole body where it is shorter, then as much
-/// again as is there.
-const FIRST_STEP_BYTES: u64 = 64 * 1024;
 
 /// What was kept of one body.
 pub(super) struct Store {
     share: Share,
     /// A copy: a chunk of the client's would keep the whole buffer that it was read into, 8 KiB for
     /// a single byte.
-    memory: Vec<u8>,
+    memory: Memory,
     /// What came after the last byte that memory had room for.
     spill: Option<Box<dyn Spill>>,
     spilled: u64,
@@ -35,7 +29,7 @@ impl fmt::Debug for Store {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { memory, spilled, announced, intake, .. } = self;
         let mut shown = out.debug_struct("Store");
-        shown.field("memory", &memory.len()).field("spilled", spilled);
+        shown.field("memory", &memory.length()).field("spilled", spilled);
         shown.field("announced", announced).field("intake", intake).finish_non_exhaustive()
     }
 }
@@ -58,12 +52,12 @@ impl Store {
             _ => Intake::Open,
         };
         let share = Share::new(keeping);
-        Self { share, memory: Vec::new(), spill: None, spilled: 0, announced, intake }
+        Self { share, memory: Memory::default(), spill: None, spilled: 0, announced, intake }
     }
 
     /// The bytes that are there.
     pub(super) fn length(&self) -> u64 {
-        self.memory.len() as u64 + self.spilled
+        self.memory.length() as u64 + self.spilled
     }
 
     /// Why the body is not there.
@@ -99,7 +93,7 @@ impl Store {
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.close();
-        self.memory = Vec::new();
+        self.memory = Memory::default();
         self.spill = None;
         self.spilled = 0;
         self.share.give_back();
@@ -137,8 +131,11 @@ impl Store {
         if self.intake != Intake::Open || chunk.is_empty() {
             return;
         }
-        if self.spill.is_none() && self.grow(chunk.len() as u64) {
-            self.memory.extend_from_slice(chunk);
+        let chunk = match self.spill {
+            None => self.remember(chunk),
+            Some(_) => chunk,
+        };
+        if chunk.is_empty() {
             return;
         }
         let bytes = chunk.len() as u64;
@@ -155,23 +152,26 @@ impl Store {
         }
     }
 
-    /// Makes room for `bytes` more in memory, within what this body and all together may take.
-    fn grow(&mut self, bytes: u64) -> bool {
-        let (length, capacity) = (self.memory.len() as u64, self.memory.capacity() as u64);
-        let bytes_max = self.share.keeping().memory_bytes_max;
-        let needed = length.saturating_add(bytes);
-        if needed <= capacity {
-            return true;
+    /// Keeps of a chunk in memory what this body and all together may take; the rest is returned.
+    fn remember<'a>(&mut self, mut chunk: &'a [u8]) -> &'a [u8] {
+        loop {
+            chunk = self.memory.fill(chunk);
+            if chunk.is_empty() || !self.make_room(chunk.len() as u64) {
+                return chunk;
+            }
         }
-        if needed > bytes_max {
-            return false;
-        }
-        let step = FIRST_STEP_BYTES.max(capacity.saturating_mul(2));
-        let wished = step.min(self.announced.unwrap_or(bytes_max)).min(bytes_max).max(needed);
-        for size in [wished, needed] {
-            if self.share.take_memory(size - capacity) {
-                // It is at most `memory_bytes_max`, which was a `usize`.
-                self.memory.reserve_exact(usize::try_from(size - length).unwrap_or(0));
+    }
+
+    /// Makes room in memory, for `bytes` more if it can.
+    fn make_room(&mut self, bytes: u64) -> bool {
+        let length = self.memory.length() as u64;
+        let room = self.share.keeping().memory_bytes_max.saturating_sub(length);
+        let to_come = self.announced.map_or(u64::MAX, |announced| announced.saturating_sub(length));
+        for wished in [to_come.max(bytes), bytes] {
+            let room = room.min(wished).min(self.memory.room_max() as u64);
+            if room > 0 && self.share.take_memory(room) {
+                // It is at most what was a `usize`.
+                self.memory.add_room(usize::try_from(room).unwrap_or(0));
                 return true;
             }
         }
@@ -184,13 +184,12 @@ impl Store {
         context: &mut Context<'_>,
         position: u64,
     ) -> Poll<Result<Bytes, SpillError>> {
-        let in_memory = usize::try_from(position).ok().and_then(|at| self.memory.get(at..));
-        if let Some(rest) = in_memory.filter(|rest| !rest.is_empty()) {
-            let chunk = rest.get(..CHUNK_BYTES_MAX).unwrap_or(rest);
-            return Poll::Ready(Ok(Bytes::copy_from_slice(chunk)));
+        let remembered = usize::try_from(position).map_or(&[][..], |at| self.memory.from(at));
+        if !remembered.is_empty() {
+            return Poll::Ready(Ok(Bytes::copy_from_slice(remembered)));
         }
         match &mut self.spill {
-            Some(spill) => spill.poll_read(context, position - self.memory.len() as u64),
+            Some(spill) => spill.poll_read(context, position - self.memory.length() as u64),
             None => Poll::Ready(Ok(Bytes::new())),
         }
     }
