@@ -10,9 +10,9 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Builder;
 
 use super::signals::PassedSignals;
-use super::{ConfigFiles, Exit, print_chain};
+use super::{ConfigFiles, Exit, print_chain, print_not_started};
 use crate::access::key::ClientKey;
-use crate::app::{self, App, Inherited, Listening, Resolver, StartError, Surroundings};
+use crate::app::{self, App, Inherited, Listening, Resolver, Surroundings};
 use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::secret::Environment;
@@ -118,12 +118,8 @@ impl Exec {
         let mut signals = PassedSignals::catch()?;
         let app = match App::start(loaded, surroundings) {
             Ok(app) => app,
-            Err(StartError::Faults(faults)) => {
-                write!(errors, "{}", faults.report(paint))?;
-                return Ok(Exit::Config);
-            }
             Err(error) => {
-                print_chain(&error, errors);
+                print_not_started(&error, paint, errors);
                 if error.is_held() {
                     writeln!(errors, "  help: {HELD}")?;
                 }

@@ -29,7 +29,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::app;
+use crate::app::{self, StartError};
 use crate::diagnosis::Paint;
 use crate::secret::Environment;
 use crate::settings::{Loaded, Sources};
@@ -112,6 +112,15 @@ impl ConfigFiles {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Prints why a gateway has not started.
+fn print_not_started(error: &StartError, paint: Paint, errors: &mut impl Write) {
+    match error {
+        // Where even this cannot be written, the exit code still tells.
+        StartError::Faults(faults) => _ = write!(errors, "{}", faults.report(paint)),
+        other => print_chain(other, errors),
     }
 }
 

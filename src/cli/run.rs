@@ -5,11 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use tokio::runtime::Builder;
 
 use super::signals::{RejectedSignal, ReloadSignal, StopSignals};
-use super::{ConfigFiles, Exit, print_chain};
+use super::{ConfigFiles, Exit, print_chain, print_not_started};
 use crate::admin;
-use crate::app::{
-    self, App, Inherited, Progress, Reloaded, Resolver, Service, StartError, Surroundings,
-};
+use crate::app::{self, App, Inherited, Progress, Reloaded, Resolver, Service, Surroundings};
 use crate::clock::Clock;
 use crate::diagnosis::Paint;
 use crate::secret::Environment;
@@ -87,12 +85,8 @@ async fn serve(
     };
     let app = match App::start(loaded, surroundings) {
         Ok(app) => app,
-        Err(StartError::Faults(faults)) => {
-            write!(errors, "{}", faults.report(paint))?;
-            return Ok(Exit::Config);
-        }
         Err(error) => {
-            print_chain(&error, errors);
+            print_not_started(&error, paint, errors);
             return Ok(Exit::Config);
         }
     };
