@@ -14,6 +14,10 @@ use super::head::field;
 /// than a list of places.
 pub const COPIED_BYTES_MAX: usize = 4 * 1024;
 
+/// A task that has written so much lets the others of its core have their turn: where a thousand
+/// bodies come as fast as they can be written, whoever asks for little would wait for all of them.
+pub const TURN_BYTES_MAX: usize = 256 * 1024;
+
 /// What waits to be written.
 #[derive(Debug)]
 pub struct Waiting {
@@ -75,7 +79,7 @@ impl Waiting {
         self.queue.extend_from_slice(b"\r\n");
     }
 
-    /// Writes some of it; there must be some.
+    /// Writes some of it, and tells how many bytes; there must be some.
     ///
     /// # Errors
     /// When the stream fails, or takes nothing at all.
@@ -83,7 +87,7 @@ impl Waiting {
         &mut self,
         stream: &mut W,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<usize>> {
         let written = match self.piece.is_empty() && self.tail.is_empty() {
             true => Pin::new(stream).poll_write(context, self.queued()),
             false => {
@@ -95,7 +99,7 @@ impl Waiting {
             0 => Err(io::Error::from(ErrorKind::WriteZero)),
             length => {
                 self.written(length);
-                Ok(())
+                Ok(length)
             }
         })
     }

@@ -22,6 +22,11 @@ use super::heard_out;
 /// Connections that may wait to be accepted, on each socket.
 pub(super) const BACKLOG: i32 = 1024;
 
+/// The system takes no more than about this of an answer beside what is on its way to the client.
+/// By itself it would take megabytes for each client that reads slowly, all of which have to be made
+/// first.
+const UNSENT_BYTES_MAX: u32 = 256 * 1024;
+
 /// Only the user who runs Doorward, and the group, may connect.
 const UNIX_SOCKET_MODE: u32 = 0o660;
 
@@ -198,7 +203,11 @@ impl Unregistered {
     /// When the runtime has no descriptor left.
     pub fn register(self) -> io::Result<Socket> {
         match self {
-            Self::Tcp(listener) => TcpListener::from_std(listener).map(Socket::Tcp),
+            Self::Tcp(listener) => {
+                // Its connections have it from the beginning. Without it all works as well.
+                _ = socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+                TcpListener::from_std(listener).map(Socket::Tcp)
+            }
             Self::Unix(listener) => UnixListener::from_std(listener).map(Socket::Unix),
         }
     }
@@ -275,6 +284,18 @@ mod tests {
         assert_eq!(bound.sockets.len(), 3);
         let Address::Tcp(address) = bound.address else { panic!("not TCP") };
         assert_ne!(address.port(), 0);
+    }
+
+    /// Fails when an answer piles up in the system for a client that does not read.
+    #[tokio::test]
+    async fn the_system_takes_little_of_an_answer_that_nobody_reads() {
+        let bound = bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 1).unwrap();
+        let Address::Tcp(address) = bound.address else { panic!("not TCP") };
+        let socket = bound.sockets.into_iter().next().unwrap().register().unwrap();
+        let (_client, accepted) = tokio::join!(TcpStream::connect(address), socket.accept());
+        let (Either::Left(stream), _) = accepted.unwrap() else { panic!("not TCP") };
+        let unsent_max = socket2::SockRef::from(&stream).tcp_notsent_lowat().unwrap();
+        assert_eq!(unsent_max, UNSENT_BYTES_MAX);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use http_body::Body;
 
 use super::answer::{Asked, Framing};
 use super::wire::{Transport, Wire};
-use crate::http1::waiting::Waiting;
+use crate::http1::waiting::{TURN_BYTES_MAX, Waiting};
 use crate::proxy::body::CutOff;
 
 /// What of an answer has not been written yet.
@@ -79,16 +79,21 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
         wire: &Wire<S>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Cut>> {
+        let mut turn_bytes = 0;
         loop {
             let comes = self.poll_body(context);
             let mut wire = wire.lock();
             let stream = wire.stream()?;
             while !self.waiting.is_empty() {
-                ready!(self.waiting.poll_write(stream, context))?;
+                turn_bytes += ready!(self.waiting.poll_write(stream, context))?;
                 self.is_unflushed = true;
             }
             if self.body.is_some() && comes.is_ready() {
-                continue;
+                if turn_bytes < TURN_BYTES_MAX {
+                    continue;
+                }
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if self.is_unflushed {
                 ready!(Pin::new(stream).poll_flush(context))?;
