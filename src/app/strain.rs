@@ -20,6 +20,10 @@ use crate::telemetry::{Event, Strain, WeakReporter};
 /// descriptors do not run out between two looks; 1000 new ones in a second with 64 KiB each are 32 MiB.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// The allocator gives back what was freed a second ago or earlier, but looks at it only when somebody
+/// takes or frees a large block, which may be long after a crowd has left.
+const LARGE_BLOCK_BYTES: usize = 1024 * 1024;
+
 /// What an allocator keeps for itself is given up on after so many looks without growth.
 const KEPT_AFTER: u32 = 20;
 
@@ -143,6 +147,7 @@ impl Gauge {
             let mut told = Load::Normal;
             loop {
                 sleep(LOOK_EVERY).await;
+                give_back();
                 let (load, strain) = look(&mut memory, &overload, overload.load(), Use::now());
                 overload.set(load);
                 if load != told {
@@ -158,6 +163,11 @@ impl Drop for Gauge {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Has the allocator give memory back to the system. Nothing is written to the block: it costs none.
+fn give_back() {
+    std::hint::black_box(Vec::<u8>::with_capacity(LARGE_BLOCK_BYTES));
 }
 
 /// What is taken on after a look, and what is told of it.
