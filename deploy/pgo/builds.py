@@ -19,23 +19,22 @@ Say = Callable[[str], None]
 
 def counting(say: Say) -> Path:
     """Doorward that writes what it counted into the file of `LLVM_PROFILE_FILE` when it ends."""
-    # Counters are put in before link-time optimisation, so those of a build without it, which is faster, fit a release.
-    quick = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_DEBUG": "false"}
-    built = build("counting", f"-Cprofile-generate={FOLDER / 'raw'}", quick, say)
+    built = build("counting", f"-Cprofile-generate={FOLDER / 'raw'}", say)
     # The next build takes its place.
     return Path(shutil.copy(built, FOLDER / "doorward.counting"))
 
 
 def optimised(profile: Path, say: Say) -> Path:
     """The release."""
-    return build("optimised", f"-Cprofile-use={profile}", {}, say)
+    return build("optimised", f"-Cprofile-use={profile}", say)
 
 
-def build(what: str, flag: str, profile: dict[str, str], say: Say) -> Path:
-    """A release build with one more flag of the compiler."""
+def build(what: str, flag: str, say: Say) -> Path:
+    """A release build with one more flag of the compiler. Its settings are those of any other: cargo makes them a part
+    of the names of functions, by which the compiler finds the counts of each."""
     say(f"the {what} build, several minutes")
     flags = " ".join(filter(None, [os.environ.get("RUSTFLAGS", ""), flag]))
-    environment = {**os.environ, **profile, "RUSTFLAGS": flags}
+    environment = {**os.environ, "RUSTFLAGS": flags}
     # `CARGO_ENCODED_RUSTFLAGS` would go before.
     environment.pop("CARGO_ENCODED_RUSTFLAGS", None)
     host = compiler("host")

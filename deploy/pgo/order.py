@@ -54,6 +54,7 @@ def make(chosen: argparse.Namespace) -> Path:
     profdata.merge(merger, raw, profile)
     say(f"{profile}: {profile.stat().st_size / 1e6:.1f} MB")
     built = builds.optimised(profile, say)
+    profdata.check(merger, profile, built)
     if not chosen.keep and not chosen.train:
         shutil.rmtree(raw)
         counting.unlink()

@@ -16,6 +16,10 @@ OLDEST_LLVM = 19
 
 MERGE_TIME_MAX = 600
 
+# Names of functions in Rust begin so; those of the standard library, which is not counted, too.
+RUST_NAME = "_ZN"
+KNOWN_SHARE_MIN = 0.5
+
 
 def find(may_install: bool) -> str:
     """One that fits, installed where there is none."""
@@ -82,3 +86,18 @@ def merge(merger: str, raw: Path, profile: Path) -> None:
     if not counts:
         raise tools.Missing(f"the training left no counts in {raw}")
     subprocess.run([merger, "merge", "-o", str(profile), *map(str, counts)], check=True, timeout=MERGE_TIME_MAX)
+
+
+def check(merger: str, profile: Path, binary: Path) -> None:
+    """Fails when the profile is another build's: the compiler would have taken it for one that says nothing."""
+    shown = output([merger, "show", "--all-functions", str(profile)])
+    # What is private to a crate has its name before it.
+    counted = {line.strip().rpartition(";")[2].removesuffix(":") for line in shown.splitlines() if RUST_NAME in line}
+    names = {line.split()[-1] for line in output(["nm", str(binary)]).splitlines() if RUST_NAME in line}
+    known = len(names & counted)
+    if known < KNOWN_SHARE_MIN * len(names):
+        raise tools.Missing(f"the profile is not this build's: it knows {known} of {len(names)} functions of {binary}")
+
+
+def output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=MERGE_TIME_MAX).stdout
