@@ -14,9 +14,8 @@ use super::head::field;
 /// than a list of places.
 pub const COPIED_BYTES_MAX: usize = 4 * 1024;
 
-/// A task that has written so much lets the others of its core have their turn: where a thousand
-/// bodies come as fast as they can be written, whoever asks for little would wait for all of them.
-pub const TURN_BYTES_MAX: usize = 256 * 1024;
+/// A task that has written so much of a request lets the others of its core have their turn.
+pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 
 /// What waits to be written.
 #[derive(Debug)]

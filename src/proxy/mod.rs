@@ -31,6 +31,7 @@ mod stream;
 mod throttle;
 pub mod upload;
 pub mod tunnel;
+pub mod turns;
 mod under_way;
 
 use std::net::IpAddr;
@@ -48,6 +49,7 @@ use deadlines::Deadlines;
 use force::{InForce, Serving};
 use overload::Overload;
 use patience::{Slowness, Watch};
+use turns::Turns;
 pub use under_way::{UnderWay, UnderWayCount};
 
 use crate::clock::Clock;
@@ -132,6 +134,8 @@ pub struct Core {
     deadlines: Deadlines,
     /// Who is waited for.
     pub watch: Arc<Watch>,
+    /// Whose turn it is among its long answers.
+    pub turns: Turns,
     /// The first half of request ids, with a dash, different for each core and process.
     id_prefix: String,
     ids: AtomicU64,
@@ -217,6 +221,7 @@ impl Core {
             serving,
             deadlines,
             watch,
+            turns: Turns::default(),
             id_prefix,
             ids: AtomicU64::new(0),
             under_way: UnderWay::default(),

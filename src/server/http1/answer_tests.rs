@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
@@ -12,8 +11,8 @@ use tokio::io::{AsyncReadExt, duplex};
 use super::answer::{self, After, Asked, Framing};
 use super::outgoing::{Cut, Outgoing};
 use super::wire::Wire;
-use crate::http1::waiting::TURN_BYTES_MAX;
 use crate::proxy::body::CutOff;
+use crate::proxy::turns::Turns;
 use crate::server::HalfClosed;
 
 /// A body in pieces; an error where one is missing.
@@ -62,7 +61,9 @@ async fn written(
     let mut outgoing = Outgoing::new(head, body, framing, asked);
     let mut said = Vec::new();
     let writing = async {
-        let sent = std::future::poll_fn(|context| outgoing.poll(&wire, context)).await;
+        let turns = Turns::default();
+        let mut turn = turns.of_answer();
+        let sent = std::future::poll_fn(|context| outgoing.poll(&wire, &mut turn, context)).await;
         drop(wire.lock().take());
         sent
     };
@@ -220,23 +221,4 @@ async fn long_pieces_are_framed_like_short_ones() {
         let chunk = format!("186a0\r\n{long}\r\n");
         assert!(body == format!("1\r\na\r\n{chunk}1\r\nb\r\n{chunk}0\r\n\r\n"), "{width}");
     }
-}
-
-/// Fails when one long body keeps a core for itself, or waits for nothing.
-#[tokio::test(start_paused = true)]
-async fn a_long_body_lets_others_have_their_turn() {
-    let asked = Asked { method: Method::GET, version: Version::HTTP_11, takes_trailers: false };
-    let body = pieces(&[&[b'x'; TURN_BYTES_MAX / 2][..]; 10], None);
-    let (parts, body) = answer(200, &[], body).into_parts();
-    let (head, framing, _) = answer::head(&parts, &body, &asked, After::KeepAlive);
-    // A client that takes all of it.
-    let (_client, server) = duplex(16 * TURN_BYTES_MAX);
-    let (wire, mut turns) = (Wire::new(server, HalfClosed::Left), 0);
-    let mut outgoing = Outgoing::new(head, body, framing, &asked);
-    let sending = std::future::poll_fn(|context| {
-        turns += 1;
-        outgoing.poll(&wire, context)
-    });
-    tokio::time::timeout(Duration::from_secs(1), sending).await.unwrap().unwrap();
-    assert_eq!(turns, 6, "five whole ones, and the end");
 }
