@@ -8,7 +8,7 @@ use super::written::{Carried, Content, Rewritten};
 use crate::forward::body::{self, BodyKind};
 use crate::forward::inject::Injector;
 use crate::login::{self, Material};
-use crate::recipe::InjectInto;
+use crate::recipe::Injection;
 
 impl Run<'_> {
     pub(super) fn carried(&mut self, at: &str, expected: &Carried, session: &Material) {
@@ -83,10 +83,9 @@ impl Run<'_> {
 
     /// What becomes of the bodies of clients' requests.
     fn bodies(&mut self, at: &str, expected: &Carried, injector: &Injector) {
-        let goes_into =
-            |into: &InjectInto| matches!(into, InjectInto::Json(..) | InjectInto::Form(..));
         let recipe = std::sync::Arc::clone(self.recipe);
-        if expected.bodies.is_empty() && recipe.inject.iter().any(|it| goes_into(&it.into)) {
+        let goes_into = |injection: &Injection| BodyKind::of(&injection.into).is_some();
+        if expected.bodies.is_empty() && recipe.inject.iter().any(goes_into) {
             self.differs(at, "`bodies` tells what becomes of bodies that the session goes into");
         }
         for (index, Rewritten { method, sent, becomes }) in expected.bodies.iter().enumerate() {

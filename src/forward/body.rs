@@ -25,6 +25,9 @@ pub enum BodyKind {
 /// A body that no value can be put into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
+    /// Of a type that the recipe puts nothing into, where it puts the session nowhere else.
+    #[error("the session goes into the body, and its `Content-Type` is none that it can go into")]
+    OtherType,
     /// It is not what it says to be.
     #[error("the session goes into the body, which is no JSON object")]
     NoObject,
@@ -42,21 +45,24 @@ pub enum Unwritable {
 /// What kind of body of a request the recipe puts something into; nothing where it leaves it alone.
 ///
 /// # Errors
-/// A body of that kind that cannot be read for its content coding.
+/// A body of that kind that cannot be read for its content coding; one of another kind where the
+/// session would be in nothing else of the request.
 pub fn kind(
     recipe: &Recipe,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Option<BodyKind>, Unwritable> {
-    let mut kinds = recipe.inject.iter().filter_map(|injection| match &injection.into {
-        InjectInto::Json(..) if injection.methods.include(method) => Some(BodyKind::Json),
-        InjectInto::Form(..) if injection.methods.include(method) => Some(BodyKind::Form),
-        _ => None,
-    });
-    let Some(told) = told(headers) else { return Ok(None) };
-    if !kinds.any(|kind| kind == told) {
+    let injections = recipe.inject.iter().filter(|injection| injection.methods.include(method));
+    let mut kinds = injections.filter_map(|injection| BodyKind::of(&injection.into)).peekable();
+    if kinds.peek().is_none() {
         return Ok(None);
     }
+    let Some(told) = told(headers).filter(|told| kinds.any(|kind| kind == *told)) else {
+        return match recipe.has_session_in_head(method) {
+            true => Ok(None),
+            false => Err(Unwritable::OtherType),
+        };
+    };
     let is_coded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
     match headers.get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
         true => Err(Unwritable::Coded),
@@ -64,14 +70,33 @@ pub fn kind(
     }
 }
 
-/// What kind a request's only `Content-Type` tells (RFC 9110 section 8.3, RFC 6839 section 3.1).
+impl BodyKind {
+    /// What an injection goes into, where that is a body.
+    pub fn of(into: &InjectInto) -> Option<Self> {
+        match into {
+            InjectInto::Json(..) => Some(Self::Json),
+            InjectInto::Form(..) => Some(Self::Form),
+            InjectInto::Header(..)
+            | InjectInto::Query(..)
+            | InjectInto::Cookies
+            | InjectInto::Cookie(..) => None,
+        }
+    }
+}
+
+/// What kind a request's only `Content-Type` tells (RFC 9110 section 8.3, RFC 6839 section 3.1; what
+/// calls by JSON-RPC over HTTP may have beside `application/json`).
 fn told(headers: &HeaderMap) -> Option<BodyKind> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(told), None) = (types.next(), types.next()) else { return None };
     let told = told.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
     match told.as_str() {
         "application/x-www-form-urlencoded" => Some(BodyKind::Form),
-        "application/json" | "text/json" => Some(BodyKind::Json),
+        "application/json"
+        | "application/json-rpc"
+        | "application/jsonrequest"
+        | "application/x-json"
+        | "text/json" => Some(BodyKind::Json),
         told if told.starts_with("application/") && told.ends_with("+json") => Some(BodyKind::Json),
         _ => None,
     }

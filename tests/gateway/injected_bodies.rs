@@ -19,6 +19,8 @@ const RECIPE: &str = r#"
     inject = [
         { json = "/auth", value = "{{token}}" },
         { form = "token", value = "{{token}}", methods = ["POST"] },
+        { header = "X-Account", value = "{{username}}" },
+        { header = "X-Token", value = "put-{{token | sha256}}", methods = ["PUT"] },
     ]
     verdict = [{ when = { status = [401] }, then = "expired" }]
     [[login.steps]]
@@ -80,7 +82,7 @@ const JSON: &str = "application/json; charset=utf-8";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Fails when a session is missing in a body that it belongs into, stands in one that it does not belong
-/// into, or when a body is framed by its old length.
+/// into, when a body is framed by its old length, or when one that needs no session is not passed on.
 #[tokio::test]
 async fn a_session_goes_into_json_and_forms_and_nothing_else() {
     let puppet = puppet().await;
@@ -98,26 +100,53 @@ async fn a_session_goes_into_json_and_forms_and_nothing_else() {
         assert!(!head.contains("content-digest"), "{head}");
     }
 
-    posted(&scene, "/rpc", "application/vnd.api+json", "[{\"a\":1},{}]").send().await;
     let batch = format!(r#"[{{"a":1,"auth":"{in_json}"}},{{"auth":"{in_json}"}}]"#);
-    assert_eq!(last_body(&puppet), batch);
+    for kind in ["vnd.api+json", "json-rpc", "JSONRequest", "x-json"] {
+        posted(&scene, "/rpc", &format!("application/{kind}"), "[{\"a\":1},{}]").send().await;
+        assert_eq!(last_body(&puppet), batch, "{kind}");
+    }
 
     posted(&scene, "/form", FORM, "action=edit&token=theirs&text=%zz").send().await;
     assert_eq!(last_body(&puppet), format!("action=edit&text=%zz&token={in_form}"));
 
-    for (method, content_type, body) in [
-        ("PUT", FORM, "action=edit&token=theirs"),
-        ("POST", "text/plain", "{}"),
-        ("POST", "multipart/form-data; boundary=x", "--x--"),
-        ("POST", JSON, ""),
-    ] {
+    // In the first the session is in a field of the head; the others have no body.
+    for (method, content_type, body) in
+        [("PUT", FORM, "action=edit&token=theirs"), ("POST", JSON, ""), ("POST", "text/plain", "")]
+    {
         let call = scene.call(method, "/as-it-is").header("content-type", content_type);
         assert_eq!(call.body(body).send().await.status, 200);
         assert_eq!(last_body(&puppet), body, "{method} {content_type}");
     }
-    let two = posted(&scene, "/two", FORM, "a=1").header("content-type", JSON);
-    two.send().await;
-    assert_eq!(last_body(&puppet), "a=1", "two types are none");
+    assert_eq!(scene.call("GET", "/as-it-is").send().await.status, 200);
+}
+
+/// Fails when a request goes on without the session because its body is of a type that nothing is put
+/// into.
+#[tokio::test]
+async fn a_body_of_another_type_is_not_sent_where_the_session_would_be_nowhere() {
+    let puppet = puppet().await;
+    let (scene, _folder) = scene(&puppet).await;
+    let sent = |method: &str, types: &[&str]| {
+        let call = scene.call(method, "/rpc").body(r#"{"auth":"theirs"}"#);
+        types.iter().fold(call, |call, told| call.header("content-type", told))
+    };
+    for call in [
+        sent("POST", &["text/plain"]),
+        sent("POST", &["multipart/form-data; boundary=x"]),
+        sent("POST", &["application/json+more"]),
+        sent("POST", &["application/jsonl"]),
+        sent("POST", &[""]),
+        sent("POST", &[]),
+        sent("POST", &[FORM, JSON]),
+        sent("PATCH", &[FORM]),
+    ] {
+        let answer = call.send().await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (400, "bad_request"));
+    }
+    assert_eq!(puppet.requests().len(), 0, "not even a login");
+    assert_eq!(sent("PUT", &["text/plain"]).send().await.status, 200);
+    let head = puppet.requests().pop().unwrap();
+    assert!(head.contains("x-token: put-") && head.contains("x-account: "), "{head}");
 }
 
 /// Fails when a request is sent again with the session that was dead, or with half of its body.
