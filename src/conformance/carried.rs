@@ -118,26 +118,32 @@ impl Run<'_> {
 impl Content {
     /// Its `Content-Type`, and its bytes.
     fn bytes(&self) -> (&'static str, Vec<u8>) {
-        match (&self.json, &self.form) {
-            (Some(json), _) => ("application/json", serde_json::to_vec(json).unwrap_or_default()),
-            (None, Some(form)) => {
+        match (&self.json, &self.form, &self.xml) {
+            (Some(json), ..) => ("application/json", serde_json::to_vec(json).unwrap_or_default()),
+            (None, Some(form), _) => {
                 ("application/x-www-form-urlencoded", compare::form(form).into_bytes())
             }
-            (None, None) => ("text/plain", Vec::new()),
+            (None, None, Some(xml)) => ("application/xml", xml.clone().into_bytes()),
+            (None, None, None) => ("text/plain", Vec::new()),
         }
     }
 
+    /// Whether this is the body, as which `kind` it was written.
     fn is(&self, kind: Option<BodyKind>, body: &[u8]) -> bool {
-        match (&self.json, &self.form) {
-            (Some(json), _) if kind != Some(BodyKind::Form) => {
+        let is_written_as = |own: BodyKind| kind.is_none_or(|kind| kind == own);
+        match (&self.json, &self.form, &self.xml) {
+            (Some(json), ..) if is_written_as(BodyKind::Json) => {
                 serde_json::from_slice(body).is_ok_and(|body| compare::is_json(json, &body))
             }
-            (None, Some(form)) if kind != Some(BodyKind::Json) => {
+            (None, Some(form), _) if is_written_as(BodyKind::Form) => {
                 let fields = compare::pairs(&String::from_utf8_lossy(body));
                 form.len() == fields.len()
                     && form.iter().all(|(name, wanted)| {
                         fields.get(name).is_some_and(|value| compare::is_text(wanted, value))
                     })
+            }
+            (None, None, Some(xml)) if is_written_as(BodyKind::Xml) => {
+                compare::is_text(xml, &String::from_utf8_lossy(body))
             }
             _ => false,
         }

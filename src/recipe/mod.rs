@@ -6,6 +6,7 @@
 
 mod built_in;
 pub mod condition;
+pub mod element;
 pub mod explain;
 mod expression;
 mod inject;
@@ -418,7 +419,7 @@ impl Recipe {
             | InjectInto::Query(_, value)
             | InjectInto::Cookie(_, value) => value.reads().any(|name| !is_told_to_all(name)),
             InjectInto::Cookies => true,
-            InjectInto::Json(..) | InjectInto::Form(..) => false,
+            InjectInto::Json(..) | InjectInto::Form(..) | InjectInto::Xml(..) => false,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Sessions that go into the bodies of requests: into JSON objects and forms, and into nothing else; sent
+//! Sessions that go into the bodies of requests: into JSON objects, forms and XML, and into nothing else; sent
 //! again with the next session's value, within a bound.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +19,7 @@ const RECIPE: &str = r#"
     inject = [
         { json = "/auth", value = "{{token}}" },
         { form = "token", value = "{{token}}", methods = ["POST"] },
+        { xml = "/Envelope/Header/{urn:x}context/token", value = "{{token}}", methods = ["POST"] },
         { header = "X-Account", value = "{{username}}" },
         { header = "X-Token", value = "put-{{token | sha256}}", methods = ["PUT"] },
     ]
@@ -41,6 +42,9 @@ const TOKENS: [(&str, &str, &str); 2] = [
     ("second token of them", "second token of them", "second%20token%20of%20them"),
 ];
 
+/// The first session in XML.
+const IN_XML: &str = "first+\\ &quot;token&quot; of it";
+
 /// Gives one session after the other; the first is dead for requests to `/dead`.
 async fn puppet() -> Puppet {
     let logins = AtomicUsize::new(0);
@@ -50,7 +54,7 @@ async fn puppet() -> Puppet {
             let (token, ..) = TOKENS[logins.fetch_add(1, Ordering::Relaxed).min(1)];
             return Reply::json(&json!({ "result": token }).to_string());
         }
-        let is_first = [TOKENS[0].1, TOKENS[0].2].iter().any(|token| body.contains(token));
+        let is_first = [TOKENS[0].1, TOKENS[0].2, IN_XML].iter().any(|token| body.contains(token));
         match head.contains(" /dead ") && is_first {
             true => Reply::keep("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"),
             false => Reply::json("{}"),
@@ -84,7 +88,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Fails when a session is missing in a body that it belongs into, stands in one that it does not belong
 /// into, when a body is framed by its old length, or when one that needs no session is not passed on.
 #[tokio::test]
-async fn a_session_goes_into_json_and_forms_and_nothing_else() {
+async fn a_session_goes_into_json_forms_and_xml_and_nothing_else() {
     let puppet = puppet().await;
     let (scene, _folder) = scene(&puppet).await;
     let (_, in_json, in_form) = TOKENS[0];
@@ -108,6 +112,21 @@ async fn a_session_goes_into_json_and_forms_and_nothing_else() {
 
     posted(&scene, "/form", FORM, "action=edit&token=theirs&text=%zz").send().await;
     assert_eq!(last_body(&puppet), format!("action=edit&text=%zz&token={in_form}"));
+
+    let soap = |header: &str| {
+        let declared = "<?xml version=\"1.0\"?>\n<s:Envelope xmlns:s=\"urn:s\">";
+        format!("{declared}{header}<s:Body><a>&lt;</a></s:Body></s:Envelope>")
+    };
+    let context = format!("<context xmlns=\"urn:x\"><token>{IN_XML}</token></context>");
+    for kind in ["text/xml; charset=\"UTF-8\"", "application/xml", "application/soap+xml; action=a"]
+    {
+        posted(&scene, "/soap", kind, soap("")).send().await;
+        let expected = soap(&format!("<s:Header>{context}</s:Header>"));
+        assert_eq!(last_body(&puppet), expected, "{kind}");
+    }
+    let theirs = "<s:Header><x:context><x:token>theirs</x:token></x:context></s:Header>";
+    posted(&scene, "/soap", "text/xml", soap(theirs)).send().await;
+    assert_eq!(last_body(&puppet), soap(&theirs.replace("theirs", IN_XML)));
 
     // In the first the session is in a field of the head; the others have no body.
     for (method, content_type, body) in
@@ -162,13 +181,21 @@ async fn a_body_is_sent_again_with_the_next_session() {
             json!({ "text": long, "auth": TOKENS[1].0 }).to_string(),
         ),
         (FORM, format!("text={long}"), format!("text={long}&token={}", TOKENS[1].2)),
+        (
+            "text/xml",
+            format!("<Envelope><Header><context/></Header>{long}</Envelope>"),
+            format!(
+                "<Envelope><Header><context><token>{}</token></context></Header>{long}</Envelope>",
+                TOKENS[1].0
+            ),
+        ),
     ] {
         assert_eq!(posted(&scene, "/dead", content_type, body).send().await.status, 200);
         assert_eq!(last_body(&puppet), expected);
     }
     let lines = puppet.requests();
     let lines: Vec<&str> = lines.iter().filter_map(|request| request.split(' ').nth(1)).collect();
-    assert_eq!(lines, ["/login", "/dead", "/login", "/dead", "/dead"]);
+    assert_eq!(lines, ["/login", "/dead", "/login", "/dead", "/dead", "/dead"]);
 }
 
 /// Fails when a body that cannot take the session is sent without it, or is read without a bound.
@@ -183,6 +210,10 @@ async fn a_body_that_cannot_take_the_session_is_not_sent() {
         (JSON, "identity", "{\"a\":", (400, "bad_request")),
         (JSON, "gzip", "{}", (400, "bad_request")),
         (FORM, "br", "a=1", (400, "bad_request")),
+        ("text/xml", "br", "<Envelope/>", (400, "bad_request")),
+        ("text/xml; charset=utf-16", "identity", "<Envelope/>", (400, "bad_request")),
+        ("text/xml", "identity", "<Other/>", (400, "bad_request")),
+        ("text/xml", "identity", "<!DOCTYPE Envelope><Envelope/>", (400, "bad_request")),
     ] {
         let call = posted(&scene, "/rpc", content_type, body).header("content-encoding", coding);
         let answer = call.send().await;

@@ -162,7 +162,7 @@ impl Run<'_, '_> {
     /// From here on requests go where those of this session may go.
     fn settle(&mut self, material: &Material) -> Result<(), Unusable> {
         let place = self.trial.upstream.place(&material.values);
-        self.place = place.map_err(|_| Unusable(header::HOST))?;
+        self.place = place.map_err(|_| Unusable::Field(header::HOST))?;
         Ok(())
     }
 

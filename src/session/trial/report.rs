@@ -367,6 +367,7 @@ pub(super) fn carried(
             InjectInto::Cookie(name, _) => Some(format!("cookie `{name}`")),
             InjectInto::Json(pointer, _) => Some(format!("member `{pointer}` of JSON bodies")),
             InjectInto::Form(name, _) => Some(format!("field `{name}` of forms")),
+            InjectInto::Xml(way, _) => Some(format!("element `{way}` of XML bodies")),
             InjectInto::Cookies => {
                 material.cookies.iter().next().map(|_| "the session's cookies".to_owned())
             }
