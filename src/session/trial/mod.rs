@@ -343,6 +343,10 @@ impl Run<'_, '_> {
                 Addressee::Site(site) => format!("{site}{}", path_of(step)),
                 Addressee::Helper(purpose) => purpose.to_string(),
             },
+            site: match &step.to {
+                Addressee::Site(site) => Some(site.clone()),
+                Addressee::Upstream | Addressee::Helper(_) => None,
+            },
         };
         (self.watch)(Progress::Sending(&sent));
         let header_names = header_names(&request, session);
