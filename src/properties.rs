@@ -5,7 +5,7 @@ pub use crate::access::properties::{tokens, tombstones};
 pub use crate::audit::properties::trails;
 pub use crate::conformance::properties::upstreams;
 pub use crate::forward::coding::properties::codings;
-pub use crate::forward::properties::fields;
+pub use crate::forward::properties::{bodies, fields};
 pub use crate::forward::replay::properties::replay;
 pub use crate::login::properties::{cookies, logins};
 pub use crate::recipe::properties::recipes;
@@ -100,8 +100,9 @@ mod tests {
     type Property = fn(&[u8]);
 
     /// Every target of the fuzzer and what it runs.
-    const ALL: [(&str, Property); 16] = [
+    const ALL: [(&str, Property); 17] = [
         ("answers", super::answers),
+        ("bodies", super::bodies),
         ("codings", super::codings),
         ("configurations", super::configurations),
         ("cookies", super::cookies),

@@ -188,6 +188,14 @@ pub(super) fn change(at: SystemTime, event: &Event) -> Option<SessionChange> {
             };
             about("refreshed", one, detail)
         }
+        Event::Renewed { about: one, outcome, took } => {
+            let took = milliseconds(*took);
+            let detail = match outcome {
+                Ok(next) => format!("has fresh values as session {next} after {took} ms"),
+                Err(cause) => format!("its values could not be renewed: {cause}"),
+            };
+            about("renewed", one, detail)
+        }
         Event::LetGo { about: one, why } => about("let_go", one, why.as_str().to_owned()),
         Event::Displaced { about: one, pause } => {
             let seconds = pause.as_secs();

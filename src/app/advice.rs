@@ -3,14 +3,14 @@
 
 use http::StatusCode;
 
+use super::unreached::{self, Addressed};
 use crate::login::StepAnswer;
 use crate::recipe::explain::is_plain_name;
 use crate::recipe::{Recipe, RefusalClass};
 use crate::recording::{Exchanged, Phase};
+use crate::session::Unavailable;
 use crate::session::trial::{Ending, Incomplete, Notice, StepReport, TrialReport};
-use crate::session::{ExchangeError, Unavailable};
 use crate::settings;
-use crate::upstream::{ConnectError, ProxyError, SendError};
 
 /// Members of an answer that a proposed rule names.
 const MEMBERS_MAX: usize = 4;
@@ -40,7 +40,7 @@ impl About<'_> {
             Ending::Refused { class: Some(class), .. } => advice.push(says(self.refused(*class))),
             Ending::Refused { class: None, .. } => advice.push(self.unclassified(report)),
             Ending::HeldBack(why) => advice.push(says(self.held_back(why))),
-            Ending::Unreachable(error) => advice.push(says(self.unreachable(error))),
+            Ending::Unreachable(error) => advice.push(says(self.addressed(report).unreachable(error))),
             Ending::Incomplete(Incomplete::Probe) => advice.push(says(format!(
                 "the login succeeded, and what it gave is not accepted: compare `[[inject]]`, and \
                  `alive` of `[probe]`, in {} with the vendor's documentation",
@@ -192,177 +192,19 @@ impl About<'_> {
         }
     }
 
-    fn unreachable(&self, error: &ExchangeError) -> String {
-        let name = &self.upstream.name;
-        let settings::Origin { scheme, host, port } = &self.upstream.origin;
-        let at = match &self.upstream.way {
-            settings::Way::Unix(path) => path.display().to_string(),
-            settings::Way::Direct | settings::Way::Proxy(_) => format!("{host}:{port}"),
-        };
-        match error {
-            ExchangeError::Send(SendError::Unreachable(connect)) => match connect {
-                ConnectError::Dns(_) => format!(
-                    "nobody knows the name `{host}`: check `url` of [upstreams.{name}] and this \
-                     machine's name resolution"
-                ),
-                ConnectError::Refused(_) => format!(
-                    "nothing listens at {at}, or a firewall is in between: check `url` of \
-                     [upstreams.{name}]"
-                ),
-                ConnectError::Exhausted(_) => {
-                    "this machine has no descriptor, no port or no memory left for \
-                     a connection: raise its limits, or try again later"
-                        .to_owned()
-                }
-                ConnectError::DnsTimeout => format!(
-                    "nobody says which addresses `{host}` has: check this machine's name \
-                     resolution, and `connect_timeout` of [upstreams.{name}]"
-                ),
-                ConnectError::Prohibited(address) => format!(
-                    "`{host}` leads to {address}, which may be this machine or what gives out its \
-                     credentials: check this machine's name resolution and `url` of \
-                     [upstreams.{name}]; if the address is right, name its network in \
-                     `allowed_networks`"
-                ),
-                ConnectError::CircuitOpen { .. } => {
-                    format!("{at} could not be reached before: try again later")
-                }
-                ConnectError::Timeout => format!(
-                    "{at} does not take connections: check `url` of [upstreams.{name}], firewalls \
-                     and `connect_timeout`"
-                ),
-                ConnectError::Certificate(_) => {
-                    certificate(&format!("upstreams.{name}.tls"), &self.upstream.tls)
-                }
-                ConnectError::Alert { .. } => {
-                    handshake(&format!("upstreams.{name}.tls"), &self.upstream.tls)
-                }
-                ConnectError::Tls(_) | ConnectError::Handshake(_) => format!(
-                    "what answers at {at} does not speak TLS as it should: if it speaks plain HTTP, \
-                     `url` of [upstreams.{name}] begins with `http://`"
-                ),
-                ConnectError::Proxy(error) => self.no_way_through(error),
-                ConnectError::Http(_) => self.not_http(),
-            },
-            ExchangeError::Helper(_) | ExchangeError::NoHelper => {
-                format!("check `login_helper` of [upstreams.{name}]")
+    /// Whoever the step went to that had no answer.
+    fn addressed(&self, report: &TrialReport) -> Addressed<'_> {
+        let failed = report.steps.iter().rev().find(|step| step.error.is_some());
+        match failed.and_then(|step| Some((step, step.sent.site.as_ref()?))) {
+            Some((step, site)) => {
+                Addressed::elsewhere(self.upstream, self.recipe, &step.sent.step, site)
             }
-            ExchangeError::Send(SendError::Timeout) => SLOW.to_owned(),
-            ExchangeError::Send(SendError::Broken(_)) if *scheme == settings::Scheme::Http => {
-                format!("{}; servers of `https` answer `http` like this", self.not_http())
-            }
-            ExchangeError::Send(SendError::Broken(_)) | ExchangeError::BrokenOff => self.not_http(),
-            ExchangeError::TooLong => "no login answers at such length: check whether `url` is \
-                 the API's address, or raise `login_answer_bytes_max` in [limits]"
-                .to_owned(),
-            ExchangeError::Unreadable(_) => {
-                "the answer is in a content coding that Doorward cannot read".to_owned()
-            }
-            ExchangeError::Target => format!(
-                "a parameter of [upstreams.{name}] holds something that no path may hold, for \
-                 example a space"
-            ),
+            None => Addressed::upstream(self.upstream),
         }
-    }
-
-    /// The proxy makes no tunnel.
-    fn no_way_through(&self, error: &ProxyError) -> String {
-        let table = format!("upstreams.{}.proxy", self.upstream.name);
-        let settings::Way::Proxy(proxy) = &self.upstream.way else { return self.not_http() };
-        let at = &proxy.origin;
-        match error {
-            ProxyError::Unreachable(ConnectError::Certificate(_)) => {
-                certificate(&format!("{table}.tls"), &proxy.tls)
-            }
-            ProxyError::Unreachable(ConnectError::Alert { .. }) => {
-                handshake(&format!("{table}.tls"), &proxy.tls)
-            }
-            ProxyError::Unreachable(_) => {
-                format!("the proxy {at} does not take connections: check `url` of [{table}]")
-            }
-            ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => match &proxy.login {
-                Some((_, source)) => format!(
-                    "the proxy {at} refuses this login: check `username` and `password` ({}) of \
-                     [{table}]",
-                    source.place
-                ),
-                None => format!(
-                    "the proxy {at} asks for a login: set `username` and `password` in [{table}]"
-                ),
-            },
-            ProxyError::Refused(status) if status.is_server_error() => format!(
-                "the proxy {at} cannot reach the upstream: check `url` of [upstreams.{}], as it is \
-                 seen from the proxy",
-                self.upstream.name
-            ),
-            ProxyError::Refused(_) => format!(
-                "the proxy {at} allows no tunnel to this upstream: have it allowed there, or check \
-                 `url` of [{table}]"
-            ),
-            ProxyError::Head(_) | ProxyError::Ahead | ProxyError::Closed(_) => format!(
-                "what answers at {at} is no proxy that makes tunnels: check `url` of [{table}]"
-            ),
-        }
-    }
-
-    fn not_http(&self) -> String {
-        format!(
-            "what answers at {} does not speak HTTP as it should: check `url` of [upstreams.{}]",
-            self.url(),
-            self.upstream.name
-        )
     }
 
     pub(super) fn url(&self) -> String {
-        let settings::Origin { scheme, host, port } = &self.upstream.origin;
-        let port = match *port == scheme.default_port() {
-            true => String::new(),
-            false => format!(":{port}"),
-        };
-        let scheme = match scheme {
-            settings::Scheme::Http => "http",
-            settings::Scheme::Https => "https",
-        };
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        format!("{scheme}://{host}{port}{}", self.upstream.base_path)
-    }
-}
-
-const SLOW: &str = "the login was sent and not answered in time, so the upstream may have counted \
-     it: see whether it is well before the next try, or raise `login` in [timeouts] and \
-     `response_timeout` of the upstream";
-
-/// The certificate of the server that this table is about is not accepted.
-fn certificate(table: &str, tls: &settings::UpstreamTls) -> String {
-    let pins = match tls.pins.is_empty() {
-        true => "",
-        false => ", and whether the server has a new key, which then belongs into `pins`",
-    };
-    match tls.authorities.file() {
-        None => format!(
-            "if the certificate is of an authority of your own, name its PEM file as `ca_file` in \
-             [{table}]; if it is made out to another name, name that as `server_name`{pins}"
-        ),
-        Some(path) => format!(
-            "the certificate is not of the authorities in `{}`, is not valid now, or is made out to \
-             another name: check the file and `server_name` in [{table}]{pins}",
-            path.display()
-        ),
-    }
-}
-
-/// The server that this table is about refused the handshake.
-fn handshake(table: &str, tls: &settings::UpstreamTls) -> String {
-    match &tls.identity {
-        None => format!(
-            "if the server asks for a certificate, name yours and its key as `certificate` and \
-             `key` in [{table}]; if it serves several names, check `server_name` and `sni`"
-        ),
-        Some(identity) => format!(
-            "see whether the server accepts the certificate in `{}`; check `certificate`, \
-             `server_name` and `sni` in [{table}]",
-            identity.certificate.display()
-        ),
+        unreached::url(self.upstream)
     }
 }
 

@@ -32,6 +32,7 @@ mod state;
 mod strain;
 mod traces;
 mod trial;
+mod unreached;
 mod upstreams;
 mod watching;
 mod way;

@@ -42,9 +42,7 @@ pub(super) fn origin(
     })
 }
 
-/// Where a step of its recipe goes that does not go to the upstream. The way there and whose certificates
-/// are believed are those of the upstream; what names the upstream itself, or shows who comes to it, is
-/// not.
+/// Where a step of its recipe goes that does not go to the upstream.
 ///
 /// # Errors
 /// See [`BuildError`].
@@ -54,6 +52,12 @@ pub(super) fn site(
     credentials: &Credentials,
     outside: &Outside,
 ) -> Result<Origin, BuildError> {
+    origin(&elsewhere(written, site), credentials, outside)
+}
+
+/// The same, as if it were an upstream. The way there and whose certificates are believed are those of
+/// the upstream; what names the upstream itself, or shows who comes to it, is not.
+pub(super) fn elsewhere(written: &settings::Upstream, site: &Site) -> settings::Upstream {
     let scheme = if site.is_encrypted { Scheme::Https } else { Scheme::Http };
     let tls = settings::UpstreamTls {
         server_name: None,
@@ -62,7 +66,7 @@ pub(super) fn site(
         identity: None,
         ..written.tls.clone()
     };
-    let elsewhere = settings::Upstream {
+    settings::Upstream {
         origin: settings::Origin { scheme, host: site.host.clone(), port: site.port },
         base_path: String::new(),
         authority: None,
@@ -75,8 +79,7 @@ pub(super) fn site(
         upgrades: Vec::new(),
         reach: settings::Reach { addresses: Vec::new(), ..written.reach.clone() },
         ..written.clone()
-    };
-    origin(&elsewhere, credentials, outside)
+    }
 }
 
 /// The host, and the port where it is not the scheme's own.

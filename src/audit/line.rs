@@ -95,11 +95,10 @@ impl Line {
                 about("logout", one, json!({ "confirmed": confirmed }))
             }
             Event::Refreshed { about: one, outcome, took } => {
-                let outcome = match outcome {
-                    Ok(next) => json!({ "outcome": "refreshed", "next": next }),
-                    Err(cause) => json!({ "outcome": "failed", "cause": cause }),
-                };
-                about("refresh", one, merged(outcome, json!({ "took_ms": milliseconds(*took) })))
+                about("refresh", one, next_version("refreshed", outcome, *took))
+            }
+            Event::Renewed { about: one, outcome, took } => {
+                about("renewal", one, next_version("renewed", outcome, *took))
             }
             Event::LetGo { about: one, why } => {
                 about("let_go", one, json!({ "cause": why.as_str() }))
@@ -323,6 +322,15 @@ fn session(About { upstream, account, generation }: &About) -> Value {
 
 fn fragment(Fragment { bytes, sha256 }: Fragment) -> Value {
     json!({ "bytes": bytes, "sha256": sha256.to_string() })
+}
+
+/// What came of steps that were to bring a session's next version.
+fn next_version(word: &str, outcome: &Result<u64, &'static str>, took: Duration) -> Value {
+    let outcome = match outcome {
+        Ok(next) => json!({ "outcome": word, "next": next }),
+        Err(cause) => json!({ "outcome": "failed", "cause": cause }),
+    };
+    merged(outcome, json!({ "took_ms": milliseconds(took) }))
 }
 
 fn merged(first: Value, second: Value) -> Value {

@@ -8,7 +8,7 @@ use super::written::{Carried, Content, Rewritten};
 use crate::forward::body::{self, BodyKind};
 use crate::forward::inject::Injector;
 use crate::login::{self, Material};
-use crate::recipe::InjectInto;
+use crate::recipe::Injection;
 
 impl Run<'_> {
     pub(super) fn carried(&mut self, at: &str, expected: &Carried, session: &Material) {
@@ -83,10 +83,9 @@ impl Run<'_> {
 
     /// What becomes of the bodies of clients' requests.
     fn bodies(&mut self, at: &str, expected: &Carried, injector: &Injector) {
-        let goes_into =
-            |into: &InjectInto| matches!(into, InjectInto::Json(..) | InjectInto::Form(..));
         let recipe = std::sync::Arc::clone(self.recipe);
-        if expected.bodies.is_empty() && recipe.inject.iter().any(|it| goes_into(&it.into)) {
+        let goes_into = |injection: &Injection| BodyKind::of(&injection.into).is_some();
+        if expected.bodies.is_empty() && recipe.inject.iter().any(goes_into) {
             self.differs(at, "`bodies` tells what becomes of bodies that the session goes into");
         }
         for (index, Rewritten { method, sent, becomes }) in expected.bodies.iter().enumerate() {
@@ -119,26 +118,32 @@ impl Run<'_> {
 impl Content {
     /// Its `Content-Type`, and its bytes.
     fn bytes(&self) -> (&'static str, Vec<u8>) {
-        match (&self.json, &self.form) {
-            (Some(json), _) => ("application/json", serde_json::to_vec(json).unwrap_or_default()),
-            (None, Some(form)) => {
+        match (&self.json, &self.form, &self.xml) {
+            (Some(json), ..) => ("application/json", serde_json::to_vec(json).unwrap_or_default()),
+            (None, Some(form), _) => {
                 ("application/x-www-form-urlencoded", compare::form(form).into_bytes())
             }
-            (None, None) => ("text/plain", Vec::new()),
+            (None, None, Some(xml)) => ("application/xml", xml.clone().into_bytes()),
+            (None, None, None) => ("text/plain", Vec::new()),
         }
     }
 
+    /// Whether this is the body, as which `kind` it was written.
     fn is(&self, kind: Option<BodyKind>, body: &[u8]) -> bool {
-        match (&self.json, &self.form) {
-            (Some(json), _) if kind != Some(BodyKind::Form) => {
+        let is_written_as = |own: BodyKind| kind.is_none_or(|kind| kind == own);
+        match (&self.json, &self.form, &self.xml) {
+            (Some(json), ..) if is_written_as(BodyKind::Json) => {
                 serde_json::from_slice(body).is_ok_and(|body| compare::is_json(json, &body))
             }
-            (None, Some(form)) if kind != Some(BodyKind::Json) => {
+            (None, Some(form), _) if is_written_as(BodyKind::Form) => {
                 let fields = compare::pairs(&String::from_utf8_lossy(body));
                 form.len() == fields.len()
                     && form.iter().all(|(name, wanted)| {
                         fields.get(name).is_some_and(|value| compare::is_text(wanted, value))
                     })
+            }
+            (None, None, Some(xml)) if is_written_as(BodyKind::Xml) => {
+                compare::is_text(xml, &String::from_utf8_lossy(body))
             }
             _ => false,
         }

@@ -222,7 +222,7 @@ pub struct Rewritten {
     pub becomes: Content,
 }
 
-/// A body that a session can go into. One of the two.
+/// A body that a session can go into. One of the three.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
@@ -230,6 +230,8 @@ pub struct Content {
     pub json: Option<serde_json::Value>,
     /// The fields of a form.
     pub form: Option<BTreeMap<String, String>>,
+    /// XML, as it is written.
+    pub xml: Option<String>,
 }
 
 /// A login that is refused.

@@ -1,15 +1,17 @@
-//! Session values in the bodies of requests: a member of a JSON object, or a field of a form. All else
-//! of a body stays as the client has written it, byte for byte as far as that can be.
+//! Session values in the bodies of requests: a member of a JSON object, a field of a form, or an element
+//! of XML. All else of a body stays as the client has written it, byte for byte as far as that can be.
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::inject::Injector;
+use super::xml;
+use crate::recipe::element::ElementPath;
 use crate::recipe::template::URL_VALUE;
 use crate::recipe::{InjectInto, Overwrite, Recipe};
 
@@ -20,68 +22,151 @@ pub enum BodyKind {
     Json,
     /// `application/x-www-form-urlencoded`.
     Form,
+    /// XML in UTF-8, without entities of its own.
+    Xml,
 }
 
 /// A body that no value can be put into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.told())]
 pub enum Unwritable {
-    /// It is not what it says to be.
-    #[error("the session goes into the body, which is no JSON object")]
+    /// Of a type that the recipe puts nothing into, where it puts the session nowhere else.
+    OtherType,
+    /// A content coding that nobody takes off.
+    Coded,
+    /// No JSON that holds an object.
     NoObject,
     /// What it is to be put into is there, and no object.
-    #[error("the session goes into an object in the body, and something else stands in its place")]
     NoParent,
-    /// A content coding that nobody takes off.
-    #[error("the session goes into the body, which has a content coding")]
-    Coded,
+    /// No XML.
+    NoXml,
+    /// XML with a document type, or with entities that nothing defines.
+    OwnEntities,
+    /// XML in another encoding.
+    NotUtf8,
+    /// XML with another root, or without an element that cannot be made.
+    NoElement,
     /// With the session in it, it is longer than it may be.
-    #[error("the session goes into the body, which is too long for that")]
     TooLong,
+}
+
+impl Unwritable {
+    /// What a client is told.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::OtherType => "the session goes into bodies, and into none of this type",
+            Self::Coded => "the session goes into the body, which has a content coding",
+            Self::NoObject => "the session goes into the body, which is no JSON object",
+            Self::NoParent => "the session goes into an object in the body that is none",
+            Self::NoXml => "the session goes into the body, which is no XML",
+            Self::OwnEntities => "the session goes into the body, which has entities of its own",
+            Self::NotUtf8 => "the session goes into the body, which is not in UTF-8",
+            Self::NoElement => "the session goes into an element that the body does not have",
+            Self::TooLong => "the session goes into the body, which is too long for that",
+        }
+    }
 }
 
 /// What kind of body of a request the recipe puts something into; nothing where it leaves it alone.
 ///
 /// # Errors
-/// A body of that kind that cannot be read for its content coding.
+/// A body of that kind that cannot be read for its content coding; one of another kind where the
+/// session would be in nothing else of the request.
 pub fn kind(
     recipe: &Recipe,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Option<BodyKind>, Unwritable> {
-    let mut kinds = recipe.inject.iter().filter_map(|injection| match &injection.into {
-        InjectInto::Json(..) if injection.methods.include(method) => Some(BodyKind::Json),
-        InjectInto::Form(..) if injection.methods.include(method) => Some(BodyKind::Form),
-        _ => None,
-    });
-    let Some(told) = told(headers) else { return Ok(None) };
-    if !kinds.any(|kind| kind == told) {
+    let injections = recipe.inject.iter().filter(|injection| injection.methods.include(method));
+    let mut kinds = injections.filter_map(|injection| BodyKind::of(&injection.into)).peekable();
+    if kinds.peek().is_none() {
         return Ok(None);
     }
-    let is_coded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    match headers.get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
-        true => Err(Unwritable::Coded),
-        false => Ok(Some(told)),
+    let Some(told) = told(headers).filter(|told| kinds.any(|kind| kind == *told)) else {
+        return match recipe.has_session_in_head(method) {
+            true => Ok(None),
+            false => Err(Unwritable::OtherType),
+        };
+    };
+    let is_coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
+        return Err(Unwritable::Coded);
+    }
+    // It goes before what XML says itself (RFC 7303 section 3); JSON and forms have none.
+    if told == BodyKind::Xml && charset(headers).is_some_and(|it| it != "utf-8") {
+        return Err(Unwritable::NotUtf8);
+    }
+    Ok(Some(told))
+}
+
+impl BodyKind {
+    /// What an injection goes into, where that is a body.
+    pub fn of(into: &InjectInto) -> Option<Self> {
+        match into {
+            InjectInto::Json(..) => Some(Self::Json),
+            InjectInto::Form(..) => Some(Self::Form),
+            InjectInto::Xml(..) => Some(Self::Xml),
+            InjectInto::Header(..)
+            | InjectInto::Query(..)
+            | InjectInto::Cookies
+            | InjectInto::Cookie(..) => None,
+        }
     }
 }
 
-/// What kind a request's only `Content-Type` tells (RFC 9110 section 8.3, RFC 6839 section 3.1).
+/// What kind a request's only `Content-Type` tells (RFC 9110 section 8.3, RFC 6839 section 3.1; what
+/// calls by JSON-RPC over HTTP may have beside `application/json`).
 fn told(headers: &HeaderMap) -> Option<BodyKind> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(told), None) = (types.next(), types.next()) else { return None };
     let told = told.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
     match told.as_str() {
         "application/x-www-form-urlencoded" => Some(BodyKind::Form),
-        "application/json" | "text/json" => Some(BodyKind::Json),
+        "application/json"
+        | "application/json-rpc"
+        | "application/jsonrequest"
+        | "application/x-json"
+        | "text/json" => Some(BodyKind::Json),
+        "application/xml" | "text/xml" => Some(BodyKind::Xml),
         told if told.starts_with("application/") && told.ends_with("+json") => Some(BodyKind::Json),
+        told if told.starts_with("application/") && told.ends_with("+xml") => Some(BodyKind::Xml),
         _ => None,
     }
 }
 
-/// A value and where in a body it goes.
+/// The `charset` of the `Content-Type`, in lower case.
+fn charset(headers: &HeaderMap) -> Option<String> {
+    let told = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+    let mut parameters = told.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let (_, charset) = parameters.find(|(name, _)| name.trim() == "charset")?;
+    Some(charset.trim().trim_matches('"').to_owned())
+}
+
+/// Where in a body a value goes.
 #[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The members on the way to that of a JSON object; at least one.
+    Members(Vec<String>),
+    /// A field of a form.
+    Field(String),
+    /// An element of XML.
+    Element(ElementPath),
+}
+
+impl Way {
+    pub(super) fn kind(&self) -> BodyKind {
+        match self {
+            Self::Members(_) => BodyKind::Json,
+            Self::Field(_) => BodyKind::Form,
+            Self::Element(_) => BodyKind::Xml,
+        }
+    }
+}
+
+/// A value, and what becomes of one that is there.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Placed<'a> {
-    /// The members on the way, or the name of the field.
-    pub(super) way: &'a [String],
+    /// As it stands in a body of that kind, but for percent-encoding.
     pub(super) value: &'a str,
     pub(super) overwrite: Overwrite,
 }
@@ -100,10 +185,11 @@ impl Injector {
         bytes_max: usize,
     ) -> Result<Vec<u8>, Unwritable> {
         let mut written = Cow::Borrowed(body);
-        for placed in self.placed(method, kind) {
-            written = Cow::Owned(match kind {
-                BodyKind::Json => in_json(&written, &placed, bytes_max)?,
-                BodyKind::Form => in_form(&written, &placed),
+        for (way, placed) in self.placed(method, kind) {
+            written = Cow::Owned(match way {
+                Way::Members(way) => in_json(&written, way, placed, bytes_max)?,
+                Way::Field(name) => in_form(&written, name, placed),
+                Way::Element(way) => xml::written(&written, way, placed, bytes_max)?,
             });
             if written.len() > bytes_max {
                 return Err(Unwritable::TooLong);
@@ -113,12 +199,11 @@ impl Injector {
     }
 }
 
-fn in_form(body: &[u8], placed: &Placed<'_>) -> Vec<u8> {
-    let Some(name) = placed.way.first() else { return body.to_vec() };
+fn in_form(body: &[u8], name: &str, placed: Placed<'_>) -> Vec<u8> {
     let is_it = |pair: &[u8]| {
         let written = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
         let written = String::from_utf8_lossy(written).replace('+', " ");
-        percent_decode_str(&written).decode_utf8_lossy() == name.as_str()
+        percent_decode_str(&written).decode_utf8_lossy() == name
     };
     let pairs = || body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     if placed.overwrite == Overwrite::IfAbsent && pairs().any(is_it) {
@@ -136,7 +221,12 @@ fn in_form(body: &[u8], placed: &Placed<'_>) -> Vec<u8> {
     written
 }
 
-fn in_json(body: &[u8], placed: &Placed<'_>, bytes_max: usize) -> Result<Vec<u8>, Unwritable> {
+fn in_json(
+    body: &[u8],
+    way: &[String],
+    placed: Placed<'_>,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Unwritable> {
     let text = std::str::from_utf8(body).map_err(|_| Unwritable::NoObject)?;
     let mut written = String::with_capacity(text.len() + placed.value.len() + 64);
     if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) {
@@ -145,14 +235,14 @@ fn in_json(body: &[u8], placed: &Placed<'_>, bytes_max: usize) -> Result<Vec<u8>
         }
         for (index, item) in items.into_iter().enumerate() {
             written.push(if index == 0 { '[' } else { ',' });
-            in_object(item.get(), placed.way, placed, &mut written, Unwritable::NoObject)?;
+            in_object(item.get(), way, placed, &mut written, Unwritable::NoObject)?;
             if written.len() > bytes_max {
                 return Err(Unwritable::TooLong);
             }
         }
         written.push(']');
     } else {
-        in_object(text, placed.way, placed, &mut written, Unwritable::NoObject)?;
+        in_object(text, way, placed, &mut written, Unwritable::NoObject)?;
     }
     Ok(written.into_bytes())
 }
@@ -162,7 +252,7 @@ fn in_json(body: &[u8], placed: &Placed<'_>, bytes_max: usize) -> Result<Vec<u8>
 fn in_object(
     text: &str,
     way: &[String],
-    placed: &Placed<'_>,
+    placed: Placed<'_>,
     written: &mut String,
     fault: Unwritable,
 ) -> Result<(), Unwritable> {
@@ -225,8 +315,9 @@ mod tests {
 
     fn json(way: &[&str], overwrite: Overwrite, body: &str) -> Result<String, Unwritable> {
         let way: Vec<String> = way.iter().map(|name| (*name).to_owned()).collect();
-        let placed = Placed { way: &way, value: "\"t\\\"1\"", overwrite };
-        in_json(body.as_bytes(), &placed, BYTES_MAX).map(|body| String::from_utf8(body).unwrap())
+        let placed = Placed { value: "\"t\\\"1\"", overwrite };
+        in_json(body.as_bytes(), &way, placed, BYTES_MAX)
+            .map(|body| String::from_utf8(body).unwrap())
     }
 
     /// Fails when a body comes out otherwise than its client has written it, besides the value.
@@ -278,9 +369,8 @@ mod tests {
     #[test]
     fn a_field_of_a_form_is_set_and_all_else_stays_as_it_is_written() {
         let form = |overwrite, body: &str| {
-            let way = ["to ken".to_owned()];
-            let placed = Placed { way: &way, value: "a+\\ b", overwrite };
-            String::from_utf8(in_form(body.as_bytes(), &placed)).unwrap()
+            let placed = Placed { value: "a+\\ b", overwrite };
+            String::from_utf8(in_form(body.as_bytes(), "to ken", placed)).unwrap()
         };
         let ours = "to%20ken=a%2B%5C%20b";
         for (body, expected) in [

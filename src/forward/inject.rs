@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
 
-use super::body::{BodyKind, Placed};
+use super::body::{BodyKind, Placed, Way};
+use super::xml;
 use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
 use crate::recipe::template::{Rendered, URL_VALUE};
@@ -30,9 +31,7 @@ pub struct Injector {
 
 #[derive(Debug, PartialEq, Eq)]
 struct BodyInjection {
-    kind: BodyKind,
-    way: Vec<String>,
-    /// As it stands in a body of that kind, but for percent-encoding.
+    way: Way,
     value: SecretText,
     methods: InjectMethods,
     overwrite: Overwrite,
@@ -61,11 +60,17 @@ struct CookieInjection {
     methods: InjectMethods,
 }
 
-/// A session value that cannot be sent: a control character, or one beyond ASCII, in the header field
-/// named here; in a cookie also what would end it.
+/// A session value that cannot be sent.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the value for the header field `{0}` holds a character that no header field may hold")]
-pub struct Unusable(pub HeaderName);
+pub enum Unusable {
+    /// A control character, or one beyond ASCII, in this header field; in a cookie also what would
+    /// end it.
+    #[error("the value for the header field `{0}` holds a character that no header field may hold")]
+    Field(HeaderName),
+    /// A control character in this element.
+    #[error("the value for the element `{0}` holds a character that no XML may hold")]
+    Element(String),
+}
 
 impl Injector {
     /// Renders a recipe's injections with what a login gave.
@@ -82,7 +87,8 @@ impl Injector {
                     if !text.is_empty() {
                         injector.headers.push(HeaderInjection {
                             name: name.clone(),
-                            value: session_value(&text).ok_or_else(|| Unusable(name.clone()))?,
+                            value: session_value(&text)
+                                .ok_or_else(|| Unusable::Field(name.clone()))?,
                             methods,
                             overwrite: injection.overwrite,
                         });
@@ -107,21 +113,27 @@ impl Injector {
                         Rendered::Text(text) if text.is_empty() => continue,
                         Rendered::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
                     };
-                    let way = pointer.tokens().to_vec();
-                    injector.put(BodyKind::Json, way, value, injection);
+                    injector.put(Way::Members(pointer.tokens().to_vec()), value, injection);
                 }
                 InjectInto::Form(name, template) => {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
-                        let way = vec![name.clone()];
-                        injector.put(BodyKind::Form, way, text.to_string(), injection);
+                        injector.put(Way::Field(name.clone()), text.to_string(), injection);
+                    }
+                }
+                InjectInto::Xml(way, template) => {
+                    let text = template.text(&material.values, now);
+                    if !text.is_empty() {
+                        let value = xml::value(&text);
+                        let value = value.ok_or_else(|| Unusable::Element(way.to_string()))?;
+                        injector.put(Way::Element(way.clone()), value, injection);
                     }
                 }
                 InjectInto::Cookie(name, template) => {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
                         if !is_cookie_value(&text) {
-                            return Err(Unusable(header::COOKIE));
+                            return Err(Unusable::Field(header::COOKIE));
                         }
                         let (name, value) = (name.clone(), SecretText::new(text.to_string()));
                         injector.named.push(NamedCookie { name, value, methods });
@@ -132,10 +144,10 @@ impl Injector {
         Ok(injector)
     }
 
-    fn put(&mut self, kind: BodyKind, way: Vec<String>, value: String, injection: &Injection) {
+    fn put(&mut self, way: Way, value: String, injection: &Injection) {
         let (value, overwrite) = (SecretText::new(value), injection.overwrite);
         let methods = injection.methods.clone();
-        self.bodies.push(BodyInjection { kind, way, value, methods, overwrite });
+        self.bodies.push(BodyInjection { way, value, methods, overwrite });
     }
 
     /// What goes into a body of this kind.
@@ -143,14 +155,13 @@ impl Injector {
         &self,
         method: &Method,
         kind: BodyKind,
-    ) -> impl Iterator<Item = Placed<'_>> {
+    ) -> impl Iterator<Item = (&Way, Placed<'_>)> {
         let meant = move |injection: &&BodyInjection| {
-            injection.kind == kind && injection.methods.include(method)
+            injection.way.kind() == kind && injection.methods.include(method)
         };
-        self.bodies.iter().filter(meant).map(|injection| Placed {
-            way: &injection.way,
-            value: injection.value.expose(),
-            overwrite: injection.overwrite,
+        self.bodies.iter().filter(meant).map(|injection| {
+            let (value, overwrite) = (injection.value.expose(), injection.overwrite);
+            (&injection.way, Placed { value, overwrite })
         })
     }
 
@@ -166,7 +177,7 @@ impl Injector {
                 && let Some(text) = template.literal()
                 && !text.is_empty()
             {
-                let value = header_value(text).ok_or_else(|| Unusable(name.clone()))?;
+                let value = header_value(text).ok_or_else(|| Unusable::Field(name.clone()))?;
                 let (name, methods) = (name.clone(), injection.methods.clone());
                 let overwrite = injection.overwrite;
                 injector.headers.push(HeaderInjection { name, value, methods, overwrite });

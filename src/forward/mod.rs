@@ -16,3 +16,4 @@ pub mod trailers;
 pub mod upgrade;
 pub mod verdict;
 pub mod via;
+mod xml;

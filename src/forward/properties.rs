@@ -1,4 +1,4 @@
-//! What must hold for the fields of any message.
+//! What must hold for the fields and the body of any message.
 
 // What does not hold ends the test.
 #![allow(clippy::panic)]
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
+use super::body::BodyKind;
 use super::inject::{Injector, passes_for_credential};
 use super::{coding, hop, target, upgrade, via};
 use crate::diagnosis::Document;
@@ -142,11 +143,7 @@ fn with_readable_codings(sent: &HeaderMap) {
 }
 
 fn with_the_session(sent: &HeaderMap, token: &str, query: &str) {
-    static LOADED: LazyLock<Recipe> = LazyLock::new(|| {
-        let document = Document::parse("all.toml", RECIPE);
-        let recipe = document.and_then(|document| Recipe::load(&document, &BTreeMap::new()));
-        recipe.unwrap_or_else(|faults| panic!("{faults}"))
-    });
+    static LOADED: LazyLock<Recipe> = LazyLock::new(|| loaded(RECIPE));
     let mut values_of_login = Values::default();
     values_of_login.set("token", SecretText::from(token.to_owned()));
     let parts = ("sid".to_owned(), "a-cookie".to_owned(), "/".to_owned());
@@ -186,6 +183,12 @@ fn with_the_session(sent: &HeaderMap, token: &str, query: &str) {
     with_the_query(&LOADED, &injector, query);
 }
 
+fn loaded(recipe: &str) -> Recipe {
+    let document = Document::parse("all.toml", recipe);
+    let recipe = document.and_then(|document| Recipe::load(&document, &BTreeMap::new()));
+    recipe.unwrap_or_else(|faults| panic!("{faults}"))
+}
+
 fn with_the_query(recipe: &Recipe, injector: &Injector, query: &str) {
     let dropped =
         |pair: &str| recipe.strips_query(pair.split_once('=').map_or(pair, |(name, _)| name));
@@ -202,4 +205,68 @@ fn with_the_query(recipe: &Recipe, injector: &Injector, query: &str) {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"&#?+".contains(&byte);
         assert!(pair.bytes().all(is_plain), "{pair:?} is more than a parameter");
     }
+}
+
+/// A session in bodies of every kind: by POST in the place of the client's, by PUT where it has none.
+const IN_BODIES: &str = r#"
+name = "bodies"
+title = "Everything that a session goes into in bodies"
+account.user = { kind = "login_name" }
+inject = [
+    { json = "/params/sid", value = "{{token}}", methods = ["POST"] },
+    { form = "sid", value = "{{token}}", methods = ["POST"] },
+    { xml = "/Envelope/Header/{urn:x}Session/id", value = "{{token}}", methods = ["POST"] },
+    { json = "/params/sid", value = "{{token}}", methods = ["PUT"], overwrite = "if_absent" },
+    { form = "sid", value = "{{token}}", methods = ["PUT"], overwrite = "if_absent" },
+    { xml = "/Envelope/Header/{urn:x}Session/id", value = "{{token}}", methods = ["PUT"], overwrite = "if_absent" },
+]
+verdict = [{ when = { status = [401] }, then = "expired" }]
+[[login.steps]]
+name = "log in"
+method = "POST"
+path = "/login"
+form = { user = "{{user}}" }
+take = { token = { json = "/token" } }
+"#;
+
+/// The longest body that comes out.
+const WRITTEN_BYTES_MAX: usize = 64 * 1024;
+
+/// A body takes the session or is refused, within the bound. One that has it stays as it is, and one
+/// that takes it keeps all that its client has written.
+pub fn bodies(data: &[u8]) {
+    static LOADED: LazyLock<Recipe> = LazyLock::new(|| loaded(IN_BODIES));
+    let mut draws = Draws::new(data);
+    let token = draws.text();
+    let body = draws.rest();
+    let mut values = Values::default();
+    values.set("token", SecretText::from(token.clone()));
+    let (cookies, expires, longest) = (Jar::default(), None, None);
+    let material = Material { values, cookies, expires, longest };
+    let Ok(injector) = Injector::new(&LOADED, &material, SystemTime::UNIX_EPOCH) else {
+        let is_none = |one: char| one.is_control() || matches!(one, '\u{fffe}' | '\u{ffff}');
+        assert!(token.contains(is_none), "{token:?}");
+        return;
+    };
+    for kind in [BodyKind::Json, BodyKind::Form, BodyKind::Xml] {
+        let write =
+            |method: &Method, body: &[u8]| injector.written(method, kind, body, WRITTEN_BYTES_MAX);
+        for method in [Method::POST, Method::PUT] {
+            let Ok(once) = write(&method, body) else { continue };
+            assert!(once.len() <= WRITTEN_BYTES_MAX || once == body, "{kind:?} {}", once.len());
+            // Whoever has the session, and so needs no other.
+            assert_eq!(write(&Method::PUT, &once).as_ref(), Ok(&once), "{kind:?} {method}");
+            if method == Method::POST {
+                assert_eq!(write(&method, &once).as_ref(), Ok(&once), "{kind:?}");
+            } else if kind == BodyKind::Xml {
+                assert!(is_within(body, &once), "{:?}", String::from_utf8_lossy(&once));
+            }
+        }
+    }
+}
+
+/// Whether all of `part` is in `whole`, in its order.
+fn is_within(part: &[u8], whole: &[u8]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|byte| rest.any(|other| other == byte))
 }

@@ -105,7 +105,8 @@ pub(super) fn carry(
             | InjectInto::Cookie(..)
             // A step's body is its own.
             | InjectInto::Json(..)
-            | InjectInto::Form(..) => {}
+            | InjectInto::Form(..)
+            | InjectInto::Xml(..) => {}
         }
     }
     Ok(())

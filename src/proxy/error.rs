@@ -209,12 +209,10 @@ impl Problem {
 
     /// A body that the session cannot be put into.
     pub(super) fn of_writing(why: Unwritable) -> Self {
-        Self::BadRequest(match why {
-            Unwritable::NoObject => "the session goes into the body, which is no JSON object",
-            Unwritable::NoParent => "the session goes into an object in the body that is none",
-            Unwritable::Coded => "the session goes into the body, which has a content coding",
-            Unwritable::TooLong => return Self::BodyTooLong,
-        })
+        match why {
+            Unwritable::TooLong => Self::BodyTooLong,
+            why => Self::BadRequest(why.told()),
+        }
     }
 
     /// What is wrong with a body whose client has failed.

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, Method};
 
+use super::element::ElementPath;
 use super::pattern::Pointer;
 use super::template::Template;
 use super::written::Overwrite;
@@ -32,6 +33,8 @@ pub enum InjectInto {
     Json(Pointer, Template),
     /// A field of the form that the body is.
     Form(String, Template),
+    /// The text of an element of the XML that the body is.
+    Xml(ElementPath, Template),
 }
 
 /// Into which requests something is injected.

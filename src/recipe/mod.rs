@@ -6,6 +6,7 @@
 
 mod built_in;
 pub mod condition;
+pub mod element;
 pub mod explain;
 mod expression;
 mod inject;
@@ -405,6 +406,21 @@ impl Recipe {
     /// Whether judging an answer may take a look at its body.
     pub fn judges_bodies(&self) -> bool {
         self.verdicts.iter().any(|verdict| verdict.when.reads_body())
+    }
+
+    /// Whether the heads of requests with this method show the session: something that a login gave,
+    /// or a secret of the account.
+    pub fn has_session_in_head(&self, method: &Method) -> bool {
+        let is_told_to_all =
+            |name: &str| self.fields.get(name).is_some_and(|field| field.kind != FieldKind::Secret);
+        let injections = self.inject.iter().filter(|injection| injection.methods.include(method));
+        injections.map(|injection| &injection.into).any(|into| match into {
+            InjectInto::Header(_, value)
+            | InjectInto::Query(_, value)
+            | InjectInto::Cookie(_, value) => value.reads().any(|name| !is_told_to_all(name)),
+            InjectInto::Cookies => true,
+            InjectInto::Json(..) | InjectInto::Form(..) | InjectInto::Xml(..) => false,
+        })
     }
 
     /// Whether a client's query parameter of this name is dropped, however it is spelt.

@@ -412,7 +412,7 @@ pub(super) fn version(
     let (upstream, _) = inner.upstream_and_account(&key);
     let wall = inner.clock.wall();
     let injector = Injector::new(&upstream.recipe, &material, wall)?;
-    let place = upstream.place(&material.values).map_err(|_| Unusable(header::HOST))?;
+    let place = upstream.place(&material.values).map_err(|_| Unusable::Field(header::HOST))?;
     let before = before.map(|before| &*before.material);
     let guarded = guarded(&upstream.recipe, &material, before);
     let left = material.expires.map(|end| end.duration_since(wall).unwrap_or_default());

@@ -116,7 +116,7 @@ async fn run(inner: &Arc<Inner>, mut current: Arc<Session>) -> bool {
         }
     }
     let took = inner.clock.now().saturating_since(started);
-    inner.reporter.report(Event::Refreshed { about: inner.about(&current), outcome, took });
+    inner.reporter.report(Event::Renewed { about: inner.about(&current), outcome, took });
     outcome.is_ok()
 }
 

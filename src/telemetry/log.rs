@@ -67,6 +67,17 @@ impl Reader for Log {
                     }
                 }
             }
+            Event::Renewed { about: About { upstream, account, generation }, outcome, took } => {
+                let took_ms = took.as_millis() as u64;
+                match outcome {
+                    Ok(next) => {
+                        info!(%upstream, %account, generation, next, took_ms, "session values renewed");
+                    }
+                    Err(cause) => {
+                        warn!(%upstream, %account, generation, cause, took_ms, "renewal failed");
+                    }
+                }
+            }
             Event::LetGo { about: About { upstream, account, generation }, why } => {
                 info!(%upstream, %account, generation, why = why.as_str(), "session let go");
             }

@@ -79,9 +79,18 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// A session was to be prolonged by its recipe's refresh steps, or values of it to be renewed.
+    /// A session was to be prolonged by its recipe's refresh steps.
     Refreshed {
         /// The version that was to be prolonged.
+        about: About,
+        /// The generation of the next one, or why there is none.
+        outcome: Result<u64, &'static str>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Single values of a session were to be renewed by its recipe's renewal steps.
+    Renewed {
+        /// The version whose values were called stale.
         about: About,
         /// The generation of the next one, or why there is none.
         outcome: Result<u64, &'static str>,

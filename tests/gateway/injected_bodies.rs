@@ -1,4 +1,4 @@
-//! Sessions that go into the bodies of requests: into JSON objects and forms, and into nothing else; sent
+//! Sessions that go into the bodies of requests: into JSON objects, forms and XML, and into nothing else; sent
 //! again with the next session's value, within a bound.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +19,9 @@ const RECIPE: &str = r#"
     inject = [
         { json = "/auth", value = "{{token}}" },
         { form = "token", value = "{{token}}", methods = ["POST"] },
+        { xml = "/Envelope/Header/{urn:x}context/token", value = "{{token}}", methods = ["POST"] },
+        { header = "X-Account", value = "{{username}}" },
+        { header = "X-Token", value = "put-{{token | sha256}}", methods = ["PUT"] },
     ]
     verdict = [{ when = { status = [401] }, then = "expired" }]
     [[login.steps]]
@@ -39,6 +42,9 @@ const TOKENS: [(&str, &str, &str); 2] = [
     ("second token of them", "second token of them", "second%20token%20of%20them"),
 ];
 
+/// The first session in XML.
+const IN_XML: &str = "first+\\ &quot;token&quot; of it";
+
 /// Gives one session after the other; the first is dead for requests to `/dead`.
 async fn puppet() -> Puppet {
     let logins = AtomicUsize::new(0);
@@ -48,7 +54,7 @@ async fn puppet() -> Puppet {
             let (token, ..) = TOKENS[logins.fetch_add(1, Ordering::Relaxed).min(1)];
             return Reply::json(&json!({ "result": token }).to_string());
         }
-        let is_first = [TOKENS[0].1, TOKENS[0].2].iter().any(|token| body.contains(token));
+        let is_first = [TOKENS[0].1, TOKENS[0].2, IN_XML].iter().any(|token| body.contains(token));
         match head.contains(" /dead ") && is_first {
             true => Reply::keep("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"),
             false => Reply::json("{}"),
@@ -80,9 +86,9 @@ const JSON: &str = "application/json; charset=utf-8";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Fails when a session is missing in a body that it belongs into, stands in one that it does not belong
-/// into, or when a body is framed by its old length.
+/// into, when a body is framed by its old length, or when one that needs no session is not passed on.
 #[tokio::test]
-async fn a_session_goes_into_json_and_forms_and_nothing_else() {
+async fn a_session_goes_into_json_forms_and_xml_and_nothing_else() {
     let puppet = puppet().await;
     let (scene, _folder) = scene(&puppet).await;
     let (_, in_json, in_form) = TOKENS[0];
@@ -98,26 +104,68 @@ async fn a_session_goes_into_json_and_forms_and_nothing_else() {
         assert!(!head.contains("content-digest"), "{head}");
     }
 
-    posted(&scene, "/rpc", "application/vnd.api+json", "[{\"a\":1},{}]").send().await;
     let batch = format!(r#"[{{"a":1,"auth":"{in_json}"}},{{"auth":"{in_json}"}}]"#);
-    assert_eq!(last_body(&puppet), batch);
+    for kind in ["vnd.api+json", "json-rpc", "JSONRequest", "x-json"] {
+        posted(&scene, "/rpc", &format!("application/{kind}"), "[{\"a\":1},{}]").send().await;
+        assert_eq!(last_body(&puppet), batch, "{kind}");
+    }
 
     posted(&scene, "/form", FORM, "action=edit&token=theirs&text=%zz").send().await;
     assert_eq!(last_body(&puppet), format!("action=edit&text=%zz&token={in_form}"));
 
-    for (method, content_type, body) in [
-        ("PUT", FORM, "action=edit&token=theirs"),
-        ("POST", "text/plain", "{}"),
-        ("POST", "multipart/form-data; boundary=x", "--x--"),
-        ("POST", JSON, ""),
-    ] {
+    let soap = |header: &str| {
+        let declared = "<?xml version=\"1.0\"?>\n<s:Envelope xmlns:s=\"urn:s\">";
+        format!("{declared}{header}<s:Body><a>&lt;</a></s:Body></s:Envelope>")
+    };
+    let context = format!("<context xmlns=\"urn:x\"><token>{IN_XML}</token></context>");
+    for kind in ["text/xml; charset=\"UTF-8\"", "application/xml", "application/soap+xml; action=a"]
+    {
+        posted(&scene, "/soap", kind, soap("")).send().await;
+        let expected = soap(&format!("<s:Header>{context}</s:Header>"));
+        assert_eq!(last_body(&puppet), expected, "{kind}");
+    }
+    let theirs = "<s:Header><x:context><x:token>theirs</x:token></x:context></s:Header>";
+    posted(&scene, "/soap", "text/xml", soap(theirs)).send().await;
+    assert_eq!(last_body(&puppet), soap(&theirs.replace("theirs", IN_XML)));
+
+    // In the first the session is in a field of the head; the others have no body.
+    for (method, content_type, body) in
+        [("PUT", FORM, "action=edit&token=theirs"), ("POST", JSON, ""), ("POST", "text/plain", "")]
+    {
         let call = scene.call(method, "/as-it-is").header("content-type", content_type);
         assert_eq!(call.body(body).send().await.status, 200);
         assert_eq!(last_body(&puppet), body, "{method} {content_type}");
     }
-    let two = posted(&scene, "/two", FORM, "a=1").header("content-type", JSON);
-    two.send().await;
-    assert_eq!(last_body(&puppet), "a=1", "two types are none");
+    assert_eq!(scene.call("GET", "/as-it-is").send().await.status, 200);
+}
+
+/// Fails when a request goes on without the session because its body is of a type that nothing is put
+/// into.
+#[tokio::test]
+async fn a_body_of_another_type_is_not_sent_where_the_session_would_be_nowhere() {
+    let puppet = puppet().await;
+    let (scene, _folder) = scene(&puppet).await;
+    let sent = |method: &str, types: &[&str]| {
+        let call = scene.call(method, "/rpc").body(r#"{"auth":"theirs"}"#);
+        types.iter().fold(call, |call, told| call.header("content-type", told))
+    };
+    for call in [
+        sent("POST", &["text/plain"]),
+        sent("POST", &["multipart/form-data; boundary=x"]),
+        sent("POST", &["application/json+more"]),
+        sent("POST", &["application/jsonl"]),
+        sent("POST", &[""]),
+        sent("POST", &[]),
+        sent("POST", &[FORM, JSON]),
+        sent("PATCH", &[FORM]),
+    ] {
+        let answer = call.send().await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (400, "bad_request"));
+    }
+    assert_eq!(puppet.requests().len(), 0, "not even a login");
+    assert_eq!(sent("PUT", &["text/plain"]).send().await.status, 200);
+    let head = puppet.requests().pop().unwrap();
+    assert!(head.contains("x-token: put-") && head.contains("x-account: "), "{head}");
 }
 
 /// Fails when a request is sent again with the session that was dead, or with half of its body.
@@ -133,13 +181,21 @@ async fn a_body_is_sent_again_with_the_next_session() {
             json!({ "text": long, "auth": TOKENS[1].0 }).to_string(),
         ),
         (FORM, format!("text={long}"), format!("text={long}&token={}", TOKENS[1].2)),
+        (
+            "text/xml",
+            format!("<Envelope><Header><context/></Header>{long}</Envelope>"),
+            format!(
+                "<Envelope><Header><context><token>{}</token></context></Header>{long}</Envelope>",
+                TOKENS[1].0
+            ),
+        ),
     ] {
         assert_eq!(posted(&scene, "/dead", content_type, body).send().await.status, 200);
         assert_eq!(last_body(&puppet), expected);
     }
     let lines = puppet.requests();
     let lines: Vec<&str> = lines.iter().filter_map(|request| request.split(' ').nth(1)).collect();
-    assert_eq!(lines, ["/login", "/dead", "/login", "/dead", "/dead"]);
+    assert_eq!(lines, ["/login", "/dead", "/login", "/dead", "/dead", "/dead"]);
 }
 
 /// Fails when a body that cannot take the session is sent without it, or is read without a bound.
@@ -154,6 +210,10 @@ async fn a_body_that_cannot_take_the_session_is_not_sent() {
         (JSON, "identity", "{\"a\":", (400, "bad_request")),
         (JSON, "gzip", "{}", (400, "bad_request")),
         (FORM, "br", "a=1", (400, "bad_request")),
+        ("text/xml", "br", "<Envelope/>", (400, "bad_request")),
+        ("text/xml; charset=utf-16", "identity", "<Envelope/>", (400, "bad_request")),
+        ("text/xml", "identity", "<Other/>", (400, "bad_request")),
+        ("text/xml", "identity", "<!DOCTYPE Envelope><Envelope/>", (400, "bad_request")),
     ] {
         let call = posted(&scene, "/rpc", content_type, body).header("content-encoding", coding);
         let answer = call.send().await;

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use doorward::cli::Exit;
 use doorward::emulator::Vendor;
 use tempfile::TempDir;
 
+use crate::doctor::{ON_PAPER, Subject};
 use crate::harness::{Scene, until, within, write};
 use crate::puppet::{Puppet, Reply};
 
@@ -158,4 +160,28 @@ async fn without_the_provider_there_is_no_session() {
     let (scene, _folder) = scene(&upstream, &issuer).await;
     assert_eq!(scene.call("GET", "/x").send().await.problem(), "upstream_unreachable");
     assert!(upstream.requests().is_empty());
+}
+
+/// Fails when the doctor has somebody look for the fault at the upstream where the provider cannot be
+/// reached.
+#[tokio::test]
+async fn the_doctor_names_the_provider_that_it_cannot_reach() {
+    let upstream = Puppet::start(api).await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "elsewhere.toml", RECIPE);
+    let recipe =
+        format!("recipe_file = {path:?}\nparameters = {{ issuer = \"http://{address}\" }}");
+    let user = Vendor::Contentstack.seeded_user();
+    let subject = Subject::with_recipe(Vendor::Contentstack, &upstream.origin(), &user, &recipe);
+    let said = subject.tried(ON_PAPER, &[]).await;
+    assert_eq!(said.exit, Exit::Unreachable, "{}", said.out);
+    let advice = format!(
+        "nothing listens at {address}, or a firewall is in between: check `origin` of the step \
+         `get a token` in "
+    );
+    let text = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&advice) && !text.contains("`url` of"), "{text}");
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use doorward::emulator::Vendor;
+use doorward::telemetry::Event;
 use tempfile::TempDir;
 
 use crate::harness::{Scene, until, within, write};
@@ -134,6 +135,10 @@ async fn a_stale_token_is_fetched_anew_without_a_login() {
     let answer = write("three").send().await;
     assert_eq!((answer.status.as_u16(), answer.all("x-csrf-token").len()), (200, 0));
     assert_eq!(service.told(), ["refused", "fetch", "written"]);
+    let told = |wanted: fn(&Event) -> bool| scene.events().iter().filter(|it| wanted(it)).count();
+    let renewals = || told(|event| matches!(event, Event::Renewed { outcome: Ok(_), .. }));
+    until("both are told", || renewals() == 2).await;
+    assert_eq!(told(|event| matches!(event, Event::Refreshed { .. })), 0, "it is no refresh");
 }
 
 /// Fails when many stale answers cost as many renewals, or one of them is lost.

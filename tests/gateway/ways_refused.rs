@@ -169,8 +169,8 @@ async fn the_doctor_says_what_on_the_way_is_to_be_changed() {
             "is made out to another name: check the file and `server_name` in [upstreams.vendor.tls]",
         ),
         (through.clone(), refused, "set `username` and `password` in [upstreams.vendor.proxy]"),
-        (through.clone(), "HTTP/1.1 403 Forbidden\r\n\r\n", "allows no tunnel to this upstream"),
-        (through.clone(), "HTTP/1.1 502 Bad Gateway\r\n\r\n", "cannot reach the upstream"),
+        (through.clone(), "HTTP/1.1 403 Forbidden\r\n\r\n", "allows no tunnel to http"),
+        (through.clone(), "HTTP/1.1 502 Bad Gateway\r\n\r\n", "cannot reach http"),
         (through.clone(), "SSH-2.0-OpenSSH_9.6\r\n", "is no proxy that makes tunnels"),
         (
             "proxy = { url = \"http://127.0.0.1:1\" }".to_owned(),

@@ -86,6 +86,10 @@ impl Reader for Spans {
                 let error = outcome.is_err().then_some("refresh_failed");
                 self.of_session(at, "refresh", about, *took, Vec::new(), error);
             }
+            Event::Renewed { about, outcome, took } => {
+                let error = outcome.is_err().then_some("renewal_failed");
+                self.of_session(at, "renewal", about, *took, Vec::new(), error);
+            }
             Event::Logout { about, confirmed, took } => {
                 let error = (!confirmed).then_some("logout_unconfirmed");
                 self.of_session(at, "logout", about, *took, Vec::new(), error);

@@ -83,6 +83,13 @@ impl Live {
                 };
                 (Some(&about.upstream), what)
             }
+            Event::Renewed { about, outcome, .. } => {
+                let what = match outcome {
+                    Ok(next) => format!("session {} has fresh values: {next}", about.generation),
+                    Err(why) => format!("session {} was not renewed: {why}", about.generation),
+                };
+                (Some(&about.upstream), what)
+            }
             Event::LetGo { about, why } => {
                 let what = format!("session {} let go ({})", about.generation, why.as_str());
                 (Some(&about.upstream), what)

@@ -6,14 +6,15 @@ use http::HeaderName;
 
 use super::Loader;
 use crate::recipe::condition::Condition;
+use crate::recipe::element::ElementPath;
 use crate::recipe::{
     Budget, Endpoint, EndpointRule, InjectInto, InjectMethods, Injection, PathQuery, Place,
     Refusal, Spelling, Verdict, written,
 };
 
 /// What an injection is.
-const INJECTION: &str = "an injection is `header`, `query`, `cookie`, `json` or `form` with `value`, \
-                         or `cookies = true`";
+const INJECTION: &str = "an injection is `header`, `query`, `cookie`, `json`, `form` or `xml` with \
+                         `value`, or `cookies = true`";
 
 /// The longest that a spent budget is waited for: nobody means to wait longer.
 const WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -64,8 +65,8 @@ impl<'a> Loader<'a> {
         recipe: &written::Recipe,
         inject: &'a written::Inject,
     ) -> Option<InjectInto> {
-        let written::Inject { header, query, cookie, cookies, json, form, value, .. } = inject;
-        if json.is_some() || form.is_some() {
+        let written::Inject { header, query, cookie, cookies, json, form, xml, value, .. } = inject;
+        if json.is_some() || form.is_some() || xml.is_some() {
             return self.body_injection(at, inject);
         }
         match (header, query, cookie, cookies, value) {
@@ -102,15 +103,15 @@ impl<'a> Loader<'a> {
     }
 
     fn body_injection(&mut self, at: &str, inject: &'a written::Inject) -> Option<InjectInto> {
-        let written::Inject { header, query, cookie, cookies, json, form, value, .. } = inject;
+        let written::Inject { header, query, cookie, cookies, json, form, xml, value, .. } = inject;
         let is_alone = header.is_none() && query.is_none() && cookie.is_none() && !cookies;
         let (true, Some(value)) = (is_alone, value) else {
             self.fault(at, INJECTION);
             return None;
         };
         let template = self.template(&format!("{at}/value"), value);
-        match (json, form) {
-            (Some(json), None) => {
+        match (json, form, xml) {
+            (Some(json), None, None) => {
                 let pointer = self.pointer(&format!("{at}/json"), json)?;
                 if pointer.tokens().is_empty() || pointer.tokens().iter().any(|name| name == "*") {
                     let message = "a value is put into one member: `/name`, or `/name/name`";
@@ -118,7 +119,14 @@ impl<'a> Loader<'a> {
                 }
                 Some(InjectInto::Json(pointer, template))
             }
-            (None, Some(form)) => Some(InjectInto::Form(form.clone(), template)),
+            (None, Some(form), None) => Some(InjectInto::Form(form.clone(), template)),
+            (None, None, Some(xml)) => match ElementPath::parse(xml) {
+                Ok(way) => Some(InjectInto::Xml(way, template)),
+                Err(message) => {
+                    self.fault(&format!("{at}/xml"), message);
+                    None
+                }
+            },
             _ => {
                 self.fault(at, INJECTION);
                 None

@@ -385,6 +385,7 @@ fn an_injection_into_a_body_names_one_member_or_field() {
     };
     assert!(load_with("json = \"/params/session\"").is_ok());
     assert!(load_with("form = \"token\"").is_ok());
+    assert!(load_with("xml = \"/Envelope/Header/{urn:x}Session/id\"").is_ok());
     for (wrong, expected) in [
         ("json = \"\"", "one member"),
         ("json = \"/*/a\"", "one member"),
@@ -392,6 +393,9 @@ fn an_injection_into_a_body_names_one_member_or_field() {
         ("json = \"/a\"\nform = \"a\"", "with `value`"),
         ("json = \"/a\"\nheader = \"a\"", "with `value`"),
         ("form = \"a\"\ncookies = true", "with `value`"),
+        ("xml = \"/a\"\nform = \"a\"", "with `value`"),
+        ("xml = \"a\"", "starts with `/`"),
+        ("xml = \"/s:a\"", "`s:a`"),
         ("jsn = \"/a\"", "did you mean `json`"),
     ] {
         let faults = load_with(wrong).err().unwrap_or_else(|| panic!("{wrong} loads"));

@@ -155,7 +155,7 @@ pub enum RefusalClass {
 }
 
 /// One thing that is put into requests. Exactly one of `header`, `query`, `cookie`, `cookies`, `json`,
-/// `form`.
+/// `form`, `xml`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Inject {
@@ -174,6 +174,10 @@ pub struct Inject {
     /// Sets this field of the body to `value`, where that is a form
     /// (`application/x-www-form-urlencoded`).
     pub form: Option<String>,
+    /// The way to an element of the body, where that is XML; sets its text to `value`. Local names from
+    /// the root on: `/Envelope/Header/{urn:x}context/token`, `*` for the first element. What is missing
+    /// is made, in its parent's namespace or that in braces.
+    pub xml: Option<String>,
     /// A template. An injection that renders as nothing is left out.
     pub value: Option<String>,
     /// Into which requests.

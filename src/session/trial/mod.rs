@@ -162,7 +162,7 @@ impl Run<'_, '_> {
     /// From here on requests go where those of this session may go.
     fn settle(&mut self, material: &Material) -> Result<(), Unusable> {
         let place = self.trial.upstream.place(&material.values);
-        self.place = place.map_err(|_| Unusable(header::HOST))?;
+        self.place = place.map_err(|_| Unusable::Field(header::HOST))?;
         Ok(())
     }
 
@@ -342,6 +342,10 @@ impl Run<'_, '_> {
                 }
                 Addressee::Site(site) => format!("{site}{}", path_of(step)),
                 Addressee::Helper(purpose) => purpose.to_string(),
+            },
+            site: match &step.to {
+                Addressee::Site(site) => Some(site.clone()),
+                Addressee::Upstream | Addressee::Helper(_) => None,
             },
         };
         (self.watch)(Progress::Sending(&sent));

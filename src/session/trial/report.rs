@@ -9,7 +9,9 @@ use crate::forward::inject::Injector;
 use crate::login::{Material, StepAnswer};
 use crate::recipe::condition::Truth;
 use crate::recipe::explain::{Finding, is_plain_name};
-use crate::recipe::{Cookies, InjectInto, InjectMethods, Recipe, RefusalClass, Step, VerdictIs};
+use crate::recipe::{
+    Cookies, InjectInto, InjectMethods, Recipe, RefusalClass, Site, Step, VerdictIs,
+};
 use crate::recording::{Exchanged, Phase, plain_path};
 use crate::secret::{Fingerprint, SecretText, TotpStep};
 use crate::session::account::Failure;
@@ -26,6 +28,8 @@ pub struct Sending {
     pub method: Method,
     /// The path as the recipe writes it, with its parameters filled in; no value and no query.
     pub path: String,
+    /// Where it goes, if that is not the upstream.
+    pub site: Option<Site>,
 }
 
 /// A time in which nothing is sent.
@@ -367,6 +371,7 @@ pub(super) fn carried(
             InjectInto::Cookie(name, _) => Some(format!("cookie `{name}`")),
             InjectInto::Json(pointer, _) => Some(format!("member `{pointer}` of JSON bodies")),
             InjectInto::Form(name, _) => Some(format!("field `{name}` of forms")),
+            InjectInto::Xml(way, _) => Some(format!("element `{way}` of XML bodies")),
             InjectInto::Cookies => {
                 material.cookies.iter().next().map(|_| "the session's cookies".to_owned())
             }

@@ -88,6 +88,8 @@ families! {
         "Logins, all their steps";
     REFRESHES = Counter "doorward_session_refreshes_total" ["upstream", "account", "outcome"]
         "Sessions that were to be prolonged by refresh steps";
+    RENEWALS = Counter "doorward_session_renewals_total" ["upstream", "account", "outcome"]
+        "Sessions of which single values were to be renewed, because an answer called them stale";
     PROBES = Counter "doorward_session_probes_total" ["upstream", "account", "outcome"]
         "Questions whether a session is alive, by the answer";
     EXPIRIES = Counter "doorward_session_expiries_total" ["upstream", "account", "kind"]

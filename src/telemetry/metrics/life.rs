@@ -156,8 +156,10 @@ impl Counted {
                 self.about(&families::LOGOUTS, about, &[word]);
             }
             Event::Refreshed { about, outcome, .. } => {
-                let word = if outcome.is_ok() { "success" } else { "failed" };
-                self.about(&families::REFRESHES, about, &[word]);
+                self.about(&families::REFRESHES, about, &[succeeded(outcome)]);
+            }
+            Event::Renewed { about, outcome, .. } => {
+                self.about(&families::RENEWALS, about, &[succeeded(outcome)]);
             }
             Event::LetGo { about, why } => self.about(&families::LET_GO, about, &[why.as_str()]),
             Event::Displaced { about, .. } => self.about(&families::DISPLACEMENTS, about, &[]),
@@ -216,4 +218,8 @@ impl Reader for Counting {
     fn dropped(&mut self, count: u64) {
         self.0.life.lock().add(&families::EVENTS_DROPPED, Labels::new(), count);
     }
+}
+
+fn succeeded(outcome: &Result<u64, &'static str>) -> &'static str {
+    if outcome.is_ok() { "success" } else { "failed" }
 }
