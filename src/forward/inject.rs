@@ -10,7 +10,7 @@ use super::body::{BodyKind, Placed};
 use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
 use crate::recipe::template::{Rendered, URL_VALUE};
-use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
+use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe, Unless};
 use crate::secret::SecretText;
 
 /// What RFC 2965 put beside `Cookie`; some servers still read it.
@@ -36,6 +36,8 @@ struct BodyInjection {
     value: SecretText,
     methods: InjectMethods,
     overwrite: Overwrite,
+    unless: Option<Unless>,
+    placeholder: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -108,13 +110,13 @@ impl Injector {
                         Rendered::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
                     };
                     let way = pointer.tokens().to_vec();
-                    injector.put(BodyKind::Json, way, value, injection);
+                    injector.put(BodyKind::Json, way, value, injection, recipe);
                 }
                 InjectInto::Form(name, template) => {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
                         let way = vec![name.clone()];
-                        injector.put(BodyKind::Form, way, text.to_string(), injection);
+                        injector.put(BodyKind::Form, way, text.to_string(), injection, recipe);
                     }
                 }
                 InjectInto::Cookie(name, template) => {
@@ -132,10 +134,23 @@ impl Injector {
         Ok(injector)
     }
 
-    fn put(&mut self, kind: BodyKind, way: Vec<String>, value: String, injection: &Injection) {
-        let (value, overwrite) = (SecretText::new(value), injection.overwrite);
-        let methods = injection.methods.clone();
-        self.bodies.push(BodyInjection { kind, way, value, methods, overwrite });
+    fn put(
+        &mut self,
+        kind: BodyKind,
+        way: Vec<String>,
+        value: String,
+        injection: &Injection,
+        recipe: &Recipe,
+    ) {
+        self.bodies.push(BodyInjection {
+            kind,
+            way,
+            value: SecretText::new(value),
+            methods: injection.methods.clone(),
+            overwrite: injection.overwrite,
+            unless: injection.unless.clone(),
+            placeholder: recipe.placeholder.clone(),
+        });
     }
 
     /// What goes into a body of this kind.
@@ -151,6 +166,8 @@ impl Injector {
             way: &injection.way,
             value: injection.value.expose(),
             overwrite: injection.overwrite,
+            unless: injection.unless.as_ref(),
+            placeholder: &injection.placeholder,
         })
     }
 
