@@ -10,6 +10,7 @@ pub use crate::forward::replay::properties::replay;
 pub use crate::login::properties::{cookies, logins};
 pub use crate::recipe::properties::recipes;
 pub use crate::route::properties::paths;
+pub use crate::server::properties::requests;
 pub use crate::settings::properties::configurations;
 pub use crate::shield::properties::{masks, redactor};
 pub use crate::state::properties::states;
@@ -100,7 +101,7 @@ mod tests {
     type Property = fn(&[u8]);
 
     /// Every target of the fuzzer and what it runs.
-    const ALL: [(&str, Property); 17] = [
+    const ALL: [(&str, Property); 18] = [
         ("answers", super::answers),
         ("bodies", super::bodies),
         ("codings", super::codings),
@@ -113,6 +114,7 @@ mod tests {
         ("recipes", super::recipes),
         ("redactor", super::redactor),
         ("replay", super::replay),
+        ("requests", super::requests),
         ("states", super::states),
         ("tokens", super::tokens),
         ("tombstones", super::tombstones),

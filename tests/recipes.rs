@@ -140,12 +140,13 @@ fn kind(recipe: &Value) -> String {
     let mut carried: Vec<String> = Vec::new();
     for injection in list(&recipe["inject"]) {
         let value = injection["value"].as_str().unwrap_or("{{");
-        let place = match (&injection["header"], &injection["query"], &injection["cookie"]) {
-            (Value::String(name), ..) => format!("`{name}`"),
-            (_, Value::String(name), _) => format!("`?{name}`"),
-            (.., Value::String(_)) => "a cookie".to_owned(),
-            _ => "cookies".to_owned(),
-        };
+        let named = |key: &str| injection[key].as_str();
+        let place = named("header").map(|name| format!("`{name}`"));
+        let place = place.or_else(|| named("query").map(|name| format!("`?{name}`")));
+        let place = place.or_else(|| named("cookie").map(|_| "a cookie".to_owned()));
+        let place = place.or_else(|| named("json").map(|name| format!("member `{name}`")));
+        let place = place.or_else(|| named("form").map(|name| format!("field `{name}`")));
+        let place = place.unwrap_or_else(|| "cookies".to_owned());
         if value.contains("{{") {
             carried.push(place);
         }

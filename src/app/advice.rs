@@ -36,6 +36,11 @@ impl About<'_> {
     pub(super) fn advice(&self, report: &TrialReport) -> Vec<Advice> {
         let mut advice = Vec::new();
         match &report.ending {
+            Ending::Good if self.recipe.probe.is_none() => advice.push(says(format!(
+                "{} has no `[probe]`: nothing has shown that the upstream accepts the session, and \
+                 that its end is noticed",
+                self.recipe.file
+            ))),
             Ending::Good => {}
             Ending::Refused { class: Some(class), .. } => advice.push(says(self.refused(*class))),
             Ending::Refused { class: None, .. } => advice.push(self.unclassified(report)),

@@ -24,6 +24,12 @@ enum TestError {
     Unknown(#[from] recipe::UnknownRecipe),
     #[error("the recipe `{0}` has no conformance file")]
     Untold(String),
+    #[error(
+        "{}: there is no such file; it tells what the upstream answers, and what the recipe must make \
+         of it (docs/RECIPES.md, \"Conformance files\")",
+        .0.display()
+    )]
+    NotBeside(PathBuf),
 }
 
 impl From<Faults> for TestError {
@@ -83,7 +89,11 @@ fn test_one(name: &str) -> Result<(Conformance, Vec<Difference>), TestError> {
                 Some(stem) => format!("{stem}.toml"),
                 None => name.to_owned(),
             });
-            (read(&path)?, read(&conformance::beside(&path))?)
+            let (recipe, beside) = (read(&path)?, conformance::beside(&path));
+            if !beside.exists() {
+                return Err(TestError::NotBeside(beside));
+            }
+            (recipe, read(&beside)?)
         }
     };
     let file = Conformance::load(&told)?;

@@ -13,7 +13,7 @@ use super::inject::Injector;
 use super::xml;
 use crate::recipe::element::ElementPath;
 use crate::recipe::template::URL_VALUE;
-use crate::recipe::{InjectInto, Overwrite, Recipe};
+use crate::recipe::{InjectInto, Overwrite, Recipe, Unless};
 
 /// What kind of body values are put into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +169,17 @@ pub(super) struct Placed<'a> {
     /// As it stands in a body of that kind, but for percent-encoding.
     pub(super) value: &'a str,
     pub(super) overwrite: Overwrite,
+    pub(super) unless: Option<&'a Unless>,
+    /// What clients are shown in the value's place: whoever sends it back means the value.
+    pub(super) placeholder: &'a str,
+}
+
+impl Placed<'_> {
+    /// What becomes of the member in this object: the value, or nothing at all.
+    fn value_in(&self, object: &str) -> Option<&str> {
+        let stays_out = self.unless.is_some_and(|unless| unless.holds(object));
+        (!stays_out).then_some(self.value)
+    }
 }
 
 impl Injector {
@@ -200,13 +211,14 @@ impl Injector {
 }
 
 fn in_form(body: &[u8], name: &str, placed: Placed<'_>) -> Vec<u8> {
-    let is_it = |pair: &[u8]| {
-        let written = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let is = |written: &[u8], text: &str| {
         let written = String::from_utf8_lossy(written).replace('+', " ");
-        percent_decode_str(&written).decode_utf8_lossy() == name
+        percent_decode_str(&written).decode_utf8_lossy() == text
     };
+    let is_it = |pair: &[u8]| is(name_and_value(pair).0, name);
+    let is_own = |pair: &[u8]| is_it(pair) && !is(name_and_value(pair).1, placed.placeholder);
     let pairs = || body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    if placed.overwrite == Overwrite::IfAbsent && pairs().any(is_it) {
+    if placed.overwrite == Overwrite::IfAbsent && pairs().any(is_own) {
         return body.to_vec();
     }
     let mut written = pairs().filter(|pair| !is_it(pair)).collect::<Vec<_>>().join(&b'&');
@@ -219,6 +231,11 @@ fn in_form(body: &[u8], name: &str, placed: Placed<'_>) -> Vec<u8> {
     );
     written.extend_from_slice(format!("{name}={value}").as_bytes());
     written
+}
+
+fn name_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = pair.splitn(2, |byte| *byte == b'=');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
 fn in_json(
@@ -235,46 +252,59 @@ fn in_json(
         }
         for (index, item) in items.into_iter().enumerate() {
             written.push(if index == 0 { '[' } else { ',' });
-            in_object(item.get(), way, placed, &mut written, Unwritable::NoObject)?;
+            in_object(item.get(), way, placed.value_in(item.get()), placed, &mut written)?;
             if written.len() > bytes_max {
                 return Err(Unwritable::TooLong);
             }
         }
         written.push(']');
     } else {
-        in_object(text, way, placed, &mut written, Unwritable::NoObject)?;
+        in_object(text, way, placed.value_in(text), placed, &mut written)?;
     }
     Ok(written.into_bytes())
 }
 
-/// Writes the object `text` with the value at the end of `way`. Every other member stays as it is
-/// written, its numbers among them; of a name that is there twice all go.
+/// Writes the object `text` with the value at the end of `way`, or without any there. Every other member
+/// stays as it is written, its numbers among them; of a name that is there twice all go.
 fn in_object(
     text: &str,
     way: &[String],
+    value: Option<&str>,
     placed: Placed<'_>,
     written: &mut String,
-    fault: Unwritable,
 ) -> Result<(), Unwritable> {
-    let Some((name, rest)) = way.split_first() else { return Err(fault) };
-    let Members(members) = serde_json::from_str(text).map_err(|_| fault)?;
+    let Some((name, rest)) = way.split_first() else { return Err(Unwritable::NoObject) };
+    let Members(members) = serde_json::from_str(text).map_err(|_| Unwritable::NoObject)?;
     let there = members.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.get());
-    if placed.overwrite == Overwrite::IfAbsent && rest.is_empty() && there.is_some() {
+    let is_own = |there: &str| {
+        serde_json::from_str::<String>(there).ok().as_deref() != Some(placed.placeholder)
+    };
+    let stands = placed.overwrite == Overwrite::IfAbsent && rest.is_empty();
+    if (stands && there.is_some_and(is_own)) || (value.is_none() && there.is_none()) {
         written.push_str(text);
         return Ok(());
     }
     written.push('{');
-    for (known, value) in members.iter().filter(|(known, _)| known != name) {
-        written.push_str(&serde_json::Value::from(known.as_ref()).to_string());
+    let kept = members.iter().filter(|(known, _)| known != name);
+    let named = kept.map(|(known, value)| (known.as_ref(), Cow::Borrowed(value.get())));
+    let ours = match (rest.is_empty(), value) {
+        (true, value) => value.map(Cow::Borrowed),
+        (false, value) => {
+            let mut inner = String::new();
+            in_object(there.unwrap_or("{}"), rest, value, placed, &mut inner)
+                .map_err(|_| Unwritable::NoParent)?;
+            Some(Cow::Owned(inner))
+        }
+    };
+    let mut is_first = true;
+    for (name, value) in named.chain(ours.map(|value| (name.as_str(), value))) {
+        if !is_first {
+            written.push(',');
+        }
+        is_first = false;
+        written.push_str(&serde_json::Value::from(name).to_string());
         written.push(':');
-        written.push_str(value.get());
-        written.push(',');
-    }
-    written.push_str(&serde_json::Value::from(name.as_str()).to_string());
-    written.push(':');
-    match rest.is_empty() {
-        true => written.push_str(placed.value),
-        false => in_object(there.unwrap_or("{}"), rest, placed, written, Unwritable::NoParent)?,
+        written.push_str(&value);
     }
     written.push('}');
     Ok(())
@@ -310,12 +340,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::pattern::Pointer;
 
     const BYTES_MAX: usize = 1024 * 1024;
 
     fn json(way: &[&str], overwrite: Overwrite, body: &str) -> Result<String, Unwritable> {
         let way: Vec<String> = way.iter().map(|name| (*name).to_owned()).collect();
-        let placed = Placed { value: "\"t\\\"1\"", overwrite };
+        let placed = Placed { value: "\"t\\\"1\"", overwrite, unless: None, placeholder: "shown" };
         in_json(body.as_bytes(), &way, placed, BYTES_MAX)
             .map(|body| String::from_utf8(body).unwrap())
     }
@@ -341,6 +372,8 @@ mod tests {
         assert_eq!(set(&["p", "s"], "{}"), ok(r#"{"p":{"s":"t\"1"}}"#));
         let absent = json(&["auth"], Overwrite::IfAbsent, r#"{ "auth" : 1 }"#);
         assert_eq!(absent, ok(r#"{ "auth" : 1 }"#));
+        let shown = json(&["auth"], Overwrite::IfAbsent, r#"{"auth":"shown"}"#);
+        assert_eq!(shown, ok(r#"{"auth":"t\"1"}"#));
     }
 
     /// Fails when a request would be sent without its session.
@@ -357,6 +390,37 @@ mod tests {
         assert!(json(&["b"], Overwrite::Always, &deep[..300_000]).is_err());
     }
 
+    /// Fails when a call that is refused with a session in it gets one, or keeps the client's own.
+    #[test]
+    fn a_value_stays_out_of_objects_that_may_not_have_it() {
+        let unless = Unless {
+            at: Pointer::parse("/method").unwrap(),
+            one_of: vec!["version".into(), "log in".into()],
+        };
+        let way = ["auth".to_owned()];
+        let written = |overwrite, body: &str| {
+            let (value, placeholder, unless) = ("1", "shown", Some(&unless));
+            let placed = Placed { value, overwrite, unless, placeholder };
+            String::from_utf8(in_json(body.as_bytes(), &way, placed, BYTES_MAX).unwrap()).unwrap()
+        };
+        let always = |body| written(Overwrite::Always, body);
+        assert_eq!(always(r#"{ "method":"version" }"#), r#"{ "method":"version" }"#);
+        assert_eq!(always(r#"{"auth":null,"method":"version"}"#), r#"{"method":"version"}"#);
+        assert_eq!(always(r#"{"auth":2,"method":"\u0076ersion"}"#), r#"{"method":"\u0076ersion"}"#);
+        assert_eq!(always(r#"{"method":"get"}"#), r#"{"method":"get","auth":1}"#);
+        assert_eq!(
+            always(r#"[{"method":"log in","auth":2},{"method":"get"}]"#),
+            r#"[{"method":"log in"},{"method":"get","auth":1}]"#
+        );
+        // The last of a name counts, as for most readers of JSON.
+        assert_eq!(
+            always(r#"{"method":"version","method":"get"}"#),
+            r#"{"method":"version","method":"get","auth":1}"#
+        );
+        let own = r#"{"auth":2,"method":"version"}"#;
+        assert_eq!(written(Overwrite::IfAbsent, own), own);
+    }
+
     /// Fails when a short body becomes one that fills the memory.
     #[test]
     fn many_objects_do_not_take_more_than_fits() {
@@ -369,7 +433,7 @@ mod tests {
     #[test]
     fn a_field_of_a_form_is_set_and_all_else_stays_as_it_is_written() {
         let form = |overwrite, body: &str| {
-            let placed = Placed { value: "a+\\ b", overwrite };
+            let placed = Placed { value: "a+\\ b", overwrite, unless: None, placeholder: "shown" };
             String::from_utf8(in_form(body.as_bytes(), "to ken", placed)).unwrap()
         };
         let ours = "to%20ken=a%2B%5C%20b";
@@ -383,5 +447,7 @@ mod tests {
         }
         assert_eq!(form(Overwrite::IfAbsent, "to+ken=1&a=2"), "to+ken=1&a=2");
         assert_eq!(form(Overwrite::IfAbsent, "a=2"), format!("a=2&{ours}"));
+        assert_eq!(form(Overwrite::IfAbsent, "to+ken=%73hown"), ours);
+        assert_eq!(form(Overwrite::IfAbsent, "to+ken=shown="), "to+ken=shown=");
     }
 }

@@ -11,7 +11,7 @@ use super::xml;
 use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
 use crate::recipe::template::{Rendered, URL_VALUE};
-use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
+use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe, Unless};
 use crate::secret::SecretText;
 
 /// What RFC 2965 put beside `Cookie`; some servers still read it.
@@ -35,6 +35,8 @@ struct BodyInjection {
     value: SecretText,
     methods: InjectMethods,
     overwrite: Overwrite,
+    unless: Option<Unless>,
+    placeholder: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -113,12 +115,14 @@ impl Injector {
                         Rendered::Text(text) if text.is_empty() => continue,
                         Rendered::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
                     };
-                    injector.put(Way::Members(pointer.tokens().to_vec()), value, injection);
+                    let way = Way::Members(pointer.tokens().to_vec());
+                    injector.put(way, value, injection, recipe);
                 }
                 InjectInto::Form(name, template) => {
                     let text = template.text(&material.values, now);
                     if !text.is_empty() {
-                        injector.put(Way::Field(name.clone()), text.to_string(), injection);
+                        let way = Way::Field(name.clone());
+                        injector.put(way, text.to_string(), injection, recipe);
                     }
                 }
                 InjectInto::Xml(way, template) => {
@@ -126,7 +130,7 @@ impl Injector {
                     if !text.is_empty() {
                         let value = xml::value(&text);
                         let value = value.ok_or_else(|| Unusable::Element(way.to_string()))?;
-                        injector.put(Way::Element(way.clone()), value, injection);
+                        injector.put(Way::Element(way.clone()), value, injection, recipe);
                     }
                 }
                 InjectInto::Cookie(name, template) => {
@@ -144,10 +148,15 @@ impl Injector {
         Ok(injector)
     }
 
-    fn put(&mut self, way: Way, value: String, injection: &Injection) {
-        let (value, overwrite) = (SecretText::new(value), injection.overwrite);
-        let methods = injection.methods.clone();
-        self.bodies.push(BodyInjection { way, value, methods, overwrite });
+    fn put(&mut self, way: Way, value: String, injection: &Injection, recipe: &Recipe) {
+        self.bodies.push(BodyInjection {
+            way,
+            value: SecretText::new(value),
+            methods: injection.methods.clone(),
+            overwrite: injection.overwrite,
+            unless: injection.unless.clone(),
+            placeholder: recipe.placeholder.clone(),
+        });
     }
 
     /// What goes into a body of this kind.
@@ -160,8 +169,13 @@ impl Injector {
             injection.way.kind() == kind && injection.methods.include(method)
         };
         self.bodies.iter().filter(meant).map(|injection| {
-            let (value, overwrite) = (injection.value.expose(), injection.overwrite);
-            (&injection.way, Placed { value, overwrite })
+            let placed = Placed {
+                value: injection.value.expose(),
+                overwrite: injection.overwrite,
+                unless: injection.unless.as_ref(),
+                placeholder: &injection.placeholder,
+            };
+            (&injection.way, placed)
         })
     }
 

@@ -178,7 +178,8 @@ impl Writing<'_> {
             return Ok(());
         }
         let Some(open) = self.open.pop() else { return Ok(()) };
-        match self.content(&open, depth)? {
+        let there = self.text.get(open.content..end).unwrap_or_default();
+        match self.content(&open, depth, there)? {
             Some(content) if depth + 1 == self.way.len() => {
                 self.replace(open.content..end, &content, written);
             }
@@ -196,7 +197,7 @@ impl Writing<'_> {
         written: &mut String,
     ) -> Result<(), Unwritable> {
         let Some(open) = self.on_the_way(tag, depth, at.end)? else { return Ok(()) };
-        if let Some(content) = self.content(&open, depth)? {
+        if let Some(content) = self.content(&open, depth, "")? {
             let name = tag.name().as_ref().to_owned();
             let slash = at.end.saturating_sub("/>".len());
             self.replace(slash..at.end, &format!(">{content}</{name}>"), written);
@@ -206,11 +207,16 @@ impl Writing<'_> {
 
     /// What goes into an element on the way at this depth, once it has ended: the value, or what is
     /// missing.
-    fn content(&self, open: &Open, depth: usize) -> Result<Option<String>, Unwritable> {
+    fn content(
+        &self,
+        open: &Open,
+        depth: usize,
+        there: &str,
+    ) -> Result<Option<String>, Unwritable> {
         let missing = self.way.get(depth + 1..).unwrap_or_default();
         match (missing, self.placed.overwrite) {
-            ([], Overwrite::Always) => Ok(Some(self.placed.value.to_owned())),
-            ([], Overwrite::IfAbsent) => Ok(None),
+            ([], Overwrite::IfAbsent) if there != self.placed.placeholder => Ok(None),
+            ([], _) => Ok(Some(self.placed.value.to_owned())),
             _ if open.has_next => Ok(None),
             (missing, _) => self.made(missing, &open.prefix).map(Some),
         }
@@ -250,7 +256,7 @@ mod tests {
 
     fn put(way: &str, overwrite: Overwrite, body: &str) -> Result<String, Unwritable> {
         let (way, value) = (ElementPath::parse(way).unwrap(), value("a&<b>\u{e9}").unwrap());
-        let placed = Placed { value: &value, overwrite };
+        let placed = Placed { value: &value, overwrite, unless: None, placeholder: "shown" };
         let body = written(body.as_bytes(), &way, placed, BYTES_MAX)?;
         Ok(String::from_utf8(body).unwrap())
     }
@@ -297,6 +303,9 @@ mod tests {
         }
         let own = "<Envelope><Header><Session><id/></Session></Header></Envelope>";
         assert_eq!(put(SESSION, Overwrite::IfAbsent, own), Ok(own.to_owned()));
+        let shown = own.replace("<id/>", "<id>shown</id>");
+        let ours = own.replace("<id/>", &format!("<id>{TEXT}</id>"));
+        assert_eq!(put(SESSION, Overwrite::IfAbsent, &shown), Ok(ours));
     }
 
     /// Fails when what is missing is made in another place, or in another namespace than its parent's
@@ -377,7 +386,8 @@ mod tests {
             assert_eq!(put(SESSION, Overwrite::Always, body), Err(expected), "{body}");
         }
         let way = ElementPath::parse("/a").unwrap();
-        let placed = Placed { value: "t", overwrite: Overwrite::Always };
+        let (overwrite, unless, placeholder) = (Overwrite::Always, None, "shown");
+        let placed = Placed { value: "t", overwrite, unless, placeholder };
         assert_eq!(written(b"<a>\xe4</a>", &way, placed, BYTES_MAX), Err(NotUtf8));
         for text in ["\0", "a\nb", "\u{7f}", "\u{ffff}"] {
             assert_eq!(value(text), None, "{text:?}");

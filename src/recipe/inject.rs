@@ -2,6 +2,8 @@
 
 use http::{HeaderName, Method};
 
+use serde_json::Value;
+
 use super::element::ElementPath;
 use super::pattern::Pointer;
 use super::template::Template;
@@ -16,6 +18,27 @@ pub struct Injection {
     pub methods: InjectMethods,
     /// What wins when the client sent the same.
     pub overwrite: Overwrite,
+    /// Which JSON objects it stays out of.
+    pub unless: Option<Unless>,
+}
+
+/// JSON objects that nothing is put into: calls that an upstream refuses with a session in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unless {
+    /// Where in the object.
+    pub at: Pointer,
+    /// Which values stand there.
+    pub one_of: Vec<Value>,
+}
+
+impl Unless {
+    /// Whether the object `text` is one of them.
+    pub fn holds(&self, text: &str) -> bool {
+        let object = serde_json::from_str(text).ok();
+        object.is_some_and(|object: Value| {
+            self.at.find(&object).is_some_and(|value| self.one_of.contains(value))
+        })
+    }
 }
 
 /// Where something is injected.

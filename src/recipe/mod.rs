@@ -31,7 +31,7 @@ use percent_encoding::percent_decode_str;
 use crate::diagnosis::{Document, Faults};
 pub use built_in::{BUILT_IN, UnknownRecipe, built_in};
 use condition::Condition;
-pub use inject::{InjectInto, InjectMethods, Injection};
+pub use inject::{InjectInto, InjectMethods, Injection, Unless};
 pub(crate) use load::duration;
 pub(crate) use load::life::REFRESH_AHEAD;
 use pattern::{PathPattern, Pointer};

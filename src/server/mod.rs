@@ -9,6 +9,11 @@ mod metered;
 mod pace;
 mod patience;
 mod prefixed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties {
+    //! What must hold for any request.
+    pub use super::http1::properties::requests;
+}
 mod proxy_protocol;
 mod socket;
 mod tls;

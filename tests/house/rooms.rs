@@ -123,6 +123,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
             "login",
             "recipe",
             "route",
+            "server",
             "settings",
             "shield",
             "state",

@@ -73,13 +73,13 @@ impl Ask {
     /// Whether a request that a server was sent is this one.
     pub fn is(&self, seen: &Seen, n: u32) -> bool {
         let fill = |text: &str| text.replace("{n}", &n.to_string());
-        // What the recipe injects follows in the query; the value may have become another.
+        // What the recipe injects follows in the query, and in a form; the value may have become another.
         let to = seen.to.strip_prefix(fill(self.to).as_str());
         let is_to = to.is_some_and(|rest| rest.is_empty() || rest.starts_with('&'));
         let body = fill(self.body.map_or("", |(_, text)| text));
         let is_body = match body.split_once("{value}") {
             Some((before, _)) => seen.body.starts_with(before),
-            None => seen.body == body,
+            None => seen.body == body || is_injected(&body, &seen.body),
         };
         is_to && is_body
     }
@@ -103,4 +103,13 @@ async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
         fields: head.headers,
         body: String::from_utf8_lossy(&body).into_owned(),
     }
+}
+
+/// Whether a form is the one that was sent, with one field more or in the place of its own.
+fn is_injected(sent: &str, seen: &str) -> bool {
+    let name = |field: &str| field.split('=').next().map(str::to_owned);
+    seen.rsplit_once('&').is_some_and(|(before, injected)| {
+        let kept = sent.split('&').filter(|field| name(field) != name(injected));
+        before == kept.collect::<Vec<_>>().join("&")
+    })
 }

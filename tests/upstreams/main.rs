@@ -45,7 +45,7 @@ async fn devpi() {
 }
 
 /// Fails when a redirect to the login page is taken for any other redirect, or the anti-forgery token is not that of
-/// the session.
+/// the session, in forms that have an older one as well.
 #[tokio::test]
 async fn django_admin() {
     walk(&subjects::DJANGO_ADMIN).await;
@@ -60,7 +60,8 @@ async fn node_red() {
 mod heavy {
     use super::*;
 
-    /// Fails when a dead session is not noticed by what `assert=user` brings, or outlives its logout.
+    /// Fails when a dead session is not noticed by what `assert=user` brings, or outlives its logout, or a client that writes
+    /// has to know of a token.
     #[tokio::test]
     async fn mediawiki() {
         walk(&subjects::MEDIAWIKI).await;

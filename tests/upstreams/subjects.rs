@@ -13,8 +13,6 @@ pub struct Subject {
     pub read: Ask,
     /// Makes something new out of `{n}`.
     pub write: Ask,
-    /// A value for `write`, by a JSON pointer into the answer to this.
-    pub token: Option<(Ask, &'static str)>,
     /// Shows that something.
     pub written: Ask,
     /// The header fields that carry the session.
@@ -73,7 +71,6 @@ pub const QBITTORRENT: Subject = Subject {
     login_name: "username = \"USER\"",
     read: get("GET /api/v2/app/version", "v"),
     write: post("POST /api/v2/torrents/createCategory", FORM, "category=walk{n}&savePath=", ""),
-    token: None,
     written: get("GET /api/v2/torrents/categories", "\"walk{n}\""),
     carried: &["cookie"],
     cookie: Some("SID"),
@@ -101,7 +98,6 @@ pub const TRANSMISSION: Subject = Subject {
         r#"{"method":"session-set","arguments":{"alt-speed-down":77{n}}}"#,
         r#""result":"success""#,
     ),
-    token: None,
     written: post(
         TRANSMISSION_RPC,
         JSON,
@@ -132,7 +128,6 @@ pub const DELUGE: Subject = Subject {
         r#"{"method":"web.set_config","params":[{"theme":"walk{n}"}],"id":3}"#,
         r#""error": null"#,
     ),
-    token: None,
     written: post(
         "POST /json",
         JSON,
@@ -166,7 +161,6 @@ pub const DEVPI: Subject = Subject {
         status: 201,
         shows: "",
     },
-    token: None,
     written: get("GET /walk{n}", "\"username\": \"walk{n}\""),
     carried: &["x-devpi-auth"],
     cookie: None,
@@ -184,11 +178,11 @@ pub const DJANGO_ADMIN: Subject = Subject {
     read: get("GET /admin/", "Site administration"),
     write: Ask {
         to: "POST /admin/auth/group/add/",
-        body: Some((FORM, "name=walk{n}")),
+        // The token of a form that was opened on a session long gone.
+        body: Some((FORM, "csrfmiddlewaretoken=0123456789abcdef0123456789abcdef&name=walk{n}")),
         status: 302,
         shows: "",
     },
-    token: None,
     written: get("GET /admin/auth/group/", ">walk{n}</a>"),
     carried: &["cookie"],
     cookie: Some("sessionid"),
@@ -204,7 +198,6 @@ pub const NODE_RED: Subject = Subject {
     login_name: "username = \"USER\"",
     read: get("GET /flows", "["),
     write: post("POST /flow", JSON, r#"{"label":"walk{n}","nodes":[]}"#, "\"id\""),
-    token: None,
     written: get("GET /flows", "\"walk{n}\""),
     carried: &["authorization"],
     cookie: None,
@@ -222,13 +215,9 @@ pub const MEDIAWIKI: Subject = Subject {
     write: post(
         "POST /api.php?action=edit&format=json",
         FORM,
-        "title=Walk{n}&text=walked&createonly=1&token={value}",
+        "title=Walk{n}&text=walked&createonly=1",
         "\"result\":\"Success\"",
     ),
-    token: Some((
-        get("GET /api.php?action=query&meta=tokens&format=json", "csrftoken"),
-        "/query/tokens/csrftoken",
-    )),
     written: get("GET /api.php?action=query&titles=Walk{n}&format=json", "\"pageid\""),
     carried: &["cookie"],
     cookie: Some("my_wiki_session"),
@@ -252,7 +241,6 @@ pub const DIRECTUS: Subject = Subject {
         r#"{"collection":"walk{n}","schema":{},"fields":[{"field":"id","type":"integer","schema":{"is_primary_key":true}}]}"#,
         "\"walk{n}\"",
     ),
-    token: None,
     written: get("GET /collections/walk{n}", "\"walk{n}\""),
     carried: &["authorization"],
     cookie: None,

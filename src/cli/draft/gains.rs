@@ -17,13 +17,18 @@ pub(super) struct Gains {
     status: u16,
     /// Where the token stands, as `take` has it.
     token: Option<String>,
+    /// What it is. Nothing of it is written.
+    value: String,
+    /// The field that carried it later, and what stood before it there.
+    carried: Option<(String, String)>,
     /// Where its life stands, and its unit.
     lives: Option<(String, &'static str)>,
     cookies: Vec<String>,
 }
 
 impl Gains {
-    pub(super) fn of(login: &Exchange) -> Self {
+    /// What the answer gave, as far as it shows, and what `later` requests did with it.
+    pub(super) fn of(login: &Exchange, later: &[&Exchange]) -> Self {
         let Some(answer) = &login.answer else { return Self::default() };
         let mut gains = Self { status: answer.status, ..Self::default() };
         gains.cookies = cookies(answer)
@@ -39,6 +44,7 @@ impl Gains {
                         let rank = rank(&name);
                         if rank > best {
                             best = rank;
+                            gains.value.clone_from(text);
                             gains.token = Some(format!("{{ json = {} }}", quoted(pointer)));
                         }
                     }
@@ -58,10 +64,24 @@ impl Gains {
                 && ["auth", "token", "session"].iter().any(|word| lower.contains(word))
                 && lower != "www-authenticate"
             {
+                gains.value.clone_from(value);
                 gains.token = Some(format!("{{ header = {} }}", quoted(name)));
             }
         }
+        let mut fields = later.iter().flat_map(|exchange| &exchange.headers);
+        gains.carried = fields.find_map(|(name, value)| gains.carries(name, value));
         gains
+    }
+
+    /// The name of this field, and what stands before the token in it, if that is all of it.
+    fn carries(&self, name: &str, value: &str) -> Option<(String, String)> {
+        let before = value.strip_suffix(&self.value)?;
+        // A scheme; anything else could be a part of a secret.
+        let is_scheme = before.strip_suffix(' ').is_some_and(|scheme| {
+            scheme.len() <= 12 && scheme.bytes().all(|byte| byte.is_ascii_alphabetic())
+        });
+        let is_it = self.token.is_some() && is_plain_name(name) && (before.is_empty() || is_scheme);
+        is_it.then(|| (name.to_owned(), before.to_owned()))
     }
 
     pub(super) fn takes(&self) -> String {
@@ -115,7 +135,14 @@ impl Gains {
         if has_cookies {
             text.push_str("\n[[inject]]\ncookies = true\n");
         }
-        if self.token.is_some() || !has_cookies {
+        if let Some((name, before)) = &self.carried {
+            _ = writeln!(
+                text,
+                "\n[[inject]]\nheader = {}\nvalue = {}",
+                quoted(name),
+                quoted(&format!("{before}{{{{token}}}}")),
+            );
+        } else if self.token.is_some() || !has_cookies {
             text.push_str(
                 "\n# CHECK: the field in which the upstream takes the token\n\
                  [[inject]]\nheader = \"Authorization\"\nvalue = \"Bearer {{token}}\"\n",

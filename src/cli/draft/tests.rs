@@ -113,6 +113,42 @@ fn what_an_answer_gives_is_taken_from_where_it_stands() {
     assert!(text.contains("unit = \"seconds\""), "{text}");
 }
 
+/// Fails when what later requests show of the session has to be found out by hand.
+#[test]
+fn later_requests_show_where_the_token_goes_and_how_it_ends() {
+    let archive = |field: &str, value: String| {
+        serde_json::json!({"log": {"entries": [
+            {
+                "request": {"method": "POST", "url": "https://h/api/sign-in", "headers": [],
+                    "postData": {"text": format!("{{\"login\":\"a\",\"password\":\"{CANARY}\"}}")}},
+                "response": {"status": 200, "headers": [], "content": {"text":
+                    format!("{{\"session\":{{\"token\":\"{TOKEN}\"}}}}")}},
+            },
+            {
+                "request": {"method": "GET", "url": "https://elsewhere/x", "headers": [
+                    {"name": "X-Other", "value": TOKEN},
+                ]},
+                "response": {"status": 200, "headers": []},
+            },
+            {
+                "request": {"method": "DELETE", "url": "https://h/api/session", "headers": [
+                    {"name": field, "value": value},
+                ]},
+                "response": {"status": 204, "headers": []},
+            },
+        ]}})
+        .to_string()
+    };
+    let (text, recipe) = drafted(har, &archive("X-Tracker-Session", TOKEN.to_owned()));
+    assert!(text.contains("header = \"X-Tracker-Session\"\nvalue = \"{{token}}\""), "{text}");
+    assert_eq!(recipe.logout.len(), 1, "{text}");
+    let (text, _) = drafted(har, &archive("Authorization", format!("Token {TOKEN}")));
+    assert!(text.contains("header = \"Authorization\"\nvalue = \"Token {{token}}\""), "{text}");
+    // More than a scheme stands before it.
+    let (text, _) = drafted(har, &archive("X-Session", format!("canary:{TOKEN}")));
+    assert!(text.contains("value = \"Bearer {{token}}\""), "{text}");
+}
+
 #[test]
 fn what_is_no_login_is_told() {
     let folder = tempfile::tempdir().unwrap();

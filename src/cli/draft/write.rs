@@ -49,7 +49,9 @@ pub(super) fn recipe(name: &str, exchanges: &[Exchange]) -> Result<String, Draft
     let mut draft = Draft { text: String::new(), uses_code: false, uses_forgery: false };
     let step = draft.step("log in", login);
     let opening = draft.uses_forgery.then(|| opening(login, &before));
-    let gains = Gains::of(login);
+    let after: Vec<&Exchange> =
+        after.iter().filter(|exchange| exchange.origin() == login.origin()).collect();
+    let gains = Gains::of(login, &after);
 
     draft.head(name, login);
     if let Some(opening) = opening {
@@ -60,12 +62,11 @@ pub(super) fn recipe(name: &str, exchanges: &[Exchange]) -> Result<String, Draft
     draft.refusals();
     draft.text.push_str(&gains.session());
     draft.verdicts();
-    let logout = after.iter().find(|later| {
-        later.origin() == login.origin()
-            && (["logout", "signout", "sign_out", "logoff"]
-                .iter()
-                .any(|it| later.path().contains(it))
-                || (later.method == "DELETE" && later.path() == login.path()))
+    let says = |later: &Exchange, words: &[&str]| words.iter().any(|it| later.path().contains(it));
+    let logout = after.into_iter().find(|later| {
+        let ends =
+            later.method == "DELETE" && (later.path() == login.path() || says(later, &["session"]));
+        ends || says(later, &["logout", "log-out", "logoff", "signout", "sign-out", "sign_out"])
     });
     draft.logout(logout);
     Ok(draft.text)
@@ -268,7 +269,9 @@ impl Draft {
         self.text.push_str(
             "\n# CHECK: what is a request answered when its session has ended? A redirect to the login page, a\n\
              # 403, an error in a 200? And what does a missing right look like?\n\
-             [[verdict]]\nwhen = { status = [401] }\nthen = \"expired\"\n",
+             [[verdict]]\nwhen = { status = [401] }\nthen = \"expired\"\n\
+             \n# CHECK: a harmless \"who am I\": without it `doorward try` cannot tell whether the session works.\n\
+             # [probe]\n# method = \"GET\"\n# path = \"/me\"\n# alive = { status = [200] }\n",
         );
     }
 

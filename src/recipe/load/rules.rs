@@ -9,7 +9,7 @@ use crate::recipe::condition::Condition;
 use crate::recipe::element::ElementPath;
 use crate::recipe::{
     Budget, Endpoint, EndpointRule, InjectInto, InjectMethods, Injection, PathQuery, Place,
-    Refusal, Spelling, Verdict, written,
+    Refusal, Spelling, Unless, Verdict, written,
 };
 
 /// What an injection is.
@@ -53,8 +53,9 @@ impl<'a> Loader<'a> {
             let at = format!("/inject/{index}");
             let methods = self.inject_methods(&at, &inject.methods);
             let into = self.injection(&at, recipe, inject);
+            let unless = inject.unless.as_ref().and_then(|unless| self.unless(&at, inject, unless));
             let overwrite = inject.overwrite;
-            loaded.extend(into.map(|into| Injection { into, methods, overwrite }));
+            loaded.extend(into.map(|into| Injection { into, methods, overwrite, unless }));
         }
         loaded
     }
@@ -132,6 +133,23 @@ impl<'a> Loader<'a> {
                 None
             }
         }
+    }
+
+    fn unless(
+        &mut self,
+        at: &str,
+        inject: &written::Inject,
+        unless: &written::Unless,
+    ) -> Option<Unless> {
+        let at = format!("{at}/unless");
+        if inject.json.is_none() {
+            self.fault(&at, "only what goes into JSON bodies can stay out of some of them");
+        }
+        if unless.one_of.is_empty() {
+            self.fault(&at, "without a value in `one_of` this never holds");
+        }
+        let pointer = self.pointer(&format!("{at}/at"), &unless.at)?;
+        Some(Unless { at: pointer, one_of: unless.one_of.clone() })
     }
 
     fn inject_methods(&mut self, at: &str, methods: &written::InjectMethods) -> InjectMethods {

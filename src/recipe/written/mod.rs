@@ -186,6 +186,18 @@ pub struct Inject {
     /// What wins when the client sent the same field.
     #[serde(default)]
     pub overwrite: Overwrite,
+    /// JSON objects that `json` stays out of: calls that are refused with a session in them.
+    pub unless: Option<Unless>,
+}
+
+/// JSON objects, told by the value at a place.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unless {
+    /// A JSON pointer (RFC 6901).
+    pub at: String,
+    /// The value is one of these.
+    pub one_of: Vec<serde_json::Value>,
 }
 
 /// Into which requests something is injected.

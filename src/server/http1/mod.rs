@@ -5,6 +5,8 @@ mod answer;
 mod body;
 mod head;
 mod outgoing;
+#[cfg(any(test, fuzzing))]
+pub(super) mod properties;
 mod wire;
 
 use std::convert::Infallible;
@@ -354,7 +356,7 @@ async fn next<S: Transport>(
     age: Age,
     mut stopped: Pin<&mut impl Future<Output = ()>>,
 ) -> Next {
-    let (mut looked_at, mut has_come) = (0, true);
+    let (mut age, mut looked_at, mut has_come) = (age, 0, true);
     poll_fn(|context| {
         let mut wire = wire.lock();
         loop {
@@ -365,11 +367,15 @@ async fn next<S: Transport>(
                 };
                 match is_http2 {
                     Some(true) => return Poll::Ready(Next::Http2),
-                    Some(false) => match head::of_request(&mut wire.read, &mut looked_at, bounds) {
-                        Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
-                        Ok(None) => {}
-                        Err(bad) => return Poll::Ready(Next::Refused(bad)),
-                    },
+                    Some(false) => {
+                        // An empty line is passed over; what comes behind it is no preface any more.
+                        age = Age::Used;
+                        match head::of_request(&mut wire.read, &mut looked_at, bounds) {
+                            Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
+                            Ok(None) => {}
+                            Err(bad) => return Poll::Ready(Next::Refused(bad)),
+                        }
+                    }
                     None => {}
                 }
             }
