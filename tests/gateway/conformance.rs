@@ -89,17 +89,18 @@ fn well() -> Vec<u8> {
 impl Stage {
     async fn set(name: &str) -> Self {
         let document = conformance::built_in(name).unwrap().unwrap();
-        let file = Conformance::load(&document).unwrap();
+        let mut file = Conformance::load(&document).unwrap();
         let document = recipe::built_in(name).unwrap();
         let recipe = Recipe::load(&document, &file.parameters).unwrap();
-        let document = conformance::built_in(name).unwrap().unwrap();
-        let logout = Conformance::load(&document).unwrap().logout;
+        let told = conformance::built_in(name).unwrap().unwrap();
+        let logout = Conformance::load(&told).unwrap().logout;
         let script = Arc::new(Mutex::new(Script { logout, ..Script::default() }));
         let puppet = Puppet::start({
             let script = Arc::clone(&script);
             move |request| answer(&mut script.lock().unwrap(), request)
         });
         let puppet = puppet.await;
+        is_elsewhere(document.value(), &mut file, puppet.origin());
         let folder = tempfile::tempdir().unwrap();
         let config = configuration(name, &folder, &puppet, &recipe, &file);
         let environment = Environment::Given(BTreeMap::new());
@@ -217,6 +218,19 @@ fn conforms(told: &str, asked: &str) -> bool {
     match told.split_once("{{any}}") {
         Some((before, after)) => asked.starts_with(before) && asked.ends_with(after),
         None => told == asked,
+    }
+}
+
+/// Where a login tells of another place, that is the same server, and is allowed by the recipe's
+/// parameters.
+fn is_elsewhere(recipe: &Value, file: &mut Conformance, origin: String) {
+    let Some(base) = &file.session.base_url else { return };
+    for json in file.login.iter_mut().filter_map(|exchange| exchange.answer.json.as_mut()) {
+        *json = serde_json::from_str(&json.to_string().replace(base, &origin)).unwrap();
+    }
+    for allowed in recipe["session"]["base_url"]["allow"].as_array().unwrap() {
+        let name = allowed.as_str().unwrap().trim_matches(['{', '}']);
+        file.parameters.insert(name.to_owned(), origin.clone());
     }
 }
 
