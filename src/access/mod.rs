@@ -85,7 +85,7 @@ pub struct Asking<'a> {
     pub host: &'a str,
     /// How the origin of its listener's own pages begins, where that is known.
     pub pages: Option<&'static str>,
-    /// Whether a route names that host.
+    /// Whether a route names that host; it matters in open mode alone.
     pub is_routed: bool,
 }
 

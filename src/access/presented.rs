@@ -33,6 +33,9 @@ pub const KEY_PLACES: [HeaderName; 3] = [header::AUTHORIZATION, CLIENT_KEY, X_AP
 /// No whole key is shorter in base64: most fields need not be looked through for one.
 const KEY_IN_BASE64_BYTES_MIN: usize = KEY_BYTES_MIN * 4 / 3;
 
+/// Shorter texts are looked at byte by byte.
+const SHORT_BYTES: usize = 32;
+
 /// So often a text is freed of percent escapes; who escapes a key more often shows it to nobody.
 const ESCAPED_MAX: usize = 4;
 
@@ -107,11 +110,16 @@ fn token_in<E>(
     }
 }
 
-/// The bearer tokens (RFC 6750 section 2.1), the one place for tokens of issuers.
+/// The bearer tokens (RFC 6750 section 2.1), the one place for tokens of issuers. A key of ours is
+/// none.
 pub(super) fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    const SCHEME: &[u8] = b"bearer ";
     headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len())?;
+        if !scheme.eq_ignore_ascii_case(SCHEME) || token.starts_with(KEY_PREFIX.as_bytes()) {
+            return None;
+        }
+        std::str::from_utf8(token).ok().filter(|text| text.is_ascii()).map(str::trim)
     })
 }
 
@@ -127,8 +135,16 @@ pub fn holds_credential(text: &[u8]) -> bool {
     static IN_BASE64: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
         in_base64(KEY_PREFIX).iter().map(|form| Finder::new(form).into_owned()).collect()
     });
-    // The prefix ends with `_`, as it is or as `%5F`: most texts have neither.
-    (memchr2(b'_', b'%', text).is_some() && spells_key(text))
+    if text.len() < KEY_PREFIX.len() {
+        return false;
+    }
+    // The prefix ends with `_`, as it is or as `%5F`: most texts have neither. A search of the library
+    // takes longer to begin than short ones take.
+    let has_either = match text.len() {
+        ..SHORT_BYTES => text.iter().any(|byte| matches!(byte, b'_' | b'%')),
+        _ => memchr2(b'_', b'%', text).is_some(),
+    };
+    (has_either && spells_key(text))
         || (text.len() >= KEY_IN_BASE64_BYTES_MIN
             && IN_BASE64.iter().any(|form| form.find(text).is_some()))
 }

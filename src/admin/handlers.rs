@@ -149,7 +149,7 @@ pub(super) async fn request(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Result<Json<Request>, Problem> {
-    let found = api.records.requests().into_iter().find(|one| *one.what.id == *id);
+    let found = api.records.requests().into_iter().find(|one| one.what.id.as_str() == id);
     let found = found.ok_or_else(|| {
         Problem::not_found("no request of this id is kept: it may be too old, or still under way")
     })?;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use foldhash::fast::RandomState;
 use tokio::sync::broadcast;
 
 use super::answers::{self, Recent, Summary, Traffic, time};
@@ -76,7 +77,7 @@ pub struct Records {
     requests: Mutex<Ring<Arc<Request>>>,
     logins: Mutex<Ring<Login>>,
     summaries: Mutex<VecDeque<Summary>>,
-    clients: Mutex<HashMap<Arc<str>, Seen>>,
+    clients: Mutex<HashMap<Arc<str>, Seen, RandomState>>,
     pulse: Mutex<Pulse>,
     logins_of_second: Mutex<(u64, u64)>,
     live: broadcast::Sender<Arc<Told>>,
@@ -133,7 +134,7 @@ impl Reader for Recorder {
 }
 
 impl Records {
-    fn request(&self, at: SystemTime, request: &Request) {
+    fn request(&self, at: SystemTime, request: &Arc<Request>) {
         let status = request.status.as_u16();
         lock(&self.pulse).count(request.upstream.as_ref(), status, request.took);
         if let Some(Who::Client(name)) = &request.who {
@@ -148,10 +149,9 @@ impl Records {
         if self.requests_kept == 0 && !is_watched {
             return;
         }
-        let request = Arc::new(request.clone());
-        lock(&self.requests).push(at, Arc::clone(&request));
+        lock(&self.requests).push(at, Arc::clone(request));
         if is_watched {
-            self.tell(Told::Request(at, request));
+            self.tell(Told::Request(at, Arc::clone(request)));
         }
     }
 

@@ -254,7 +254,7 @@ fn request(at: SystemTime, one: &Request) -> Line {
     Line::from_object(&RequestLine {
         at: time(at),
         event: "request",
-        request_id: &one.id,
+        request_id: one.id.as_str(),
         who: one.who.as_ref().map(|who| match who {
             Who::Open => WhoMember::Open,
             Who::Client(client) => WhoMember::Client { client },

@@ -63,14 +63,10 @@ pub fn lists(value: &HeaderValue, token: &[u8]) -> bool {
 
 /// Writes a field behind what is there.
 pub fn field(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    let name = name.as_str().as_bytes();
-    head.reserve(name.len() + value.len() + 4);
-    head.extend_from_slice(name);
-    head.push(b':');
-    head.push(b' ');
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
     head.extend_from_slice(value);
-    head.push(b'\r');
-    head.push(b'\n');
+    head.extend_from_slice(b"\r\n");
 }
 
 /// Writes the field that tells how long the body is.

@@ -29,7 +29,7 @@ use super::tunnel::{self, Agreed, Offered, Tunnel};
 use super::upload::Upload;
 use super::{Core, Peer, authenticate, extended_connect, reply};
 use crate::access::revoked::Revocation;
-use crate::access::{Asking, Issued};
+use crate::access::{Access, Asking, Issued};
 use crate::clock::Moment;
 use crate::forward::replay::{Refusal, Replay};
 use crate::forward::verdict::Verdict;
@@ -182,7 +182,7 @@ async fn walk(
         key_headers: &in_force.key_headers,
         host: call.host,
         pages: peer.pages,
-        is_routed: in_force.routes.names(call.host),
+        is_routed: matches!(access, Access::Open) && in_force.routes.names(call.host),
     };
     if let Some((clients, endpoint)) = local_login::asked_for(access, &read) {
         let login = Login { clients, endpoint, asking: &asking };
@@ -282,8 +282,7 @@ async fn send(
     let (broker, clock) = (&core.shared.broker, &core.shared.clock);
     let pool = Arc::clone(&to.destination.pool);
     let recipe = &*to.upstream.recipe;
-    let mut trigger = Trigger::Cold;
-    let mut sendings = 0;
+    let (mut trigger, mut sendings) = (Trigger::Cold, 0);
     let wait = Wait::for_the_caller();
     let written_bytes_max = serving.in_force.limits.inject_body_bytes_max;
     let upstream = to.upstream;
@@ -299,7 +298,9 @@ async fn send(
         // Each session has its own place: none goes where the one before went.
         delivery.pool = to.destination.connections(&session.session);
         record.generation = Some(session.session.generation);
-        let sent_at = clock.now();
+        // Where it was there, no time has passed since the request's turn came.
+        let at_once = record.admitted_at.filter(|_| !awaited && sendings == 0);
+        let sent_at = at_once.unwrap_or_else(|| clock.now());
         record.session_at = Some(sent_at);
         record.awaited |= awaited;
         if sendings > 0 {

@@ -36,10 +36,8 @@ mod under_way;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::CertificateError;
@@ -58,7 +56,7 @@ use crate::forward::via::Via;
 use crate::session::Broker;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::Tracing;
-use crate::telemetry::{Rejected, Rejections, Reporter};
+use crate::telemetry::{Rejected, Rejections, Reporter, RequestIds};
 
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug)]
@@ -136,9 +134,7 @@ pub struct Core {
     pub watch: Arc<Watch>,
     /// Whose turn it is among its long answers.
     pub turns: Turns,
-    /// The first half of request ids, with a dash, different for each core and process.
-    id_prefix: String,
-    ids: AtomicU64,
+    ids: RequestIds,
     /// Its requests.
     pub under_way: UnderWay,
 }
@@ -213,19 +209,10 @@ impl Core {
         let Limits { body, answer, .. } = in_force.limits;
         let watch = Arc::new(Watch::new(body, answer));
         let serving = ArcSwap::from_pointee(Serving::new(&shared, in_force, None));
-        let mut id_prefix = uuid::Uuid::new_v4().simple().to_string().split_off(16);
-        id_prefix.push('-');
         let deadlines = Deadlines::new(shared.clock.clone());
-        Self {
-            shared,
-            serving,
-            deadlines,
-            watch,
-            turns: Turns::default(),
-            id_prefix,
-            ids: AtomicU64::new(0),
-            under_way: UnderWay::default(),
-        }
+        let (turns, ids, under_way) =
+            (Turns::default(), RequestIds::default(), UnderWay::default());
+        Self { shared, serving, deadlines, watch, turns, ids, under_way }
     }
 
     /// What is in force now.
@@ -246,70 +233,5 @@ impl Core {
     /// What looks after the deadlines of this core's requests; they come only while it runs.
     pub fn looks_after_deadlines(&self) -> impl Future<Output = ()> + use<> {
         self.deadlines.clone().run()
-    }
-
-    /// A new request id, unique without a system call.
-    fn request_id(&self) -> RequestId {
-        RequestId::new(&self.id_prefix, self.ids.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// How many digits a request's number has in its id: eight, or more where it needs them.
-fn hexadecimal_digits(number: u64) -> u32 {
-    (u64::BITS - number.leading_zeros()).div_ceil(4).max(8)
-}
-
-fn push_hexadecimal(text: &mut String, number: u64, digits: u32) {
-    for digit in (0..digits).rev() {
-        let value = (number >> (4 * digit)) as u32 & 0xf;
-        text.push(char::from_digit(value, 16).unwrap_or('0'));
-    }
-}
-
-/// A request's id: one value, for the upstream's request, the client's answer and the log.
-#[derive(Clone, Debug)]
-struct RequestId(HeaderValue);
-
-impl RequestId {
-    fn new(prefix: &str, number: u64) -> Self {
-        let digits = hexadecimal_digits(number);
-        let mut text = String::with_capacity(prefix.len() + digits as usize);
-        text.push_str(prefix);
-        push_hexadecimal(&mut text, number, digits);
-        // Hexadecimal digits and a dash are a header value.
-        let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"));
-        // None comes again: HTTP/2 must not fill its table of what comes again with them, nor search
-        // all of it for each (RFC 7541 section 6.2.3).
-        value.set_sensitive(true);
-        Self(value)
-    }
-
-    fn field(&self) -> HeaderValue {
-        self.0.clone()
-    }
-
-    fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_table_of_http2_keeps_a_request_id() {
-        let id = RequestId::new("1f-", 10);
-        assert_eq!(id.as_str(), "1f-0000000a");
-        assert!(id.field().is_sensitive());
-    }
-
-    #[test]
-    fn numbers_of_requests_have_eight_digits_or_as_many_as_they_need() {
-        for number in [0, 1, 0x9abc_def0, u64::from(u32::MAX) + 1, u64::MAX] {
-            let mut text = String::new();
-            push_hexadecimal(&mut text, number, hexadecimal_digits(number));
-            assert_eq!(text, format!("{number:08x}"));
-        }
     }
 }

@@ -116,7 +116,8 @@ pub(super) fn request<'a>(
             || (trace.is_some() && *name == TRACEPARENT)
             || (trace.is_some_and(|trace| trace.parent.is_none()) && *name == TRACESTATE)
     };
-    let mut kept = Vec::with_capacity(headers.len());
+    // Here and below: the allocator gives pieces of such sizes without detours.
+    let mut kept = Vec::with_capacity(headers.len().next_power_of_two());
     let mut showing = Vec::new();
     for (name, value) in headers {
         if !stays(name) {
@@ -203,7 +204,7 @@ impl Prepared<'_> {
 
     /// The request's head with a session in it.
     pub(super) fn with<'a>(&'a self, carried: &'a Carried<'_>) -> RequestHead<'a> {
-        let mut fields = Vec::with_capacity(self.kept.len() + SAID);
+        let mut fields = Vec::with_capacity((self.kept.len() + SAID).next_power_of_two());
         fields.extend_from_slice(&self.kept);
         fields.extend(self.told.fields());
         fields.extend([(&VIA, self.via), (&hop::REQUEST_ID, &self.request_id)]);

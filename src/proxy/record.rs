@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::error::Problem;
 use super::force::{Destination, Serving};
 use super::upload::Received;
-use super::{Core, Peer, RequestId, Shared, UnderWay, shown};
+use super::{Core, Peer, Shared, UnderWay, shown};
 use crate::access::{self, Caller, Issued};
 use crate::clock::{Clock, Moment};
 use crate::limit::Permits;
@@ -20,7 +20,8 @@ use crate::session::{AccountId, Generation};
 use crate::telemetry::metrics::{Ended, Replay, Sender, Tally};
 use crate::telemetry::trace::Trace;
 use crate::telemetry::{
-    Decision, Decoded, Event, Head, Refused, Rejected, Request, Sending, Sendings, Shown, Who,
+    Decision, Decoded, Event, Head, Refused, Rejected, Request, RequestId, Sending, Sendings,
+    Shown, Who,
 };
 
 /// What is noted of one request. Reports itself when it is dropped, however the request ends.
@@ -122,7 +123,7 @@ impl Record {
         let (shared, tally) = (Arc::clone(&core.shared), Arc::clone(&serving.tally));
         tally.begun();
         Box::new(Self {
-            id: core.request_id(),
+            id: core.ids.next(),
             who: None,
             sender: Sender::Nobody,
             peer: peer.address,
@@ -294,8 +295,8 @@ impl Drop for Record {
         let account = account.and_then(|(upstream, (account, _))| upstream.account(account));
         let account = account.map(|account| Arc::clone(&account.name));
         let after = |moment: Moment| moment.saturating_since(self.started);
-        reporter.report(Event::Request(Box::new(Request {
-            id: Arc::from(self.id.as_str()),
+        reporter.report(Event::Request(Arc::new(Request {
+            id: self.id.clone(),
             who: self.who.take(),
             peer: self.peer,
             listener: Arc::clone(&self.listener),

@@ -46,10 +46,14 @@ pub(super) struct Filters {
 }
 
 impl Filters {
-    fn search(&mut self, chunk: Bytes) -> Passed {
+    /// Searches the next chunk, behind which there may be others or not.
+    fn search(&mut self, chunk: Bytes, is_last: bool) -> Passed {
         let Some(redactor) = &mut self.redactor else {
             return Passed { before: Bytes::new(), now: chunk };
         };
+        if is_last {
+            return redactor.push_last(chunk);
+        }
         let is_whole = self.messages.as_mut().is_some_and(|messages| messages.end_with(&chunk));
         let passed = redactor.push(chunk);
         // The next message's length stands before what it says: nothing goes on there.
@@ -116,7 +120,8 @@ impl Stream {
                     continue;
                 }
             };
-            let Passed { before, now } = self.filters.search(chunk);
+            let is_last = self.filters.decoder.is_none() && self.rest.is_end_stream();
+            let Passed { before, now } = self.filters.search(chunk, is_last);
             self.ready = now;
             if !before.is_empty() {
                 return Poll::Ready(Some(Ok(before)));

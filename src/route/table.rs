@@ -1,5 +1,6 @@
 //! The routes, by host and longest path prefix.
 
+use std::cell::LazyCell;
 use std::net::IpAddr;
 
 use crate::session::{AccountId, UpstreamId};
@@ -58,10 +59,11 @@ impl Table {
 
     /// The route for a canonical path at `host`.
     pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        let host = without_port(host);
+        // Most tables have no route for a host: then nobody looks at it.
+        let host = LazyCell::new(|| without_port(host));
+        let is_host = |named: &str| named.eq_ignore_ascii_case(&host);
         self.0.iter().find(|route| {
-            route.host.as_deref().is_none_or(|named| named.eq_ignore_ascii_case(host))
-                && is_below(path, &route.prefix)
+            route.host.as_deref().is_none_or(is_host) && is_below(path, &route.prefix)
         })
     }
 

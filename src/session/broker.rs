@@ -143,8 +143,11 @@ impl Broker {
     ) -> Result<Held, Unavailable> {
         for _ in 1..KEYS_MAX {
             let outcome = self.session_of(key, trigger, deadline).await;
+            if outcome.is_ok() {
+                return outcome;
+            }
             let now = self.0.account(&key).vault.fingerprint();
-            if outcome.is_ok() || now == key.fingerprint {
+            if now == key.fingerprint {
                 return outcome;
             }
             key.fingerprint = now;

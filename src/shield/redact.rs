@@ -104,6 +104,17 @@ impl Redactor {
         Passed { before, now: Bytes::new() }
     }
 
+    /// Takes the body's last chunk. Behind it nothing becomes a secret: all of it may be passed on at
+    /// once, unless something is held back before it.
+    pub fn push_last(&mut self, chunk: Bytes) -> Passed {
+        if !self.held.is_empty() {
+            return self.push(chunk);
+        }
+        let masked = masked(&self.search, &chunk, 0, self.position, &mut self.count);
+        self.position += chunk.len() as u64;
+        Passed { before: Bytes::new(), now: masked.unwrap_or(chunk) }
+    }
+
     /// The body has ended: what was held back has not become a secret.
     pub fn finish(&mut self) -> Bytes {
         self.held.clear();

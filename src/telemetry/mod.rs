@@ -12,6 +12,7 @@ mod reach;
 mod rejected;
 mod reload;
 mod request;
+mod request_id;
 mod revocation;
 mod rotation;
 mod strain;
@@ -35,6 +36,7 @@ pub use reload::{Reload, ReloadStage};
 pub use request::{
     Decision, Decoded, Pair, Refused, Request, Sending, Sendings, Server, Shown, Shows, Who,
 };
+pub use request_id::{RequestId, RequestIds};
 pub use revocation::{Learned, Revocation};
 pub use rotation::{Rotation, SecretTrouble, Stage};
 pub use strain::Strain;
@@ -181,8 +183,8 @@ pub enum Event {
     Operator(Operation),
     /// An operator has asked for the last rejected messages: one of them.
     Rejected(Box<Rejected>),
-    /// A request ended, its body included.
-    Request(Box<Request>),
+    /// A request ended, its body included. Readers keep it without a copy.
+    Request(Arc<Request>),
 }
 
 /// What was sent whose answer nobody has seen.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
 
+use super::RequestId;
 use super::trace::Trace;
 
 /// A request that ended.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Its id.
-    pub id: Arc<str>,
+    pub id: RequestId,
     /// Who sent it; nothing where nobody was let in.
     pub who: Option<Who>,
     /// The address that its connection came from; nothing on a Unix socket.

@@ -23,11 +23,6 @@ impl<'a> RequestHead<'a> {
         Self { method, target, fields: headers.iter().collect() }
     }
 
-    /// Whether a field of this name is among the fields.
-    pub(super) fn has(&self, name: &HeaderName) -> bool {
-        self.fields.iter().any(|(field, _)| *field == name)
-    }
-
     /// A message for hyper's HTTP/1.1.
     pub(super) fn http1<B>(&self, origin: &Origin, body: B) -> Request<B> {
         let mut request = self.message(Version::HTTP_11, Uri::from(self.target.clone()), body);

@@ -93,7 +93,7 @@ pub fn invalid() -> (u16, String) {
 fn requests(scene: &Scene) -> Vec<Request> {
     let events = scene.events().into_iter();
     let requests = events.filter_map(|event| match event {
-        Event::Request(request) => Some(*request),
+        Event::Request(request) => Some(Request::clone(&request)),
         _ => None,
     });
     requests.collect()

@@ -282,7 +282,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::telemetry::{Decision, Sendings, Shown, Who};
+    use crate::telemetry::{Decision, RequestId, Sendings, Shown, Who};
 
     const UPSTREAM: &str = "cms";
 
@@ -302,8 +302,8 @@ mod tests {
     }
 
     fn request(generation: Option<u64>, replayed: bool, reason: &'static str) -> Event {
-        Event::Request(Box::new(Request {
-            id: "1".into(),
+        Event::Request(Arc::new(Request {
+            id: RequestId::from_static("1"),
             who: Some(Who::Open),
             peer: None,
             listener: "main".into(),

@@ -5,8 +5,9 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
+use crate::http1::fields;
 use crate::http1::head::{end, lists, name};
 
 /// Heads with up to so many fields are parsed without memory for the list of them.
@@ -177,7 +178,7 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
         return Err(BadHead::Target);
     }
     let is_old = request.version != Some(1);
-    let mut headers = HeaderMap::with_capacity(request.headers.len());
+    let mut headers = fields::map(request.headers.len());
     let mut framing = Framing::default();
     let (mut says_close, mut says_keep_alive) = (false, false);
     let (mut expects_continue, mut asks_for_upgrade, mut takes_trailers) = (false, false, false);

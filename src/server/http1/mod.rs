@@ -24,6 +24,7 @@ use super::heard_out;
 use super::linger::Linger;
 use super::pace::{Traffic, Underway};
 use super::prefixed::Prefixed;
+use crate::http1::fields;
 use crate::proxy::body::ReplyBody;
 use crate::proxy::exchange::{exchange, refuse};
 use crate::proxy::tunnel::{Giver, HandOver, Tunnel};
@@ -190,6 +191,7 @@ impl<S: Transport> Connection<'_, S> {
                 Some(refuse(core, peer, &head.parts, why))
             }
         };
+        fields::give_back(std::mem::take(&mut head.parts.headers));
         drop(head);
         let Some(mut answer) = answer else { return Then::Drop };
         if let (Some(tunnel), Some(hand_over)) = (answer.body_mut().take_tunnel(), hand_over) {
@@ -232,7 +234,7 @@ impl<S: Transport> Connection<'_, S> {
         if !leave.is_empty() {
             head = [leave, &head[..]].concat();
         }
-        drop(parts);
+        fields::give_back(parts.headers);
         {
             let mut outgoing = Outgoing::new(head, body, framing, asked);
             let cut = Cut { wire: &self.wire, passes_for_whole: outgoing.ends_by_close() };

@@ -46,7 +46,7 @@ struct Line<'r> {
 pub(super) fn line(at: SystemTime, request: &Request) -> String {
     let line = Line {
         at: time(at),
-        request_id: &request.id,
+        request_id: request.id.as_str(),
         listener: &request.listener,
         peer: request.peer.map(|peer| peer.to_string()),
         client: request.client(),

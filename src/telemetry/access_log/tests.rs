@@ -1,16 +1,17 @@
 //! What lines look like, whatever clients send, and what becomes of them when nobody takes them.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
 
 use super::*;
-use crate::telemetry::{Decision, Pair, Request, Sendings, Shown, Who};
+use crate::telemetry::{Decision, Pair, Request, RequestId, Sendings, Shown, Who};
 
 fn request(path: &str, agent: &str) -> Request {
     let pair = |name: &str, value: &str| Pair { name: name.into(), value: value.into() };
     Request {
-        id: "abc-1".into(),
+        id: RequestId::from_static("abc-1"),
         who: Some(Who::Client("alice".into())),
         peer: Some([192, 0, 2, 7].into()),
         listener: "main".into(),
@@ -79,7 +80,7 @@ fn lines_that_nobody_takes_are_counted() {
     let (sender, lines) = sync_channel(1);
     let lost = Missing::default();
     let mut log = AccessLog { form: Form::Json, lines: sender, lost: lost.clone() };
-    let event = Event::Request(Box::new(request("/", "")));
+    let event = Event::Request(Arc::new(request("/", "")));
     for _ in 0..3 {
         log.read(UNIX_EPOCH, &event);
     }

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::outgoing::Framing;
+use crate::http1::fields;
 use crate::http1::head::{content_length, end, field, lists, name};
 use crate::upstream::RequestHead;
 
@@ -42,14 +43,17 @@ pub(super) fn of_request(
         head.extend_from_slice(part.as_bytes());
     }
     field(&mut head, &header::HOST, authority.as_bytes());
+    // The length of an empty body is said by the client, or for methods that have one (RFC 9110
+    // section 8.6).
+    let mut is_said = matches!(*request.method, Method::POST | Method::PUT | Method::PATCH);
     for (name, value) in &request.fields {
-        if !is_ours(name) {
-            field(&mut head, name, value.as_bytes());
+        match is_ours(name) {
+            true => is_said |= **name == header::CONTENT_LENGTH,
+            false => field(&mut head, name, value.as_bytes()),
         }
     }
     match framing {
-        // A method that has a body says that there is none (RFC 9110 section 8.6).
-        Framing::Length(0) if !is_said(request) => {}
+        Framing::Length(0) if !is_said => {}
         Framing::Length(length) => content_length(&mut head, length),
         Framing::Chunked => field(&mut head, &header::TRANSFER_ENCODING, b"chunked"),
     }
@@ -58,12 +62,6 @@ pub(super) fn of_request(
     }
     head.extend_from_slice(b"\r\n");
     head
-}
-
-/// Whether the length of an empty body is said: by the client, or by its method.
-fn is_said(request: &RequestHead<'_>) -> bool {
-    request.has(&header::CONTENT_LENGTH)
-        || matches!(*request.method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// An answer's head.
@@ -120,12 +118,15 @@ pub(super) fn of_answer(
     read: &mut BytesMut,
     looked_at: &mut usize,
 ) -> Result<Option<Head>, BadHead> {
+    if read.is_empty() {
+        return Ok(None);
+    }
     let Some(length) = end(read, *looked_at) else {
         if read.len() > HEAD_BYTES_MAX {
             return Err(BadHead::TooLarge);
         }
         // What does not begin as an answer is told at once, the rest when all has come.
-        if *looked_at == 0 && !read.is_empty() {
+        if *looked_at == 0 {
             parse(read, |_| Ok(()))?;
         }
         *looked_at = read.len();
@@ -174,8 +175,7 @@ fn taken(response: &httparse::Response<'_, '_>, bytes: &Bytes) -> Result<Head, B
         _ => Version::HTTP_10,
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let (mut headers, mut told) =
-        (HeaderMap::with_capacity(response.headers.len()), Told::default());
+    let (mut headers, mut told) = (fields::map(response.headers.len()), Told::default());
     for field in response.headers.iter() {
         let name = name(field.name).map_err(|_| BadHead::Malformed)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
