@@ -106,7 +106,8 @@ async fn a_session_goes_into_json_forms_and_xml_and_nothing_else() {
 
     let batch = format!(r#"[{{"a":1,"auth":"{in_json}"}},{{"auth":"{in_json}"}}]"#);
     for kind in ["vnd.api+json", "json-rpc", "JSONRequest", "x-json"] {
-        posted(&scene, "/rpc", &format!("application/{kind}"), "[{\"a\":1},{}]").send().await;
+        let call = posted(&scene, "/rpc", &format!("application/{kind}"), "[{\"a\":1},{}]");
+        assert_eq!(call.send().await.status, 200, "{kind}");
         assert_eq!(last_body(&puppet), batch, "{kind}");
     }
 
