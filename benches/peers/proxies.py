@@ -1,5 +1,5 @@
 """The proxies, each set up for the same work: one worker, the session's header injected into every request, connections
-to the upstream kept, no access log (but Doorward's audit trail in a row of its own)."""
+to the upstream kept, no access log (but Doorward's access log and audit trail in rows of their own)."""
 
 import json
 import subprocess
@@ -427,6 +427,11 @@ upstream = "bench"
     return Launch([binary, "run", "-c", str(file)], {"PEERS_PASSWORD": "a password of the comparison"})
 
 
+ACCESS_LOG = """
+[access_log]
+path = "access.log"
+"""
+
 AUDIT = """
 [audit]
 path = "audit.jsonl"
@@ -434,7 +439,7 @@ path = "audit.jsonl"
 
 
 def doorward_peers(name: str, binary: str, digest: str) -> list[Peer]:
-    """A binary's two rows: without and with the audit trail."""
+    """A binary's rows: bare, with the access log, with the audit trail."""
 
     def version() -> str:
         return said(binary, "--version").split()[1]
@@ -444,7 +449,7 @@ def doorward_peers(name: str, binary: str, digest: str) -> list[Peer]:
             row_name, version, lambda place: doorward(place, binary, digest, more), countable=True, asks_for_key=True
         )
 
-    return [row(name, ""), row(f"{name}+audit", AUDIT)]
+    return [row(name, ""), row(f"{name}+log", ACCESS_LOG), row(f"{name}+audit", AUDIT)]
 
 
 OTHERS = (
