@@ -18,12 +18,15 @@ pub(super) struct Addressed<'a> {
     to: Cow<'a, settings::Upstream>,
     /// What says where that is.
     by: String,
+    /// Whether it is somebody else than the upstream: most of the upstream's `tls` is not for them.
+    is_elsewhere: bool,
 }
 
 impl<'a> Addressed<'a> {
     pub(super) fn upstream(upstream: &'a settings::Upstream) -> Self {
         let name = upstream.name.as_str();
-        Self { name, to: Cow::Borrowed(upstream), by: format!("`url` of [upstreams.{name}]") }
+        let by = format!("`url` of [upstreams.{name}]");
+        Self { name, to: Cow::Borrowed(upstream), by, is_elsewhere: false }
     }
 
     /// Somebody else, to whom this step of the recipe goes.
@@ -38,12 +41,12 @@ impl<'a> Addressed<'a> {
             "`origin` of the step `{step}` in {}, or the `parameters` of [upstreams.{name}] for it",
             recipe.file
         );
-        Self { name, to: Cow::Owned(way::elsewhere(upstream, site)), by }
+        Self { name, to: Cow::Owned(way::elsewhere(upstream, site)), by, is_elsewhere: true }
     }
 
     /// What to check.
     pub(super) fn unreachable(&self, error: &ExchangeError) -> String {
-        let Self { name, by, .. } = self;
+        let Self { name, by, is_elsewhere, .. } = self;
         let settings::Origin { scheme, host, port } = &self.to.origin;
         let at = match &self.to.way {
             settings::Way::Unix(path) => path.display().to_string(),
@@ -77,9 +80,18 @@ impl<'a> Addressed<'a> {
                 ConnectError::Timeout => format!(
                     "{at} does not take connections: check {by}, firewalls and `connect_timeout`"
                 ),
+                ConnectError::Certificate(_) if *is_elsewhere => format!(
+                    "the certificate at {at} is of no authority that is believed, is not valid now, \
+                     or is made out to another name: check {by}, and `ca_file` in \
+                     [upstreams.{name}.tls]"
+                ),
                 ConnectError::Certificate(_) => {
                     certificate(&format!("upstreams.{name}.tls"), &self.to.tls)
                 }
+                ConnectError::Alert { .. } if *is_elsewhere => format!(
+                    "{at} refuses the handshake; a certificate of the upstream's `tls` is not shown \
+                     there: check {by}"
+                ),
                 ConnectError::Alert { .. } => {
                     handshake(&format!("upstreams.{name}.tls"), &self.to.tls)
                 }

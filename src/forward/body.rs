@@ -290,10 +290,13 @@ fn in_object(
     let ours = match (rest.is_empty(), value) {
         (true, value) => value.map(Cow::Borrowed),
         (false, value) => {
-            let mut inner = String::new();
-            in_object(there.unwrap_or("{}"), rest, value, placed, &mut inner)
-                .map_err(|_| Unwritable::NoParent)?;
-            Some(Cow::Owned(inner))
+            let (there, mut inner) = (there.unwrap_or("{}"), String::new());
+            match in_object(there, rest, value, placed, &mut inner) {
+                Ok(()) => Some(Cow::Owned(inner)),
+                // Nothing is to be put into it.
+                Err(_) if value.is_none() => Some(Cow::Borrowed(there)),
+                Err(_) => return Err(Unwritable::NoParent),
+            }
         }
     };
     let mut is_first = true;
@@ -419,6 +422,15 @@ mod tests {
         );
         let own = r#"{"auth":2,"method":"version"}"#;
         assert_eq!(written(Overwrite::IfAbsent, own), own);
+
+        let way = ["params".to_owned(), "auth".to_owned()];
+        let (value, placeholder, overwrite) = ("1", "shown", Overwrite::Always);
+        let placed = Placed { value, overwrite, unless: Some(&unless), placeholder };
+        for params in ["[2]", "3", "{}"] {
+            let body = format!(r#"{{"method":"version","params":{params}}}"#);
+            let written = in_json(body.as_bytes(), &way, placed, BYTES_MAX).unwrap();
+            assert_eq!(String::from_utf8(written).unwrap(), body);
+        }
     }
 
     /// Fails when a short body becomes one that fills the memory.

@@ -35,7 +35,12 @@ pub(super) fn written(
     let mut written = String::with_capacity(text.len() + placed.value.len() + 256);
     // The mark stands before the declaration, and is nobody's text.
     let start = text.strip_prefix('\u{feff}').map_or(0, |rest| text.len() - rest.len());
-    let mut reader = Reader::from_str(text.get(start..).unwrap_or_default());
+    let rest = text.get(start..).unwrap_or_default();
+    // The reader would leave out another one, and not count it.
+    if rest.starts_with('\u{feff}') {
+        return Err(Unwritable::NoXml);
+    }
+    let mut reader = Reader::from_str(rest);
     reader.config_mut().check_comments = true;
     let mut depth = 0_usize;
     let mut has_root = false;
@@ -368,6 +373,7 @@ mod tests {
             ("<Envelope/><Envelope/>", NoXml),
             ("<Envelope/>text", NoXml),
             ("text<Envelope/>", NoXml),
+            ("\u{feff}\u{feff}<Envelope a='>'/>", NoXml),
             ("<Envelope/>&amp;", NoXml),
             ("<Envelope/><![CDATA[x]]>", NoXml),
             ("<Envelope><!-- -- --></Envelope>", NoXml),

@@ -14,9 +14,6 @@ use super::head::field;
 /// than a list of places.
 pub const COPIED_BYTES_MAX: usize = 4 * 1024;
 
-/// A task that has written so much of a request lets the others of its core have their turn.
-pub const TURN_BYTES_MAX: usize = 1024 * 1024;
-
 /// What waits to be written.
 #[derive(Debug)]
 pub struct Waiting {
@@ -78,7 +75,7 @@ impl Waiting {
         self.queue.extend_from_slice(b"\r\n");
     }
 
-    /// Writes some of it, and tells how many bytes; there must be some.
+    /// Writes some of it; there must be some.
     ///
     /// # Errors
     /// When the stream fails, or takes nothing at all.
@@ -86,7 +83,7 @@ impl Waiting {
         &mut self,
         stream: &mut W,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<()>> {
         let written = match self.piece.is_empty() && self.tail.is_empty() {
             true => Pin::new(stream).poll_write(context, self.queued()),
             false => {
@@ -98,7 +95,7 @@ impl Waiting {
             0 => Err(io::Error::from(ErrorKind::WriteZero)),
             length => {
                 self.written(length);
-                Ok(length)
+                Ok(())
             }
         })
     }

@@ -298,9 +298,7 @@ async fn send(
         // Each session has its own place: none goes where the one before went.
         delivery.pool = to.destination.connections(&session.session);
         record.generation = Some(session.session.generation);
-        // Where it was there, no time has passed since the request's turn came.
-        let at_once = record.admitted_at.filter(|_| !awaited && sendings == 0);
-        let sent_at = at_once.unwrap_or_else(|| clock.now());
+        let sent_at = clock.now();
         record.session_at = Some(sent_at);
         record.awaited |= awaited;
         if sendings > 0 {

@@ -31,7 +31,6 @@ mod stream;
 mod throttle;
 pub mod upload;
 pub mod tunnel;
-pub mod turns;
 mod under_way;
 
 use std::net::IpAddr;
@@ -47,7 +46,6 @@ use deadlines::Deadlines;
 use force::{InForce, Serving};
 use overload::Overload;
 use patience::{Slowness, Watch};
-use turns::Turns;
 pub use under_way::{UnderWay, UnderWayCount};
 
 use crate::clock::Clock;
@@ -132,8 +130,6 @@ pub struct Core {
     deadlines: Deadlines,
     /// Who is waited for.
     pub watch: Arc<Watch>,
-    /// Whose turn it is among its long answers.
-    pub turns: Turns,
     ids: RequestIds,
     /// Its requests.
     pub under_way: UnderWay,
@@ -210,9 +206,8 @@ impl Core {
         let watch = Arc::new(Watch::new(body, answer));
         let serving = ArcSwap::from_pointee(Serving::new(&shared, in_force, None));
         let deadlines = Deadlines::new(shared.clock.clone());
-        let (turns, ids, under_way) =
-            (Turns::default(), RequestIds::default(), UnderWay::default());
-        Self { shared, serving, deadlines, watch, turns, ids, under_way }
+        let (ids, under_way) = (RequestIds::default(), UnderWay::default());
+        Self { shared, serving, deadlines, watch, ids, under_way }
     }
 
     /// What is in force now.

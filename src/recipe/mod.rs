@@ -411,8 +411,11 @@ impl Recipe {
     /// Whether the heads of requests with this method show the session: something that a login gave,
     /// or a secret of the account.
     pub fn has_session_in_head(&self, method: &Method) -> bool {
-        let is_told_to_all =
-            |name: &str| self.fields.get(name).is_some_and(|field| field.kind != FieldKind::Secret);
+        let is_told_to_all = |name: &str| {
+            let field = self.fields.get(name);
+            field.is_some_and(|field| field.kind != FieldKind::Secret)
+                || template::BUILT_IN.contains(&name)
+        };
         let injections = self.inject.iter().filter(|injection| injection.methods.include(method));
         injections.map(|injection| &injection.into).any(|into| match into {
             InjectInto::Header(_, value)

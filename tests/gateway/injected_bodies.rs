@@ -21,6 +21,7 @@ const RECIPE: &str = r#"
         { form = "token", value = "{{token}}", methods = ["POST"] },
         { xml = "/Envelope/Header/{urn:x}context/token", value = "{{token}}", methods = ["POST"] },
         { header = "X-Account", value = "{{username}}" },
+        { header = "X-Call", value = "{{uuid}}" },
         { header = "X-Token", value = "put-{{token | sha256}}", methods = ["PUT"] },
     ]
     verdict = [{ when = { status = [401] }, then = "expired" }]

@@ -12,7 +12,6 @@ use super::answer::{self, After, Asked, Framing};
 use super::outgoing::{Cut, Outgoing};
 use super::wire::Wire;
 use crate::proxy::body::CutOff;
-use crate::proxy::turns::Turns;
 use crate::server::HalfClosed;
 
 /// A body in pieces; an error where one is missing.
@@ -61,9 +60,7 @@ async fn written(
     let mut outgoing = Outgoing::new(head, body, framing, asked);
     let mut said = Vec::new();
     let writing = async {
-        let turns = Turns::default();
-        let mut turn = turns.of_answer();
-        let sent = std::future::poll_fn(|context| outgoing.poll(&wire, &mut turn, context)).await;
+        let sent = std::future::poll_fn(|context| outgoing.poll(&wire, context)).await;
         drop(wire.lock().take());
         sent
     };

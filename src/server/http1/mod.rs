@@ -238,8 +238,7 @@ impl<S: Transport> Connection<'_, S> {
         {
             let mut outgoing = Outgoing::new(head, body, framing, asked);
             let cut = Cut { wire: &self.wire, passes_for_whole: outgoing.ends_by_close() };
-            let mut turn = self.client.core.turns.of_answer();
-            let sending = pin!(poll_fn(|context| outgoing.poll(&self.wire, &mut turn, context)));
+            let sending = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
             let sent = self.unless_gone(sending).await;
             if underway.is_cut()
                 && let Some(body) = outgoing.body()
@@ -287,8 +286,7 @@ impl<S: Transport> Connection<'_, S> {
         let (head, framing, _) = answer::head(&parts, &body, asked, After::Close);
         let mut outgoing = Outgoing::new(head, body, framing, asked);
         let telling = async {
-            let mut turn = self.client.core.turns.of_answer();
-            let telling = pin!(poll_fn(|context| outgoing.poll(&self.wire, &mut turn, context)));
+            let telling = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
             let told = self.unless_gone(telling).await;
             match (told, self.wire.lock().take()) {
                 (Some(Ok(())), Some((stream, read))) => {
@@ -311,8 +309,7 @@ impl<S: Transport> Connection<'_, S> {
     async fn refuse(&self, bad: BadHead) -> Then {
         let head = answer::refusal(bad);
         let mut outgoing = Outgoing::<ReplyBody>::head_only(head);
-        let mut turn = self.client.core.turns.of_answer();
-        let sent = poll_fn(|context| outgoing.poll(&self.wire, &mut turn, context)).await;
+        let sent = poll_fn(|context| outgoing.poll(&self.wire, context)).await;
         if sent.is_ok() { Then::Linger } else { Then::Drop }
     }
 

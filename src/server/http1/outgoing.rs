@@ -12,7 +12,6 @@ use super::answer::{Asked, Framing};
 use super::wire::{Transport, Wire};
 use crate::http1::waiting::Waiting;
 use crate::proxy::body::CutOff;
-use crate::proxy::turns::Turn;
 
 /// What of an answer has not been written yet.
 pub(super) struct Outgoing<B> {
@@ -78,20 +77,17 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
     pub(super) fn poll<S: Transport>(
         &mut self,
         wire: &Wire<S>,
-        turn: &mut Turn<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Cut>> {
-        let mut going = ready!(turn.poll_begin(context));
         loop {
             let comes = self.poll_body(context);
             let mut wire = wire.lock();
             let stream = wire.stream()?;
             while !self.waiting.is_empty() {
-                going.wrote(ready!(self.waiting.poll_write(stream, context))?);
+                ready!(self.waiting.poll_write(stream, context))?;
                 self.is_unflushed = true;
             }
             if self.body.is_some() && comes.is_ready() {
-                ready!(going.poll_on(context));
                 continue;
             }
             if self.is_unflushed {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::http1::waiting::{TURN_BYTES_MAX, Waiting};
+use crate::http1::waiting::Waiting;
 use crate::upstream::connection::Failure;
 use crate::upstream::error::Broken;
 use crate::upstream::stream::Outlet;
@@ -137,13 +137,12 @@ where
         stream: &mut W,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
-        let mut turn_bytes = 0;
         loop {
             let comes = self.poll_body(context)?;
             while !self.waiting.is_empty() {
                 let written = self.waiting.poll_write(stream, context);
                 let Poll::Ready(written) = written else { return self.poll_stall(context) };
-                turn_bytes += written?;
+                written?;
                 (self.has_begun, self.is_unflushed, self.has_moved) = (true, true, true);
             }
             if self.has_ended() || comes.is_pending() {
@@ -154,10 +153,6 @@ where
                     self.is_unflushed = false;
                 }
                 return if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending };
-            }
-            if turn_bytes >= TURN_BYTES_MAX {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
     }

@@ -16,7 +16,6 @@ use tokio::io::AsyncWrite;
 use super::head::{self, BadHead, Expect};
 use super::outgoing::{Framing, Outgoing};
 use super::properties::{self, Answer, not_otherwise, read_by_hyper};
-use crate::http1::waiting::TURN_BYTES_MAX;
 use crate::upstream::RequestHead;
 use crate::upstream::error::Broken;
 use crate::upstream::stream::Outlet;
@@ -234,21 +233,6 @@ fn long_pieces_are_framed_like_short_ones() {
     let (_, body) = seen.split_once("\r\n\r\n").unwrap();
     let long = String::from_utf8(long).unwrap();
     assert_eq!(body, format!("1\r\na\r\n186a0\r\n{long}\r\n1\r\nb\r\n0\r\n\r\n"));
-}
-
-/// Fails when one long body keeps a core for itself, or waits for nothing.
-#[tokio::test(start_paused = true)]
-async fn a_long_body_lets_others_have_their_turn() {
-    let body = pieces(&[&[b'x'; TURN_BYTES_MAX / 2][..]; 10], None);
-    let mut narrow = Narrow { width: usize::MAX, taken: Vec::new(), taken_max: usize::MAX };
-    let mut outgoing = Outgoing::new(Vec::new(), body, Framing::Chunked, STALL_MAX);
-    let mut turns = 0;
-    let sending = std::future::poll_fn(|context| {
-        turns += 1;
-        outgoing.poll(&mut narrow, context)
-    });
-    tokio::time::timeout(STALL_MAX, sending).await.unwrap().unwrap();
-    assert_eq!(turns, 6, "five whole ones, and the end");
 }
 
 /// Takes so many bytes, then waits once before each of the next ones.
