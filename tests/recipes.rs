@@ -146,6 +146,7 @@ fn kind(recipe: &Value) -> String {
         let place = place.or_else(|| named("cookie").map(|_| "a cookie".to_owned()));
         let place = place.or_else(|| named("json").map(|name| format!("member `{name}`")));
         let place = place.or_else(|| named("form").map(|name| format!("field `{name}`")));
+        let place = place.or_else(|| named("xml").map(|way| format!("element `{way}`")));
         let place = place.unwrap_or_else(|| "cookies".to_owned());
         if value.contains("{{") {
             carried.push(place);

@@ -145,8 +145,9 @@ fn charset(headers: &HeaderMap) -> Option<String> {
 /// Where in a body a value goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// The members on the way to that of a JSON object; at least one.
-    Members(Vec<String>),
+    /// The members on the way to that of a JSON object; at least one. And the objects that nothing is
+    /// put into.
+    Members(Vec<String>, Option<Unless>),
     /// A field of a form.
     Field(String),
     /// An element of XML.
@@ -156,7 +157,7 @@ pub(super) enum Way {
 impl Way {
     pub(super) fn kind(&self) -> BodyKind {
         match self {
-            Self::Members(_) => BodyKind::Json,
+            Self::Members(..) => BodyKind::Json,
             Self::Field(_) => BodyKind::Form,
             Self::Element(_) => BodyKind::Xml,
         }
@@ -169,17 +170,8 @@ pub(super) struct Placed<'a> {
     /// As it stands in a body of that kind, but for percent-encoding.
     pub(super) value: &'a str,
     pub(super) overwrite: Overwrite,
-    pub(super) unless: Option<&'a Unless>,
     /// What clients are shown in the value's place: whoever sends it back means the value.
     pub(super) placeholder: &'a str,
-}
-
-impl Placed<'_> {
-    /// What becomes of the member in this object: the value, or nothing at all.
-    fn value_in(&self, object: &str) -> Option<&str> {
-        let stays_out = self.unless.is_some_and(|unless| unless.holds(object));
-        (!stays_out).then_some(self.value)
-    }
 }
 
 impl Injector {
@@ -198,7 +190,9 @@ impl Injector {
         let mut written = Cow::Borrowed(body);
         for (way, placed) in self.placed(method, kind) {
             written = Cow::Owned(match way {
-                Way::Members(way) => in_json(&written, way, placed, bytes_max)?,
+                Way::Members(way, unless) => {
+                    in_json(&written, way, unless.as_ref(), placed, bytes_max)?
+                }
                 Way::Field(name) => in_form(&written, name, placed),
                 Way::Element(way) => xml::written(&written, way, placed, bytes_max)?,
             });
@@ -241,10 +235,15 @@ fn name_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
 fn in_json(
     body: &[u8],
     way: &[String],
+    unless: Option<&Unless>,
     placed: Placed<'_>,
     bytes_max: usize,
 ) -> Result<Vec<u8>, Unwritable> {
     let text = std::str::from_utf8(body).map_err(|_| Unwritable::NoObject)?;
+    let value_in = |object: &str| {
+        let stays_out = unless.is_some_and(|unless| unless.holds(object));
+        (!stays_out).then_some(placed.value)
+    };
     let mut written = String::with_capacity(text.len() + placed.value.len() + 64);
     if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) {
         if items.is_empty() {
@@ -252,14 +251,14 @@ fn in_json(
         }
         for (index, item) in items.into_iter().enumerate() {
             written.push(if index == 0 { '[' } else { ',' });
-            in_object(item.get(), way, placed.value_in(item.get()), placed, &mut written)?;
+            in_object(item.get(), way, value_in(item.get()), placed, &mut written)?;
             if written.len() > bytes_max {
                 return Err(Unwritable::TooLong);
             }
         }
         written.push(']');
     } else {
-        in_object(text, way, placed.value_in(text), placed, &mut written)?;
+        in_object(text, way, value_in(text), placed, &mut written)?;
     }
     Ok(written.into_bytes())
 }
@@ -349,8 +348,8 @@ mod tests {
 
     fn json(way: &[&str], overwrite: Overwrite, body: &str) -> Result<String, Unwritable> {
         let way: Vec<String> = way.iter().map(|name| (*name).to_owned()).collect();
-        let placed = Placed { value: "\"t\\\"1\"", overwrite, unless: None, placeholder: "shown" };
-        in_json(body.as_bytes(), &way, placed, BYTES_MAX)
+        let placed = Placed { value: "\"t\\\"1\"", overwrite, placeholder: "shown" };
+        in_json(body.as_bytes(), &way, None, placed, BYTES_MAX)
             .map(|body| String::from_utf8(body).unwrap())
     }
 
@@ -402,9 +401,9 @@ mod tests {
         };
         let way = ["auth".to_owned()];
         let written = |overwrite, body: &str| {
-            let (value, placeholder, unless) = ("1", "shown", Some(&unless));
-            let placed = Placed { value, overwrite, unless, placeholder };
-            String::from_utf8(in_json(body.as_bytes(), &way, placed, BYTES_MAX).unwrap()).unwrap()
+            let placed = Placed { value: "1", overwrite, placeholder: "shown" };
+            let written = in_json(body.as_bytes(), &way, Some(&unless), placed, BYTES_MAX);
+            String::from_utf8(written.unwrap()).unwrap()
         };
         let always = |body| written(Overwrite::Always, body);
         assert_eq!(always(r#"{ "method":"version" }"#), r#"{ "method":"version" }"#);
@@ -424,11 +423,10 @@ mod tests {
         assert_eq!(written(Overwrite::IfAbsent, own), own);
 
         let way = ["params".to_owned(), "auth".to_owned()];
-        let (value, placeholder, overwrite) = ("1", "shown", Overwrite::Always);
-        let placed = Placed { value, overwrite, unless: Some(&unless), placeholder };
+        let placed = Placed { value: "1", overwrite: Overwrite::Always, placeholder: "shown" };
         for params in ["[2]", "3", "{}"] {
             let body = format!(r#"{{"method":"version","params":{params}}}"#);
-            let written = in_json(body.as_bytes(), &way, placed, BYTES_MAX).unwrap();
+            let written = in_json(body.as_bytes(), &way, Some(&unless), placed, BYTES_MAX).unwrap();
             assert_eq!(String::from_utf8(written).unwrap(), body);
         }
     }
@@ -445,7 +443,7 @@ mod tests {
     #[test]
     fn a_field_of_a_form_is_set_and_all_else_stays_as_it_is_written() {
         let form = |overwrite, body: &str| {
-            let placed = Placed { value: "a+\\ b", overwrite, unless: None, placeholder: "shown" };
+            let placed = Placed { value: "a+\\ b", overwrite, placeholder: "shown" };
             String::from_utf8(in_form(body.as_bytes(), "to ken", placed)).unwrap()
         };
         let ours = "to%20ken=a%2B%5C%20b";

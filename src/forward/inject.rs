@@ -11,7 +11,7 @@ use super::xml;
 use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
 use crate::recipe::template::{Rendered, URL_VALUE};
-use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe, Unless};
+use crate::recipe::{InjectInto, InjectMethods, Injection, Overwrite, Recipe};
 use crate::secret::SecretText;
 
 /// What RFC 2965 put beside `Cookie`; some servers still read it.
@@ -35,7 +35,6 @@ struct BodyInjection {
     value: SecretText,
     methods: InjectMethods,
     overwrite: Overwrite,
-    unless: Option<Unless>,
     placeholder: String,
 }
 
@@ -109,13 +108,13 @@ impl Injector {
                     let whole = if jar.is_for_all_paths() { jar.header("/") } else { None };
                     injector.cookies = Some(CookieInjection { jar, whole, methods });
                 }
-                InjectInto::Json(pointer, template) => {
+                InjectInto::Json(pointer, template, unless) => {
                     let value = match template.render(&material.values, now) {
                         Rendered::Number(number) => number.to_string(),
                         Rendered::Text(text) if text.is_empty() => continue,
                         Rendered::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
                     };
-                    let way = Way::Members(pointer.tokens().to_vec());
+                    let way = Way::Members(pointer.tokens().to_vec(), unless.clone());
                     injector.put(way, value, injection, recipe);
                 }
                 InjectInto::Form(name, template) => {
@@ -154,7 +153,6 @@ impl Injector {
             value: SecretText::new(value),
             methods: injection.methods.clone(),
             overwrite: injection.overwrite,
-            unless: injection.unless.clone(),
             placeholder: recipe.placeholder.clone(),
         });
     }
@@ -172,7 +170,6 @@ impl Injector {
             let placed = Placed {
                 value: injection.value.expose(),
                 overwrite: injection.overwrite,
-                unless: injection.unless.as_ref(),
                 placeholder: &injection.placeholder,
             };
             (&injection.way, placed)

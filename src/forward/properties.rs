@@ -32,6 +32,17 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("http2-settings"),
 ];
 
+/// Where the session of the recipes below comes from.
+const LOGIN: &str = r#"
+verdict = [{ when = { status = [401] }, then = "expired" }]
+[[login.steps]]
+name = "log in"
+method = "POST"
+path = "/login"
+form = { user = "{{user}}" }
+take = { token = { json = "/token" } }
+"#;
+
 /// A session in a field, a query parameter and cookies.
 const RECIPE: &str = r#"
 name = "all"
@@ -45,13 +56,6 @@ inject = [
     { query = "sid", value = "{{token}}" },
     { cookies = true },
 ]
-verdict = [{ when = { status = [401] }, then = "expired" }]
-[[login.steps]]
-name = "log in"
-method = "POST"
-path = "/login"
-form = { user = "{{user}}" }
-take = { token = { json = "/token" } }
 "#;
 
 /// Of what a client sends, the fields of its own connection and all that could pass for a session
@@ -184,7 +188,7 @@ fn with_the_session(sent: &HeaderMap, token: &str, query: &str) {
 }
 
 fn loaded(recipe: &str) -> Recipe {
-    let document = Document::parse("all.toml", recipe);
+    let document = Document::parse("all.toml", format!("{recipe}{LOGIN}"));
     let recipe = document.and_then(|document| Recipe::load(&document, &BTreeMap::new()));
     recipe.unwrap_or_else(|faults| panic!("{faults}"))
 }
@@ -220,13 +224,6 @@ inject = [
     { form = "sid", value = "{{token}}", methods = ["PUT"], overwrite = "if_absent" },
     { xml = "/Envelope/Header/{urn:x}Session/id", value = "{{token}}", methods = ["PUT"], overwrite = "if_absent" },
 ]
-verdict = [{ when = { status = [401] }, then = "expired" }]
-[[login.steps]]
-name = "log in"
-method = "POST"
-path = "/login"
-form = { user = "{{user}}" }
-take = { token = { json = "/token" } }
 "#;
 
 /// The longest body that comes out.

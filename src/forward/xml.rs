@@ -261,7 +261,7 @@ mod tests {
 
     fn put(way: &str, overwrite: Overwrite, body: &str) -> Result<String, Unwritable> {
         let (way, value) = (ElementPath::parse(way).unwrap(), value("a&<b>\u{e9}").unwrap());
-        let placed = Placed { value: &value, overwrite, unless: None, placeholder: "shown" };
+        let placed = Placed { value: &value, overwrite, placeholder: "shown" };
         let body = written(body.as_bytes(), &way, placed, BYTES_MAX)?;
         Ok(String::from_utf8(body).unwrap())
     }
@@ -392,8 +392,7 @@ mod tests {
             assert_eq!(put(SESSION, Overwrite::Always, body), Err(expected), "{body}");
         }
         let way = ElementPath::parse("/a").unwrap();
-        let (overwrite, unless, placeholder) = (Overwrite::Always, None, "shown");
-        let placed = Placed { value: "t", overwrite, unless, placeholder };
+        let placed = Placed { value: "t", overwrite: Overwrite::Always, placeholder: "shown" };
         assert_eq!(written(b"<a>\xe4</a>", &way, placed, BYTES_MAX), Err(NotUtf8));
         for text in ["\0", "a\nb", "\u{7f}", "\u{ffff}"] {
             assert_eq!(value(text), None, "{text:?}");

@@ -1,7 +1,6 @@
 //! What is put into requests.
 
 use http::{HeaderName, Method};
-
 use serde_json::Value;
 
 use super::element::ElementPath;
@@ -18,8 +17,6 @@ pub struct Injection {
     pub methods: InjectMethods,
     /// What wins when the client sent the same.
     pub overwrite: Overwrite,
-    /// Which JSON objects it stays out of.
-    pub unless: Option<Unless>,
 }
 
 /// JSON objects that nothing is put into: calls that an upstream refuses with a session in them.
@@ -52,8 +49,9 @@ pub enum InjectInto {
     Cookies,
     /// A cookie of this name, in the place of one that the session has.
     Cookie(String, Template),
-    /// A member of the object that the body is, or of each object in the array that it is.
-    Json(Pointer, Template),
+    /// A member of the object that the body is, or of each object in the array that it is, but for
+    /// those that it stays out of.
+    Json(Pointer, Template, Option<Unless>),
     /// A field of the form that the body is.
     Form(String, Template),
     /// The text of an element of the XML that the body is.

@@ -1,7 +1,7 @@
 //! The bytes of one body that are kept in memory.
 
 /// Memory is taken in pieces of this size, or of what is still to come where that is less: what is
-/// there is not moved to make room for more.
+/// there is not moved to make room for more, but for a last piece that room came to by little.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Bytes in pieces. All pieces but the last have [`PIECE_BYTES`].

@@ -52,10 +52,13 @@ impl<'a> Loader<'a> {
         for (index, inject) in recipe.inject.iter().enumerate() {
             let at = format!("/inject/{index}");
             let methods = self.inject_methods(&at, &inject.methods);
+            if inject.unless.is_some() && inject.json.is_none() {
+                let message = "only what goes into JSON bodies can stay out of some of them";
+                self.fault(&format!("{at}/unless"), message);
+            }
             let into = self.injection(&at, recipe, inject);
-            let unless = inject.unless.as_ref().and_then(|unless| self.unless(&at, inject, unless));
             let overwrite = inject.overwrite;
-            loaded.extend(into.map(|into| Injection { into, methods, overwrite, unless }));
+            loaded.extend(into.map(|into| Injection { into, methods, overwrite }));
         }
         loaded
     }
@@ -118,7 +121,9 @@ impl<'a> Loader<'a> {
                     let message = "a value is put into one member: `/name`, or `/name/name`";
                     self.fault(&format!("{at}/json"), message);
                 }
-                Some(InjectInto::Json(pointer, template))
+                let unless = inject.unless.as_ref();
+                let unless = unless.and_then(|unless| self.unless(&format!("{at}/unless"), unless));
+                Some(InjectInto::Json(pointer, template, unless))
             }
             (None, Some(form), None) => Some(InjectInto::Form(form.clone(), template)),
             (None, None, Some(xml)) => match ElementPath::parse(xml) {
@@ -135,18 +140,9 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn unless(
-        &mut self,
-        at: &str,
-        inject: &written::Inject,
-        unless: &written::Unless,
-    ) -> Option<Unless> {
-        let at = format!("{at}/unless");
-        if inject.json.is_none() {
-            self.fault(&at, "only what goes into JSON bodies can stay out of some of them");
-        }
+    fn unless(&mut self, at: &str, unless: &written::Unless) -> Option<Unless> {
         if unless.one_of.is_empty() {
-            self.fault(&at, "without a value in `one_of` this never holds");
+            self.fault(at, "without a value in `one_of` this never holds");
         }
         let pointer = self.pointer(&format!("{at}/at"), &unless.at)?;
         Some(Unless { at: pointer, one_of: unless.one_of.clone() })

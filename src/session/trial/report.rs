@@ -369,7 +369,7 @@ pub(super) fn carried(
             }
             InjectInto::Query(name, _) => has_query(name).then(|| format!("query `{name}`")),
             InjectInto::Cookie(name, _) => Some(format!("cookie `{name}`")),
-            InjectInto::Json(pointer, _) => Some(format!("member `{pointer}` of JSON bodies")),
+            InjectInto::Json(pointer, ..) => Some(format!("member `{pointer}` of JSON bodies")),
             InjectInto::Form(name, _) => Some(format!("field `{name}` of forms")),
             InjectInto::Xml(way, _) => Some(format!("element `{way}` of XML bodies")),
             InjectInto::Cookies => {
