@@ -8,7 +8,7 @@ use doorward::app::{self, StartError};
 use doorward::emulator::{Vendor, contentstack};
 use serde_json::{Value, json};
 
-use crate::audit::lines;
+use crate::audit::{lines, lines_so_far};
 use crate::harness::{Scene, Setup, until, within};
 use crate::leaks::leaks;
 use crate::page::sum;
@@ -27,11 +27,9 @@ fn key(name: &str) -> ClientKey {
 /// Waits for the line of a request.
 async fn line_of(scene: &Scene, id: &str) -> Value {
     let path = path(scene);
-    until("the request has its line", || {
-        fs::read_to_string(&path).unwrap_or_default().contains(id)
-    })
-    .await;
-    lines(&path).into_iter().find(|line| line["request_id"] == id).unwrap()
+    let line = || lines_so_far(&path).into_iter().find(|line| line["request_id"] == id);
+    until("the request has its line", || line().is_some()).await;
+    line().unwrap()
 }
 
 /// Fails when a request has no line, when its line says something else than what happened, or when it

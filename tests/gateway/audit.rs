@@ -32,7 +32,16 @@ pub fn trail_in(folder: &Path) -> PathBuf {
 }
 
 pub fn lines(path: &Path) -> Vec<Value> {
+    parsed(&fs::read_to_string(path).unwrap_or_default())
+}
+
+/// Those of a file that is still written: the last one may not have come whole.
+pub fn lines_so_far(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
+    parsed(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+}
+
+fn parsed(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

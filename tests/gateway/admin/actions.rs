@@ -7,7 +7,7 @@ use doorward::telemetry::Event;
 use serde_json::{Value, json};
 
 use super::{ADMIN, act, ask, key, problem, shown, until_shown, watched};
-use crate::audit::{AUDIT, lines, trail};
+use crate::audit::{AUDIT, lines_so_far, trail};
 use crate::harness::{Setup, until, within, write};
 use crate::vendors::{login_line, read};
 
@@ -53,7 +53,7 @@ async fn an_operator_logs_in_again_and_out() {
     assert_eq!((unknown.status.as_u16(), problem(&unknown).as_str()), (404, "not_found"));
 
     let operations = || {
-        let all = lines(&trail(&scene));
+        let all = lines_so_far(&trail(&scene));
         all.into_iter().filter(|line| line["event"] == "operator").collect::<Vec<_>>()
     };
     until("all of it is in the trail", || operations().len() == 5).await;
