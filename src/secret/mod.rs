@@ -6,6 +6,7 @@ mod environment;
 mod error;
 mod fingerprint;
 mod forms;
+mod sampled;
 mod search;
 mod signing;
 mod source;

@@ -4,9 +4,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
-
 use super::SecretText;
+use super::sampled::{ANCHOR_BYTES, Sampled};
 
 /// Shorter values are not searched for: they would be found where they do not stand.
 pub const SEARCHED_BYTES_MIN: usize = 16;
@@ -23,30 +22,23 @@ const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 /// has them.
 const RUN_BYTES_MIN: usize = 4;
 
-/// What the fast search looks for: the beginning of a piece. Every piece is at least so long.
-const ANCHOR_BYTES: usize = SEARCHED_BYTES_MIN;
+// Every piece has a whole anchor, which is how it begins.
+const _: () = assert!(ANCHOR_BYTES <= SEARCHED_BYTES_MIN && ANCHOR_BYTES <= PIECE_BYTES_MAX);
 
 /// Secrets to be searched for. `Debug` shows how many pieces there are.
 #[derive(Default)]
 pub struct Search {
     /// Sorted by their bytes, each once; pieces with the same anchor are neighbours.
     pieces: Vec<Piece>,
-    /// The pieces that begin with an anchor, by its number in `finder`.
+    /// The pieces that begin with an anchor, by its number in `anchors`.
     anchored: Vec<Range<usize>>,
-    /// Nothing where there are no anchors, or so many that the library cannot take them.
-    finder: Option<Finder>,
+    /// Nothing where there are none.
+    anchors: Option<Sampled>,
     longest: usize,
     /// For each byte whether a piece could have it.
     letters: Vec<bool>,
     /// The longest run of one byte that a piece could have.
     run_bytes_max: usize,
-}
-
-/// Finds anchors. What the library keeps of them is not wiped, no more than a header field is.
-enum Finder {
-    /// Compares many places at once; only for few anchors, and not on every processor.
-    Packed(packed::Searcher),
-    Automaton(AhoCorasick),
 }
 
 /// A form of a secret, or a part of a long one.
@@ -74,7 +66,7 @@ impl Search {
         pieces.dedup_by(|one, other| one.bytes() == other.bytes());
         let anchored = runs(&pieces, Piece::anchor);
         let anchors = anchored.iter().filter_map(|run| pieces.get(run.start)).map(Piece::anchor);
-        let finder = Finder::new(anchors);
+        let anchors = (!pieces.is_empty()).then(|| Sampled::new(anchors));
         let longest = pieces.iter().map(|piece| piece.bytes().len()).max().unwrap_or_default();
         let mut letters = vec![false; 256];
         for letter in pieces.iter().flat_map(Piece::bytes).chain(LETTERS) {
@@ -82,7 +74,7 @@ impl Search {
         }
         let runs = pieces.iter().flat_map(|piece| piece.bytes().chunk_by(u8::eq));
         let run_bytes_max = runs.map(<[u8]>::len).max().unwrap_or_default().max(RUN_BYTES_MIN);
-        Self { pieces, anchored, finder, longest, letters, run_bytes_max }
+        Self { pieces, anchored, anchors, longest, letters, run_bytes_max }
     }
 
     /// Whether there is nothing to be searched for.
@@ -104,8 +96,10 @@ impl Search {
     /// begin there. Whoever asks on from one byte behind its beginning finds every byte of every
     /// piece, also where they overlap.
     pub fn next(&self, text: &[u8], mut from: usize) -> Option<Range<usize>> {
-        while text.len().saturating_sub(from) >= ANCHOR_BYTES {
-            let (start, anchor) = self.next_anchor(text, from)?;
+        let anchors = self.anchors.as_ref()?;
+        loop {
+            let is_there = |start, anchor| self.is_there(text, start, anchor);
+            let (start, anchor) = anchors.next(text, from, is_there)?;
             let pieces = self.anchored.get(anchor).and_then(|run| self.pieces.get(run.clone()))?;
             let rest = text.get(start..)?;
             // Of pieces that begin another one, the longest comes last.
@@ -114,24 +108,12 @@ impl Search {
             }
             from = start + 1;
         }
-        None
     }
 
-    /// Where the next anchor begins, and which it is.
-    fn next_anchor(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
-        match &self.finder {
-            Some(finder) => finder.next(text, from),
-            None if self.pieces.is_empty() => None,
-            // Slow, but nothing passes.
-            None => (from..text.len()).find_map(|start| {
-                let begin = text.get(start..start + ANCHOR_BYTES)?;
-                let anchor = |run: &Range<usize>| {
-                    self.pieces.get(run.start).map(Piece::anchor).unwrap_or_default()
-                };
-                let found = self.anchored.binary_search_by(|run| anchor(run).cmp(begin));
-                Some((start, found.ok()?))
-            }),
-        }
+    /// Whether an anchor begins at `start`.
+    fn is_there(&self, text: &[u8], start: usize, anchor: usize) -> bool {
+        let piece = self.anchored.get(anchor).and_then(|run| self.pieces.get(run.start));
+        piece.zip(text.get(start..)).is_some_and(|(piece, rest)| rest.starts_with(piece.anchor()))
     }
 
     /// Where the end of `text` begins that could become a piece with more text behind it.
@@ -150,27 +132,6 @@ impl Search {
             (length, last) = (length + 1, Some(byte));
         }
         text.len() - length
-    }
-}
-
-impl Finder {
-    fn new<'a>(anchors: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Self> {
-        anchors.clone().next()?;
-        if let Some(searcher) = packed::Searcher::new(anchors.clone()) {
-            return Some(Self::Packed(searcher));
-        }
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors);
-        automaton.ok().map(Self::Automaton)
-    }
-
-    /// Where the next anchor begins, and which it is.
-    fn next(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
-        let span = Span::from(from..text.len());
-        let found = match self {
-            Self::Packed(searcher) => searcher.find_in(text, span),
-            Self::Automaton(automaton) => automaton.find(Input::new(text).span(span)),
-        }?;
-        Some((found.start(), found.pattern().as_usize()))
     }
 }
 
@@ -278,27 +239,10 @@ mod tests {
         }
     }
 
-    /// Fails when a search that the library could not build finds nothing.
-    #[test]
-    fn without_the_library_the_same_is_found() {
-        let fast = search(&[TOKEN, &format!("{TOKEN}-and-more"), "another/secret+of=mine"]);
-        let slow = Search {
-            finder: None,
-            ..search(&[TOKEN, &format!("{TOKEN}-and-more"), "another/secret+of=mine"])
-        };
-        let text = format!(
-            "{TOKEN}{TOKEN}-and-more another%2Fsecret%2bof%3Dmine another%2Fsecret%2Bof%3Dmine blt0"
-        );
-        for from in 0..text.len() + 1 {
-            assert_eq!(slow.next(text.as_bytes(), from), fast.next(text.as_bytes(), from));
-        }
-    }
-
     #[test]
     fn many_secrets_are_found_too() {
         let secrets: Vec<String> = (0..100).map(|n| format!("{n:03}-{TOKEN}-{n}")).collect();
         let many = search(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!(matches!(many.finder, Some(Finder::Automaton(_))), "the other way is meant");
         for secret in &secrets {
             let text = format!("{}{secret}", "x".repeat(100));
             assert_eq!(many.next(text.as_bytes(), 0), Some(100..100 + secret.len()));

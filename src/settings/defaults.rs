@@ -20,7 +20,7 @@ const VERDICT_BODY_BYTES_MAX: usize = 64 * 1024;
 const LOGIN_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// At the 16 KiB or so that a connection takes with its buffers: 160 MiB.
 const CONNECTIONS_MAX: usize = 10_000;
-/// At the 2 KiB or so that a session takes: 20 MiB.
+/// At the 5 KiB or so that a session takes, with what its values are searched for by: 50 MiB.
 const SESSIONS_MAX: usize = 10_000;
 /// A login is two names and a password, some hundred bytes; nobody has shown a key yet.
 const CLIENT_LOGIN_BYTES_MAX: usize = 16 * 1024;
