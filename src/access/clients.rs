@@ -9,9 +9,10 @@ use foldhash::fast::RandomState;
 use super::grant::Grants;
 use super::identity::{self, Connected, Identities, SubjectAltName, UnixOwner};
 use super::jwt::{Issuer, Issuers, Rule};
-use super::key::{ClientKey, KeyError, KeyPrint, KnownKey};
+use super::key::{ClientKey, Digest, KeyError, KeyPrint, KnownKey};
 use super::presented::Stands;
 use super::revoked::{Revocation, Revocations};
+use super::seen::{Coder, Seen};
 use super::token::{self, Claims, Tokens};
 use super::{Asking, Caller, Denied, Proven, open, presented};
 use crate::secret::SecretText;
@@ -40,13 +41,23 @@ pub struct Clients {
     identities: Identities,
     tokens: Tokens,
     pub(super) issuers: Issuers,
+    /// Nothing where each key that comes has to be digested.
+    coder: Option<Coder>,
 }
 
 /// A client with its keys.
 #[derive(Debug)]
 struct Known {
-    keys: Vec<(KnownKey, Revocation)>,
+    keys: Vec<Kept>,
     caller: Arc<Caller>,
+}
+
+/// A key of a client.
+#[derive(Debug)]
+struct Kept {
+    key: KnownKey,
+    revocation: Revocation,
+    seen: Seen,
 }
 
 /// A client that has logged in.
@@ -80,10 +91,14 @@ impl Clients {
             let Client { number, name, keys, certificates, unix, grants } = client;
             let caller = Arc::new(Caller { number, name: Arc::from(name), grants });
             identities.add(&caller, certificates, unix);
-            let keys = keys.into_iter().map(|key| (key, revocations.of(&key.digest))).collect();
+            let kept = |key: KnownKey| {
+                let revocation = revocations.of(&key.digest);
+                Kept { key, revocation, seen: Seen::default() }
+            };
+            let keys = keys.into_iter().map(kept).collect();
             by_name.insert(name.to_owned(), Known { keys, caller });
         }
-        Self { by_name, identities, tokens, issuers: Issuers::default() }
+        Self { by_name, identities, tokens, issuers: Issuers::default(), coder: Coder::new() }
     }
 
     /// The same, with issuers and, for each, which of its tokens are those of which client. What is
@@ -167,19 +182,27 @@ impl Clients {
         text: &str,
         wall: impl FnOnce() -> SystemTime,
     ) -> Result<Option<Proof<'_>>, Denied> {
-        let (id, digest) = match ClientKey::presented(text) {
-            Ok(presented) => presented,
+        let id = match ClientKey::presented(text) {
+            Ok(id) => id,
             Err(KeyError::NotAKey) => return Ok(None),
             Err(KeyError::Damaged) => return Err(Denied::Invalid),
         };
         let Known { keys, caller } = self.by_name.get(id).ok_or(Denied::Invalid)?;
-        let known = keys.iter().find(|(known, _)| known.digest == digest);
-        let (known, revocation) = known.ok_or(Denied::Invalid)?;
+        let code = self.coder.as_ref().map(|coder| coder.code(text));
+        let seen = code.and_then(|code| keys.iter().find(|kept| kept.seen.has(code)));
+        let by_digest = || {
+            let digest = Digest::of(text);
+            let kept = keys.iter().find(|kept| kept.key.digest == digest)?;
+            code.into_iter().for_each(|code| kept.seen.note(code));
+            Some(kept)
+        };
+        let Kept { key, revocation, .. } = seen.or_else(by_digest).ok_or(Denied::Invalid)?;
         if revocation.is_revoked() {
             return Err(Denied::Revoked);
         }
-        let (key, ends) = (KeyPrint::from(&digest), Ends::Key(known.expires));
-        match known.expires {
+        let (ends, expires) = (Ends::Key(key.expires), key.expires);
+        let key = KeyPrint::from(&key.digest);
+        match expires {
             Some(end) if end <= wall() => Err(Denied::Expired),
             _ => Ok(Some(Proof { caller, key, revocation, ends })),
         }
@@ -194,8 +217,8 @@ impl Clients {
     ) -> Result<Proof<'_>, Denied> {
         let found = self.tokens.read(text, upstream, |Claims { client, key, ends }| {
             let Known { keys, caller } = self.by_name.get(client)?;
-            let is_meant = |(known, _): &&(KnownKey, _)| KeyPrint::from(&known.digest) == key;
-            let (known, revocation) = keys.iter().find(is_meant)?;
+            let is_meant = |kept: &&Kept| KeyPrint::from(&kept.key.digest) == key;
+            let Kept { key: known, revocation, .. } = keys.iter().find(is_meant)?;
             if revocation.is_revoked() {
                 return None;
             }

@@ -12,6 +12,7 @@ mod presented;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 pub mod revoked;
+mod seen;
 pub mod token;
 pub mod tombstones;
 
