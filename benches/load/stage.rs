@@ -11,8 +11,10 @@ use rustix::process::{Resource, getrlimit};
 use socket2::SockRef;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{interval, timeout};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Interval, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// The first argument of a process that is started here.
 pub const UPSTREAM: &str = "as-upstream";
@@ -28,8 +30,17 @@ const LIFE_MAX: Duration = Duration::from_secs(300);
 /// nobody takes fit into the machine.
 const UPSTREAM_BUFFER_BYTES: usize = 32 * 1024;
 
+/// Connections that may wait until the upstream accepts them, where the system lets so many.
+const BACKLOG: u32 = 4096;
+
 /// A well-behaved client asks so often.
 const PACE: Duration = Duration::from_millis(5);
+
+/// Its connections.
+const CONNECTIONS: u32 = 32;
+
+/// How long it waits for an answer.
+const CALL_MAX: Duration = Duration::from_secs(10);
 
 /// What a well-behaved client may wait for 99 of 100 answers.
 pub const P99_MAX: Duration = Duration::from_millis(50);
@@ -72,17 +83,22 @@ pub struct Memory {
 pub struct Stage {
     pub address: SocketAddr,
     doorward: Process,
-    _upstream: Process,
+    _upstreams: [Process; 2],
     _folder: TempDir,
 }
 
 impl Stage {
     /// With further lines of the configuration.
     pub fn start(tables: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(UPSTREAM);
-        let (upstream, mut out) = Process::start(command);
-        let origin = line(&mut out, "");
+        // What has no end comes from an upstream of its own: that is busy with what it makes, and not
+        // meant where the others wait.
+        let [(upstream, origin), (endless, endless_origin)] = [(); 2].map(|()| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.arg(UPSTREAM);
+            let (upstream, mut out) = Process::start(command);
+            let origin = line(&mut out, "");
+            (upstream, origin)
+        });
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("doorward.toml");
         let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/recipe.toml");
@@ -90,7 +106,10 @@ impl Stage {
             "[log]\nlevel = \"warn\"\n[listeners.main]\naddress = \"127.0.0.1:0\"\naccess = \"open\"\n\
              [upstreams.load]\nurl = \"http://{origin}\"\nrecipe_file = {recipe:?}\n\
              [upstreams.load.accounts.load]\nusername = \"load\"\npassword = {{ env = \"PASSWORD\" }}\n\
-             [[routes]]\nupstream = \"load\"\n{tables}"
+             [upstreams.endless]\nurl = \"http://{endless_origin}\"\nrecipe_file = {recipe:?}\n\
+             [upstreams.endless.accounts.load]\nusername = \"load\"\npassword = {{ env = \"PASSWORD\" }}\n\
+             [[routes]]\nupstream = \"load\"\n\
+             [[routes]]\npath = \"/long\"\nupstream = \"endless\"\n{tables}"
         );
         std::fs::write(&file, text).unwrap();
         let binary = std::env::var_os("BENCH_GATEWAY").map(PathBuf::from);
@@ -102,7 +121,7 @@ impl Stage {
         let address = said.split(' ').next().unwrap().parse().unwrap();
         // It would be stopped by a pipe that nobody reads any more.
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
-        Self { address, doorward, _upstream: upstream, _folder: folder }
+        Self { address, doorward, _upstreams: [upstream, endless], _folder: folder }
     }
 
     pub fn memory(&self) -> Memory {
@@ -228,7 +247,10 @@ async fn orphaned() {
 }
 
 async fn upstream() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // All connections of a case may come at once: what the system drops comes seconds later.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(BACKLOG).unwrap();
     println!("{}", listener.local_addr().unwrap());
     std::io::stdout().flush().unwrap();
     let accepting = async {
@@ -310,33 +332,57 @@ pub async fn call(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Asks at its pace until nobody listens any more, and then tells how that went.
-async fn client(to: SocketAddr) {
-    let mut stream = TcpStream::connect(to).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    call(&mut stream).await.unwrap();
-    println!("ready");
-    std::io::stdout().flush().unwrap();
-    let (mut times, mut errors) = (Vec::new(), 0);
-    let asking = async {
-        let mut pace = interval(PACE);
-        loop {
-            // Counted from when it was due: who is late is not counted as fast.
-            let due = pace.tick().await;
-            match call(&mut stream).await {
-                Ok(()) => times.push(due.elapsed()),
-                Err(error) => {
-                    eprintln!("the client: {error}");
-                    errors += 1;
-                    stream = TcpStream::connect(to).await.unwrap();
-                }
+/// Asks on one connection; how long each answer took, counted from when it was due, and how many did
+/// not come. Who is late is not counted as fast, and what is asked is waited for.
+async fn ask(
+    to: SocketAddr,
+    mut pace: Interval,
+    stop: CancellationToken,
+) -> (Vec<Duration>, usize) {
+    let (mut times, mut errors, mut stream) = (Vec::new(), 0, None);
+    loop {
+        let due = tokio::select! {
+            due = pace.tick() => due,
+            () = stop.cancelled() => return (times, errors),
+        };
+        let called = async {
+            let mut connected = match stream.take() {
+                Some(connected) => connected,
+                None => TcpStream::connect(to).await?,
+            };
+            connected.set_nodelay(true)?;
+            call(&mut connected).await?;
+            stream = Some(connected);
+            Ok::<_, std::io::Error>(())
+        };
+        match timeout(CALL_MAX, called).await {
+            Ok(Ok(())) => times.push(due.elapsed()),
+            error => {
+                eprintln!("the client: {error:?}");
+                errors += 1;
             }
         }
-    };
-    tokio::select! {
-        () = orphaned() => {}
-        () = asking => {}
     }
+}
+
+/// Asks at its pace until nobody listens any more, and then tells how that went. It has as many
+/// connections as it needs for that, and each asks in its own time: an answer that comes late makes
+/// only those on the same connection late.
+async fn client(to: SocketAddr) {
+    let (stop, mut connections) = (CancellationToken::new(), JoinSet::new());
+    let mut first = TcpStream::connect(to).await.unwrap();
+    call(&mut first).await.unwrap();
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    for number in 0..CONNECTIONS {
+        let begin = Instant::now() + PACE * number;
+        connections.spawn(ask(to, interval_at(begin.into(), PACE * CONNECTIONS), stop.clone()));
+    }
+    orphaned().await;
+    stop.cancel();
+    let asked = connections.join_all().await;
+    let errors: usize = asked.iter().map(|(_, errors)| errors).sum();
+    let mut times: Vec<_> = asked.into_iter().flat_map(|(times, _)| times).collect();
     times.sort_unstable();
     let at = |percent: usize| {
         let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));

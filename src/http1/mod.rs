@@ -3,4 +3,6 @@
 pub mod chunked;
 pub mod fields;
 pub mod head;
+pub mod reading;
+pub mod turns;
 pub mod waiting;

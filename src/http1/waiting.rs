@@ -75,7 +75,7 @@ impl Waiting {
         self.queue.extend_from_slice(b"\r\n");
     }
 
-    /// Writes some of it; there must be some.
+    /// Writes some of it, and tells how many bytes; there must be some.
     ///
     /// # Errors
     /// When the stream fails, or takes nothing at all.
@@ -83,7 +83,7 @@ impl Waiting {
         &mut self,
         stream: &mut W,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<usize>> {
         let written = match self.piece.is_empty() && self.tail.is_empty() {
             true => Pin::new(stream).poll_write(context, self.queued()),
             false => {
@@ -95,7 +95,7 @@ impl Waiting {
             0 => Err(io::Error::from(ErrorKind::WriteZero)),
             length => {
                 self.written(length);
-                Ok(())
+                Ok(length)
             }
         })
     }
@@ -116,6 +116,10 @@ impl Waiting {
         }
         let from_piece = length.min(self.piece.len());
         self.piece.advance(from_piece);
+        if self.piece.is_empty() {
+            // An empty one would keep the buffer, which is used again where nobody has it.
+            self.piece = Bytes::new();
+        }
         length -= from_piece;
         self.tail = self.tail.get(length..).unwrap_or_default();
     }

@@ -298,7 +298,9 @@ async fn send(
         // Each session has its own place: none goes where the one before went.
         delivery.pool = to.destination.connections(&session.session);
         record.generation = Some(session.session.generation);
-        let sent_at = clock.now();
+        // One that was at hand took no time.
+        let at_hand = record.admitted_at.filter(|_| sendings == 0 && !awaited);
+        let sent_at = at_hand.unwrap_or_else(|| clock.now());
         record.session_at = Some(sent_at);
         record.awaited |= awaited;
         if sendings > 0 {

@@ -24,8 +24,8 @@ pub(super) const BACKLOG: i32 = 1024;
 
 /// The system takes no more than about this of an answer beside what is on its way to the client.
 /// By itself it would take megabytes for each client that reads slowly, all of which have to be made
-/// first.
-const UNSENT_BYTES_MAX: u32 = 256 * 1024;
+/// first. With less, whoever takes a long answer as fast as it can be made is woken up too often.
+const UNSENT_BYTES_MAX: u32 = 1024 * 1024;
 
 /// Only the user who runs Doorward, and the group, may connect.
 const UNIX_SOCKET_MODE: u32 = 0o660;

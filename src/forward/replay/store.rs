@@ -14,8 +14,6 @@ use super::refusal::Refusal;
 /// What was kept of one body.
 pub(super) struct Store {
     share: Share,
-    /// A copy: a chunk of the client's would keep the whole buffer that it was read into, 8 KiB for
-    /// a single byte.
     memory: Memory,
     /// What came after the last byte that memory had room for.
     spill: Option<Box<dyn Spill>>,
@@ -127,13 +125,13 @@ impl Store {
     }
 
     /// Keeps a chunk; call [`Self::poll_ready`] first.
-    pub(super) fn keep(&mut self, chunk: &[u8]) {
+    pub(super) fn keep(&mut self, chunk: &Bytes) {
         if self.intake != Intake::Open || chunk.is_empty() {
             return;
         }
         let chunk = match self.spill {
-            None => self.remember(chunk),
-            Some(_) => chunk,
+            None => self.remember(chunk.clone()),
+            Some(_) => chunk.clone(),
         };
         if chunk.is_empty() {
             return;
@@ -147,19 +145,29 @@ impl Store {
             self.lose(Refusal::NoRoom);
         } else {
             let keeping = self.share.keeping();
-            self.spill.get_or_insert_with(|| keeping.storage.open()).write(chunk);
+            self.spill.get_or_insert_with(|| keeping.storage.open()).write(&chunk);
             self.spilled += bytes;
         }
     }
 
     /// Keeps of a chunk in memory what this body and all together may take; the rest is returned.
-    fn remember<'a>(&mut self, mut chunk: &'a [u8]) -> &'a [u8] {
+    fn remember(&mut self, mut chunk: Bytes) -> Bytes {
         loop {
-            chunk = self.memory.fill(chunk);
+            self.memory.fill(&mut chunk);
+            if Memory::shares(&chunk) && self.takes(chunk.len() as u64) {
+                self.memory.share(chunk);
+                return Bytes::new();
+            }
             if chunk.is_empty() || !self.make_room(chunk.len() as u64) {
                 return chunk;
             }
         }
+    }
+
+    /// Takes so much memory, if there is.
+    fn takes(&mut self, bytes: u64) -> bool {
+        let room = self.share.keeping().memory_bytes_max;
+        bytes <= room.saturating_sub(self.memory.length() as u64) && self.share.take_memory(bytes)
     }
 
     /// Makes room in memory, for `bytes` more if it can.
@@ -184,9 +192,11 @@ impl Store {
         context: &mut Context<'_>,
         position: u64,
     ) -> Poll<Result<Bytes, SpillError>> {
-        let remembered = usize::try_from(position).map_or(&[][..], |at| self.memory.from(at));
-        if !remembered.is_empty() {
-            return Poll::Ready(Ok(Bytes::copy_from_slice(remembered)));
+        let remembered = usize::try_from(position).map(|at| self.memory.from(at));
+        if let Ok(remembered) = remembered
+            && !remembered.is_empty()
+        {
+            return Poll::Ready(Ok(remembered));
         }
         match &mut self.spill {
             Some(spill) => spill.poll_read(context, position - self.memory.length() as u64),
@@ -197,13 +207,56 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::memory;
+    use std::task::Waker;
+
+    use super::super::tests::{keeping, memory};
     use super::*;
+
+    /// Fails when long chunks, which are kept as they are, take more than there is, or are not there
+    /// again in their order where memory holds a part of them and a file the rest.
+    #[test]
+    fn long_chunks_are_kept_within_the_bounds_and_come_back_whole() {
+        const KIB: u64 = 1024;
+        let body: Vec<u8> = (0_u32..100_000).flat_map(u32::to_le_bytes).collect();
+        let body = Bytes::from(body);
+        let mut context = Context::from_waker(Waker::noop());
+        for (memory_max, memory_total) in [
+            (10 * KIB, u64::MAX),
+            (100 * KIB, u64::MAX),
+            (1000 * KIB, 100 * KIB),
+            (1000 * KIB, 64 * KIB),
+            (1000 * KIB, u64::MAX),
+        ] {
+            for chunk_bytes in [40_000, 65_536, 200_000, 400_000] {
+                for announced in [None, Some(body.len() as u64)] {
+                    let shared = keeping(memory_max, u64::MAX, memory_total, u64::MAX);
+                    let mut store = Store::new(Arc::clone(&shared), announced);
+                    let mut rest = body.clone();
+                    while !rest.is_empty() {
+                        store.keep(&rest.split_to(chunk_bytes.min(rest.len())));
+                        assert!(shared.memory.taken() <= memory_max.min(memory_total));
+                    }
+                    assert_eq!(store.length(), body.len() as u64);
+                    assert_eq!(store.spilled, shared.spill.taken());
+                    let mut read = Vec::new();
+                    while read.len() < body.len() {
+                        let some = store.poll_read(&mut context, read.len() as u64);
+                        let Poll::Ready(Ok(some)) = some else { panic!("nothing to read") };
+                        assert!(!some.is_empty(), "nothing at {}", read.len());
+                        read.extend_from_slice(&some);
+                    }
+                    assert!(read == body, "{memory_max} {memory_total} {chunk_bytes}");
+                    drop(store);
+                    assert_eq!((shared.memory.taken(), shared.spill.taken()), (0, 0));
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_was_kept_is_not_shown() {
         let mut store = Store::new(memory(100), None);
-        store.keep(b"hunter2");
+        store.keep(&Bytes::from_static(b"hunter2"));
         let shown = format!("{store:?}");
         // As text, and as the numbers of its bytes.
         assert!(!shown.contains("hunter2") && !shown.contains("104"), "{shown}");

@@ -15,7 +15,7 @@ pub(super) fn memory(bytes_max: u64) -> Arc<Keeping> {
     keeping(bytes_max, 0, u64::MAX, u64::MAX)
 }
 
-fn keeping(
+pub(super) fn keeping(
     memory_bytes_max: u64,
     spill_bytes_max: u64,
     memory_total: u64,

@@ -1,16 +1,20 @@
 //! Answers on the wire: what is written of them.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncReadExt, duplex};
+use tokio::task::unconstrained;
 
 use super::answer::{self, After, Asked, Framing};
 use super::outgoing::{Cut, Outgoing};
 use super::wire::Wire;
+use crate::http1::turns::{LONG_BYTES, LONG_MAX, PIECE_BYTES_MIN, TURN_BYTES, Turns, is_crowded};
 use crate::proxy::body::CutOff;
 use crate::server::HalfClosed;
 
@@ -218,4 +222,102 @@ async fn long_pieces_are_framed_like_short_ones() {
         let chunk = format!("186a0\r\n{long}\r\n");
         assert!(body == format!("1\r\na\r\n{chunk}1\r\nb\r\n{chunk}0\r\n\r\n"), "{width}");
     }
+}
+
+/// Fails when a long answer keeps a core for itself where there are many, or does not where there are
+/// few, or waits for nothing; and when an answer that has ended still counts.
+#[tokio::test(start_paused = true)]
+async fn long_answers_take_turns_on_a_crowded_core() {
+    const PIECE_BYTES: usize = 32 * 1024;
+    const PIECES: usize = 40;
+    let asked = Asked { method: Method::GET, version: Version::HTTP_11, takes_trailers: false };
+    let begun = || {
+        let body = pieces(&[&[b'x'; PIECE_BYTES][..]; PIECES], None);
+        let (parts, body) = answer(200, &[], body).into_parts();
+        let (head, framing, _) = answer::head(&parts, &body, &asked, After::KeepAlive);
+        Outgoing::new(head, body, framing, &asked)
+    };
+    // How often a task runs that sends a long answer where so many others have begun, and their
+    // clients have taken so much of each.
+    let runs = async |others: usize, taken: usize| {
+        let mut others: Vec<_> = (0..others)
+            .map(|_| {
+                let (client, server) = duplex(taken);
+                (client, Wire::new(server, HalfClosed::Left), begun())
+            })
+            .collect();
+        // A task of the runtime's would have to stop now and then by itself.
+        unconstrained(poll_fn(|context| {
+            for (_, wire, outgoing) in &mut others {
+                _ = outgoing.poll(wire, context);
+            }
+            Poll::Ready(())
+        }))
+        .await;
+        let (_client, server) = duplex(2 * PIECES * PIECE_BYTES);
+        let (wire, mut runs, mut outgoing) = (Wire::new(server, HalfClosed::Left), 0, begun());
+        let sending = unconstrained(poll_fn(|context| {
+            runs += 1;
+            outgoing.poll(&wire, context)
+        }));
+        tokio::time::timeout(Duration::from_secs(1), sending).await.unwrap().unwrap();
+        runs
+    };
+    let long = usize::try_from(LONG_BYTES).unwrap();
+    assert_eq!(runs(0, long).await, 1, "alone");
+    assert_eq!(runs(LONG_MAX - 1, long).await, 1, "few");
+    assert_eq!(runs(2 * LONG_MAX, long - 1).await, 1, "others are short so far");
+    let turns = (PIECES * PIECE_BYTES - long).div_ceil(TURN_BYTES);
+    assert_eq!(runs(LONG_MAX, long).await, 1 + turns, "many");
+    assert_eq!(runs(0, long).await, 1, "the others have ended");
+}
+
+/// Fails when two long answers go on at a time, when one that has nothing to write keeps its turn, or
+/// when somebody is forgotten.
+#[tokio::test(start_paused = true)]
+async fn long_answers_go_on_one_at_a_time() {
+    let mut crowd: Vec<_> = (0..=LONG_MAX).map(|_| Turns::default()).collect();
+    crowd.iter_mut().for_each(|turns| turns.wrote(LONG_BYTES.try_into().unwrap()));
+    let mut context = Context::from_waker(Waker::noop());
+    let other = Context::from_waker(Waker::noop());
+    let mut begins = |turns: &mut Turns| turns.poll_begin(&mut context).is_ready();
+    let [first, second, third, ..] = &mut crowd[..] else { panic!("too few") };
+    assert!(begins(first) && !first.is_over());
+    first.wrote(TURN_BYTES);
+    assert!(first.is_over());
+    first.end(true, &other);
+    // It runs on until everything else has run.
+    assert!(!begins(second) && !begins(third) && !begins(second));
+    assert!(!begins(first), "others were first");
+    assert!(!begins(third) && begins(second));
+    // It has nothing to write, and so need not run again.
+    second.end(true, &other);
+    // It leaves while it is its turn.
+    drop(std::mem::take(third));
+    assert!(begins(first));
+    first.wrote(TURN_BYTES);
+    // It has ended, though something keeps it.
+    first.end(false, &other);
+    assert!(begins(second));
+    second.end(false, &other);
+    let mut short = Turns::default();
+    assert!(begins(&mut short) && !short.is_over());
+}
+
+/// Fails when streams of events crowd a core once each of them has sent much in all.
+#[test]
+fn who_writes_little_at_a_time_is_not_long() {
+    let context = Context::from_waker(Waker::noop());
+    let mut streams: Vec<_> = (0..=LONG_MAX).map(|_| Turns::default()).collect();
+    streams.iter_mut().for_each(|turns| turns.wrote(LONG_BYTES.try_into().unwrap()));
+    assert!(is_crowded());
+    for turns in &mut streams {
+        turns.end(true, &context);
+        assert!(turns.poll_begin(&mut Context::from_waker(Waker::noop())).is_ready());
+        turns.wrote(PIECE_BYTES_MIN - 1);
+        turns.end(true, &context);
+    }
+    assert!(!is_crowded());
+    drop(streams);
+    assert!(!is_crowded());
 }

@@ -12,11 +12,14 @@ use super::wire::{self, Transport, Wire};
 use crate::http1::chunked::{BadChunk, Chunked, Piece};
 use crate::proxy::incoming::{BrokenOff, Incoming};
 
-/// Room for what is read at once.
+/// Room for what is read first of a body whose length is not known.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The same of a body that comes fast.
-const READ_BYTES_MAX: usize = 256 * 1024;
+/// The same where it is known; less where less is to come.
+const READ_BYTES_LONG: usize = 64 * 1024;
+
+/// Room for what is read at once of a body that comes fast.
+const READ_BYTES_MAX: usize = 512 * 1024;
 
 /// A body on its way in. Dropped before its end, it is given up.
 struct Reading<S: Transport> {
@@ -35,16 +38,16 @@ enum Left {
 /// The body of the request that begins on `wire`. `waits` says that its client waits for leave to
 /// send it.
 pub(super) fn incoming<S: Transport>(wire: &Arc<Wire<S>>, length: Length, waits: bool) -> Incoming {
-    let left = match length {
+    let (left, room) = match length {
         Length::Exact(0) => {
             wire.lock().begin(wire::Body::Over, false);
             return Incoming::Empty;
         }
-        Length::Exact(length) => Left::Exact(length),
-        Length::Chunked => Left::Chunked(Chunked::default()),
+        Length::Exact(length) => (Left::Exact(length), READ_BYTES_LONG),
+        Length::Chunked => (Left::Chunked(Chunked::default()), READ_BYTES),
     };
     wire.lock().begin(wire::Body::Coming, waits);
-    Incoming::Http1(Box::new(Reading { wire: Arc::clone(wire), left, room: READ_BYTES }))
+    Incoming::Http1(Box::new(Reading { wire: Arc::clone(wire), left, room }))
 }
 
 impl<S: Transport> Reading<S> {

@@ -284,10 +284,13 @@ impl<S: Transport> Connection<'_, S> {
     ) {
         let (parts, body) = answer.into_parts();
         let (head, framing, _) = answer::head(&parts, &body, asked, After::Close);
-        let mut outgoing = Outgoing::new(head, body, framing, asked);
         let telling = async {
-            let telling = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
-            let told = self.unless_gone(telling).await;
+            // Whoever has been told takes no turn of its core any more.
+            let told = {
+                let mut outgoing = Outgoing::new(head, body, framing, asked);
+                let telling = pin!(poll_fn(|context| outgoing.poll(&self.wire, context)));
+                self.unless_gone(telling).await
+            };
             match (told, self.wire.lock().take()) {
                 (Some(Ok(())), Some((stream, read))) => {
                     // The tunnel may be over already.

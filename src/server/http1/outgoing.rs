@@ -10,6 +10,7 @@ use http_body::Body;
 
 use super::answer::{Asked, Framing};
 use super::wire::{Transport, Wire};
+use crate::http1::turns::Turns;
 use crate::http1::waiting::Waiting;
 use crate::proxy::body::CutOff;
 
@@ -26,6 +27,7 @@ pub(super) struct Outgoing<B> {
     takes_trailers: bool,
     /// What follows the last chunk.
     trailers: Option<HeaderMap>,
+    turns: Turns,
 }
 
 /// Why an answer does not come to its end.
@@ -61,6 +63,7 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
             is_unflushed: false,
             takes_trailers: false,
             trailers: None,
+            turns: Turns::default(),
         }
     }
 
@@ -69,12 +72,23 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
         self.framing == Framing::Close
     }
 
-    /// Writes what can be written. Ready when all has left. The lock is never held while the body is
-    /// asked: it may want the rest of its request.
+    /// Writes what can be written, for a turn of it. Ready when all has left. The lock is never held
+    /// while the body is asked: it may want the rest of its request.
     ///
     /// # Errors
     /// See [`Cut`]: the connection is of no use any more.
     pub(super) fn poll<S: Transport>(
+        &mut self,
+        wire: &Wire<S>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Cut>> {
+        ready!(self.turns.poll_begin(context));
+        let sent = self.poll_turn(wire, context);
+        self.turns.end(sent.is_pending(), context);
+        sent
+    }
+
+    fn poll_turn<S: Transport>(
         &mut self,
         wire: &Wire<S>,
         context: &mut Context<'_>,
@@ -84,11 +98,15 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
             let mut wire = wire.lock();
             let stream = wire.stream()?;
             while !self.waiting.is_empty() {
-                ready!(self.waiting.poll_write(stream, context))?;
+                self.turns.wrote(ready!(self.waiting.poll_write(stream, context))?);
                 self.is_unflushed = true;
             }
             if self.body.is_some() && comes.is_ready() {
-                continue;
+                if !self.turns.is_over() {
+                    continue;
+                }
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if self.is_unflushed {
                 ready!(Pin::new(stream).poll_flush(context))?;

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
 
+use crate::http1::reading;
 use crate::proxy::patience::Ward;
 use crate::server::HalfClosed;
 
@@ -155,14 +155,10 @@ impl<S: Transport> State<S> {
         context: &mut Context<'_>,
         room: usize,
     ) -> Poll<io::Result<usize>> {
-        // What is left of a buffer may be too little to be worth a system call.
-        if self.read.capacity() - self.read.len() < room / 2 {
-            self.read.reserve(room);
-        }
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let read = poll_read_buf(Pin::new(stream), context, &mut self.read);
+        let read = reading::poll_read(Pin::new(stream), context, &mut self.read, room);
         match read.is_pending() {
             true => note(&mut self.reader, context),
             false => self.reader = None,

@@ -14,10 +14,14 @@ use super::head::End;
 use super::outgoing::Outgoing;
 use super::{Http1, READ_BYTES, Wire};
 use crate::http1::chunked::{Chunked, Piece};
+use crate::http1::turns;
 use crate::upstream::error::Broken;
 
+/// Room for what is read first of a body that says that it is as long.
+const READ_BYTES_LONG: usize = 64 * 1024;
+
 /// Room for what is read at once of a body that comes fast.
-const READ_BYTES_MAX: usize = 256 * 1024;
+const READ_BYTES_MAX: usize = 512 * 1024;
 
 /// A body on its way in. What is left of the request's body goes out meanwhile.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ where
         let is_left = !outgoing.is_over() && !outgoing.has_stopped();
         let outgoing = is_left.then(|| Box::new(outgoing));
         let (wire, error, trailers) = (Some(wire), None, None);
-        let (is_cutting, room) = (false, READ_BYTES);
+        let (is_cutting, room) = (false, left.first_room());
         Self { wire, outgoing, is_cutting, error, left, trailers, keeps_alive, room }
     }
 
@@ -119,7 +123,9 @@ where
                 }
                 Piece::NotYet => {}
             }
-            let count = ready!(wire.poll_read(context, self.room))?;
+            // More would make a turn longer than it may be.
+            let room_max = if turns::is_crowded() { turns::TURN_BYTES } else { READ_BYTES_MAX };
+            let count = ready!(wire.poll_read(context, self.room.min(room_max)))?;
             if count == 0 {
                 let Left::Close = self.left else {
                     return Poll::Ready(Some(Err(Broken::Closed)));
@@ -183,7 +189,14 @@ where
         }
         let (wire, keeps_alive) = (self.wire.take()?, self.keeps_alive);
         match self.outgoing.take() {
-            None => usable(wire, keeps_alive).map(Over::Usable),
+            None => {
+                let mut usable = usable(wire, keeps_alive);
+                if let (Some(Http1(wire)), true) = (&mut usable, self.room > READ_BYTES_LONG) {
+                    // A connection that waits does not keep what a long answer needed.
+                    wire.read = BytesMut::new();
+                }
+                usable.map(Over::Usable)
+            }
             Some(outgoing) => Some(Over::Outgoing(Rest { wire, outgoing, keeps_alive })),
         }
     }
@@ -205,6 +218,14 @@ fn is_over(left: &Left) -> bool {
 }
 
 impl Left {
+    /// Room for what is read first.
+    fn first_room(&self) -> usize {
+        match self {
+            Self::Length(length) if *length >= READ_BYTES_LONG as u64 => READ_BYTES_LONG,
+            _ => READ_BYTES,
+        }
+    }
+
     fn take(&mut self, read: &mut BytesMut) -> Result<Piece, Broken> {
         match self {
             Self::Chunked(chunked) => Ok(chunked.next(read)?),

@@ -19,7 +19,6 @@ use http::StatusCode;
 use http_body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::unconstrained;
-use tokio_util::io::poll_read_buf;
 
 use super::addresses::Endpoint;
 use super::connection::{Expectation, Failure};
@@ -27,6 +26,7 @@ use super::error::Broken;
 use super::stream::Stream;
 use super::{Origin, RequestHead};
 pub use crate::http1::chunked::BadChunk;
+use crate::http1::reading;
 pub use head::BadHead;
 use head::Expect;
 pub(super) use head::{FIELDS_MAX, HEAD_BYTES_MAX, Head};
@@ -194,11 +194,7 @@ impl Wire {
 
     /// Reads some more, with room for so many bytes; 0 at the end.
     fn poll_read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        // What is left of a buffer may be too little to be worth a system call.
-        if self.read.capacity() - self.read.len() < room / 2 {
-            self.read.reserve(room);
-        }
-        poll_read_buf(Pin::new(&mut self.stream), context, &mut self.read)
+        reading::poll_read(Pin::new(&mut self.stream), context, &mut self.read, room)
     }
 }
 
