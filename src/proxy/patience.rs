@@ -227,13 +227,11 @@ impl Ward {
     /// The client has gone on by so many bytes.
     pub fn went_on(&self, bytes: u64) {
         let mut wait = lock(&self.wait);
-        if wait.is_over {
-            // The bytes were there, and it was not the client that was waited for: nobody looked.
-            wait.is_over = false;
-            wait.patience = Patience::new(wait.patience.slowness);
-        } else if let Some(since) = wait.since {
+        if let Some(since) = wait.since {
             wait.patience.waited(since.elapsed());
         }
+        // The bytes may have been there before anybody looked: they count, for what they are.
+        wait.is_over = false;
         wait.since = None;
         wait.patience.moved(bytes);
     }
@@ -335,12 +333,20 @@ mod tests {
         assert!(!ward.is_over());
     }
 
+    /// Fails when bytes count for nothing that came while nobody looked, or when a single one that
+    /// comes at the very end buys another whole pause.
     #[tokio::test(start_paused = true)]
-    async fn bytes_that_nobody_took_count_for_the_client() {
+    async fn bytes_that_nobody_took_count_for_the_client_and_for_no_more_than_they_are() {
         let watch = watch();
         let ward = watch.body();
         over(&ward).await;
+        ward.went_on(5 * SLOWNESS.bytes_per_second_min);
+        let waited = over(&ward).await;
+        assert!(waited >= Duration::from_secs(5) && waited <= Duration::from_secs(7), "{waited:?}");
         ward.went_on(1);
+        let waited = over(&ward).await;
+        assert!(waited <= Duration::from_secs(2), "{waited:?}");
+        ward.went_on(1 << 40);
         let waited = over(&ward).await;
         assert!(waited >= SLOWNESS.pause_max, "{waited:?}");
     }
