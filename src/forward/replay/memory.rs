@@ -142,13 +142,18 @@ mod tests {
         ] {
             let memory = filled(&bytes, chunks, room_at_once);
             assert_eq!(memory.length(), bytes.len());
-            let mut read = Vec::new();
+            let (mut read, mut pieces) = (Vec::new(), 0);
             while read.len() < bytes.len() {
                 let piece = memory.from(read.len());
                 assert!(!piece.is_empty(), "nothing at {}", read.len());
                 read.extend_from_slice(&piece);
+                pieces += 1;
             }
             assert!(read == bytes, "{room_at_once} {chunks:?}");
+            if chunks.iter().all(|chunk| *chunk < SHARED_BYTES_MIN) {
+                assert_eq!(pieces, bytes.len().div_ceil(PIECE_BYTES));
+                assert_eq!(memory.from(PIECE_BYTES + 3), bytes[PIECE_BYTES + 3..2 * PIECE_BYTES]);
+            }
             for position in [0, 1, 40_000, PIECE_BYTES - 1, PIECE_BYTES, bytes.len() - 1] {
                 let piece = memory.from(position);
                 assert!(!piece.is_empty() && bytes[position..].starts_with(&piece), "{position}");
