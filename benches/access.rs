@@ -27,11 +27,12 @@ use doorward::access::key::{ClientKey, KnownKey};
 use doorward::access::revoked::Revocations;
 use doorward::access::token::Tokens;
 use doorward::access::{Access, Asking, Client, Clients};
+use doorward::fields::Fields;
 use doorward::recipe::Recipe;
 use doorward::recipe::pattern::PathPattern;
 use doorward::route::Reading;
 use doorward::session::{AccountId, UpstreamId};
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderName, Method};
 
 /// Keys of each client.
 const KEYS: usize = 10;
@@ -62,9 +63,9 @@ fn access(criterion: &mut Criterion) {
         let nobody = Connected::default();
         // The last key of a client in the middle.
         let key = keys.get(clients / 2).and_then(|keys| keys.last()).unwrap();
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.insert(HeaderName::from_static("doorward-key"), key.expose().parse().unwrap());
-        headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
         group.bench_function(format!("{} keys of {clients} clients", clients * KEYS), |bencher| {
             bencher.iter(|| {
                 let headers = black_box(&headers);
@@ -97,13 +98,13 @@ fn bench_token(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
     let keys = vec![KnownKey { digest: key.digest(), expires: None }];
     let client = Client { name: "alice", keys, ..Client::default() };
     let clients = Clients::new([client], tokens(), &Revocations::default());
-    let (none, nobody) = (HeaderMap::new(), Connected::default());
+    let (none, nobody) = (Fields::new(), Connected::default());
     let asking_in = asking(recipe, &none, &nobody);
     let login = clients.log_in(&asking_in, [key.expose()], SystemTime::now).unwrap();
     let access = Access::Clients(Arc::new(clients));
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     headers.insert("authtoken", login.token.unwrap().text.expose().parse().unwrap());
-    headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+    headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
     group.bench_function("a token of a local login", |bencher| {
         bencher.iter(|| {
             let asking = asking(recipe, black_box(&headers), &nobody);
@@ -119,8 +120,8 @@ fn bench_connection(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
     let unix = Some(UnixPeer { uid: 7, gid: 7 });
     let shown = Shown::read(&Credentials { certificate: None, unix }).unwrap();
     let connected = access.recognise(&shown);
-    let mut headers = HeaderMap::new();
-    headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+    let mut headers = Fields::new();
+    headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
     group.bench_function("a connection that shows its client", |bencher| {
         bencher.iter(|| {
             let asking = asking(recipe, black_box(&headers), &connected);
@@ -135,7 +136,7 @@ fn tokens() -> Tokens {
     Tokens::of_this_process(Duration::from_secs(3600)).unwrap()
 }
 
-fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap, connected: &'a Connected) -> Asking<'a> {
+fn asking<'a>(recipe: &'a Recipe, headers: &'a Fields, connected: &'a Connected) -> Asking<'a> {
     Asking {
         upstream: "cms",
         recipe,
@@ -170,10 +171,10 @@ fn issued(criterion: &mut Criterion) {
         let clients = Clients::new([client], tokens(), &Revocations::default())
             .trusting([(issuer, vec![(rule, "ci")])]);
         let access = Access::Clients(Arc::new(clients));
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         let value = format!("Bearer {token}").parse().unwrap();
         headers.insert(http::header::AUTHORIZATION, value);
-        headers.insert(http::header::ACCEPT, "application/json".parse().unwrap());
+        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
         let nobody = Connected::default();
         let authenticate = |wall: SystemTime| {
             let headers = black_box(&headers);

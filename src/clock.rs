@@ -15,9 +15,10 @@ pub struct Clock(Arc<Source>);
 /// So far back before its start a clock has moments: what began in an earlier run has one, too.
 const REACH_BACK: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A point on a clock's monotonic line, counted from ten years before the clock's start.
+/// A point on a clock's monotonic line: nanoseconds from ten years before the clock's start, for 584
+/// years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Moment(Duration);
+pub struct Moment(u64);
 
 #[derive(Debug)]
 struct Source {
@@ -63,18 +64,19 @@ impl Clock {
     /// The monotonic time now.
     pub fn now(&self) -> Moment {
         let run = match self.0.pace {
-            Pace::Real => self.0.started.elapsed(),
-            Pace::Times(0) => Duration::ZERO,
-            Pace::Times(times) => self.0.started.elapsed().saturating_mul(times),
+            Pace::Times(0) => 0,
+            Pace::Real => nanoseconds(self.0.started.elapsed()),
+            Pace::Times(times) => nanoseconds(self.0.started.elapsed().saturating_mul(times)),
         };
-        Moment(REACH_BACK + run + self.moved())
+        let moved = self.0.moved.load(Ordering::Relaxed);
+        Moment(nanoseconds(REACH_BACK).saturating_add(run).saturating_add(moved))
     }
 
     /// The wall time now. On the machine's clock it may jump in either direction.
     pub fn wall(&self) -> SystemTime {
         match self.0.pace {
             Pace::Real => SystemTime::now() + self.moved(),
-            Pace::Times(_) => self.0.wall_started + (self.now().0 - REACH_BACK),
+            Pace::Times(_) => self.0.wall_started + (self.now().since_first() - REACH_BACK),
         }
     }
 
@@ -84,7 +86,7 @@ impl Clock {
 
     /// Moves this clock forward and wakes whoever slept past the new time.
     pub fn advance(&self, by: Duration) {
-        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let by = nanoseconds(by);
         // Whoever has not seen this is told of it afterwards.
         self.0.advanced.send_modify(|()| _ = self.0.moved.fetch_add(by, Ordering::Relaxed));
     }
@@ -122,15 +124,26 @@ async fn wait(advanced: &mut watch::Receiver<()>, machine_time: Duration) {
     }
 }
 
+/// A duration in nanoseconds; 584 years at most.
+const fn nanoseconds(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(duration.subsec_nanos() as u64)
+}
+
 impl Moment {
     /// The time from `earlier` to here, or nothing if `earlier` is later.
     pub fn saturating_since(self, earlier: Moment) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// The time since the first moment that there is.
     pub fn since_first(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0)
+    }
+
+    /// The same in whole milliseconds.
+    pub fn milliseconds(self) -> u64 {
+        self.0 / 1_000_000
     }
 }
 
@@ -138,7 +151,7 @@ impl Add<Duration> for Moment {
     type Output = Moment;
 
     fn add(self, duration: Duration) -> Moment {
-        Moment(self.0.saturating_add(duration))
+        Moment(self.0.saturating_add(nanoseconds(duration)))
     }
 }
 
@@ -147,7 +160,7 @@ impl Sub<Duration> for Moment {
 
     /// Not before the first moment that there is.
     fn sub(self, duration: Duration) -> Moment {
-        Moment(self.0.saturating_sub(duration))
+        Moment(self.0.saturating_sub(nanoseconds(duration)))
     }
 }
 

@@ -74,8 +74,8 @@ pub(crate) fn pieces<'t>(mut text: &'t [u8], lengths: &[u8]) -> Vec<&'t [u8]> {
 }
 
 /// The fields of a head, one a line, as far as they can stand in one.
-pub(crate) fn head(draws: &mut Draws<'_>) -> http::HeaderMap {
-    let mut fields = http::HeaderMap::new();
+pub(crate) fn head(draws: &mut Draws<'_>) -> crate::fields::Fields {
+    let mut fields = crate::fields::Fields::new();
     loop {
         let line = draws.line();
         if line.is_empty() {

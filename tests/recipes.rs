@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use doorward::fields::Fields;
 use doorward::login::{Attempt, Next, StepAnswer};
 use doorward::recipe::condition::Body;
 use doorward::recipe::template::Values;
 use doorward::recipe::{self, Recipe, RefusalClass};
 use doorward::route::{Canonical, Reading};
 use doorward::shield;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use serde_json::Value;
 
 /// What a built-in recipe makes of a login whose answers are these; those before the last must
@@ -26,7 +27,7 @@ fn refused(recipe: &str, answers: &[(u16, &str)]) -> Option<RefusalClass> {
         let json = ("application/json").parse().unwrap();
         let answer = StepAnswer {
             status: StatusCode::from_u16(*status).unwrap(),
-            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, json)]),
+            headers: Fields::from_iter([(header::CONTENT_TYPE, json)]),
             body: Body::new(body.as_bytes().to_vec()),
         };
         next = attempt.answer(&answer, SystemTime::UNIX_EPOCH);

@@ -20,8 +20,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
+use crate::fields::Fields;
 use crate::recipe::Recipe;
 pub use certificate::CertificateError;
 pub use clients::{Client, Clients, IssuedToken, LoggedIn};
@@ -75,7 +76,7 @@ pub struct Asking<'a> {
     /// The recipe of its upstream.
     pub recipe: &'a Recipe,
     /// Its fields.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// Its query, as it was sent.
     pub query: Option<&'a str>,
     /// Who has made its connection.
@@ -220,14 +221,14 @@ mod tests {
         Tokens::of_this_process(Duration::from_secs(3600)).unwrap()
     }
 
-    pub(super) fn headers(fields: &[(&str, String)]) -> HeaderMap {
+    pub(super) fn headers(fields: &[(&str, String)]) -> Fields {
         let fields = fields
             .iter()
             .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), value.parse().unwrap()));
         fields.collect()
     }
 
-    pub(super) fn asking<'a>(recipe: &'a Recipe, headers: &'a HeaderMap) -> Asking<'a> {
+    pub(super) fn asking<'a>(recipe: &'a Recipe, headers: &'a Fields) -> Asking<'a> {
         static NOBODY: LazyLock<Connected> = LazyLock::new(Connected::default);
         Asking {
             upstream: "cms",

@@ -22,12 +22,12 @@ pub(super) fn judge(asking: &Asking<'_>) -> Result<(), Denied> {
 /// Whether a browser sends this for a page of another origin (Fetch Metadata; RFC 6454 section 7).
 pub(super) fn is_cross_origin(asking: &Asking<'_>) -> bool {
     let Asking { headers, host, pages, .. } = asking;
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: &HeaderName| headers.text(name);
     if text(&SEC_FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site")) {
         return true;
     }
     match text(&header::ORIGIN) {
-        None => headers.contains_key(header::ORIGIN),
+        None => headers.contains(header::ORIGIN),
         Some(origin) => !is_own(origin, *pages, host),
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use data_encoding::BASE64;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 use memchr::memmem::{self, Finder};
 use memchr::{memchr, memchr2};
 use percent_encoding::{percent_decode, percent_decode_str};
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::key::{KEY_BYTES_MIN, KEY_PREFIX};
 use super::{Asking, jwt, token};
+use crate::fields::{self, Fields};
 use crate::recipe::InjectInto;
 use crate::secret::in_base64;
 
@@ -59,7 +60,7 @@ pub(super) fn each<E>(
 ) -> Result<(), E> {
     let Asking { recipe, headers, query, key_headers, .. } = asking;
     for value in headers.get_all(header::AUTHORIZATION) {
-        let Ok(text) = value.to_str() else { continue };
+        let Some(text) = fields::text(value) else { continue };
         let (scheme, rest) = text.split_once(' ').unwrap_or(("", text));
         if !scheme.eq_ignore_ascii_case("basic") {
             look(rest.trim(), Stands::Field)?;
@@ -67,20 +68,26 @@ pub(super) fn each<E>(
             look(&password, Stands::Field)?;
         }
     }
-    let vendor = recipe.inject.iter().filter_map(|injection| match &injection.into {
-        InjectInto::Header(name, _) => Some(name),
-        _ => None,
-    });
-    let places = KEY_FIELDS.iter().chain(*key_headers);
-    for name in places.chain(vendor).chain(&recipe.strip_headers) {
-        if *name == header::AUTHORIZATION {
-            continue;
-        }
-        for text in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
+    let is_vendors = |name: &HeaderName| {
+        let injections = recipe.inject.iter();
+        let mut into = injections.map(|injection| &injection.into);
+        into.any(|into| matches!(into, InjectInto::Header(vendors, _) if vendors == name))
+    };
+    let is_place = |name: &HeaderName| {
+        KEY_FIELDS.contains(name)
+            || key_headers.contains(name)
+            || is_vendors(name)
+            || recipe.strip_headers.contains(name)
+    };
+    for (name, value) in *headers {
+        if *name != header::AUTHORIZATION
+            && is_place(name)
+            && let Some(text) = fields::text(value)
+        {
             look(text.trim(), Stands::Field)?;
         }
     }
-    for field in headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()) {
+    for field in headers.get_all(header::COOKIE).filter_map(fields::text) {
         for pair in field.split(';') {
             let (_, value) = pair.split_once('=').unwrap_or_default();
             token_in(value.trim().trim_matches('"'), Stands::Cookie, &mut look)?;
@@ -112,10 +119,10 @@ fn token_in<E>(
 
 /// The bearer tokens (RFC 6750 section 2.1), the one place for tokens of issuers. A key of ours is
 /// none.
-pub(super) fn bearers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(super) fn bearers(headers: &Fields) -> impl Iterator<Item = &str> {
     const SCHEME: &[u8] = b"bearer ";
-    headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
-        let (scheme, token) = value.as_bytes().split_at_checked(SCHEME.len())?;
+    headers.get_all(header::AUTHORIZATION).filter_map(|value| {
+        let (scheme, token) = value.split_at_checked(SCHEME.len())?;
         if !scheme.eq_ignore_ascii_case(SCHEME) || token.starts_with(KEY_PREFIX.as_bytes()) {
             return None;
         }
@@ -139,9 +146,10 @@ pub fn holds_credential(text: &[u8]) -> bool {
         return false;
     }
     // The prefix ends with `_`, as it is or as `%5F`: most texts have neither. A search of the library
-    // takes longer to begin than short ones take.
+    // takes longer to begin than short ones take; those are looked at to the end in any case, which
+    // takes many bytes at once.
     let has_either = match text.len() {
-        ..SHORT_BYTES => text.iter().any(|byte| matches!(byte, b'_' | b'%')),
+        ..SHORT_BYTES => text.iter().fold(false, |has, byte| has | matches!(byte, b'_' | b'%')),
         _ => memchr2(b'_', b'%', text).is_some(),
     };
     (has_either && spells_key(text))
@@ -189,7 +197,7 @@ pub struct Issued<'a>(Vec<&'a str>);
 
 impl<'a> Issued<'a> {
     /// Those among these fields.
-    pub fn among(headers: &'a HeaderMap) -> Self {
+    pub fn among(headers: &'a Fields) -> Self {
         let is_one = |text: &&str| text.len() <= jwt::TOKEN_BYTES_MAX && jwt::has_the_form(text);
         Self(bearers(headers).filter(is_one).collect())
     }
@@ -254,12 +262,13 @@ mod tests {
             ("accept", "*/*".to_owned()),
         ]);
         // What HTTP/2 lets through is not trimmed by anybody.
-        headers.append("x-vault", HeaderValue::from_static("\tdoorward_x"));
+        headers
+            .append(HeaderName::from_static("x-vault"), &HeaderValue::from_static("\tdoorward_x"));
         let issued = Issued::among(&headers);
         let withheld = Withheld::of(&issued, &[]);
         let left = headers
             .iter()
-            .filter(|(name, value)| !withheld.is_ours(name) && !withheld.is_in(value.as_bytes()));
+            .filter(|(name, value)| !withheld.is_ours(name) && !withheld.is_in(value));
         assert_eq!(left.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["accept"]);
     }
 

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use super::check::Run;
 use super::compare;
 use super::written::{Carried, Content, Rewritten};
+use crate::fields::Fields;
 use crate::forward::body::{self, BodyKind};
 use crate::forward::inject::Injector;
 use crate::login::{self, Material};
@@ -96,7 +97,7 @@ impl Run<'_> {
             };
             let (content_type, client) = sent.bytes();
             let content_type = HeaderValue::from_static(content_type);
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]);
+            let headers = Fields::from_iter([(header::CONTENT_TYPE, content_type)]);
             let written = match body::kind(&recipe, &method, &headers) {
                 Ok(None) => Ok((None, client)),
                 Ok(Some(kind)) => injector

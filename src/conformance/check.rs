@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 
 use super::Difference;
 use super::written::{Conformance, Endpoint, Exchange, Failed, Meaning, Reply, Request, Treatment};
 use super::{compare, limits};
+use crate::fields::Fields;
 use crate::forward::inject::Injector;
 use crate::forward::verdict::{self, Verdict};
 use crate::login::{self, Attempt, Because, Material, Next, render, roll};
@@ -377,14 +378,13 @@ impl Run<'_> {
                     self.differs(at, format!("is answered with {}", given.status().as_u16()));
                 }
                 let expected = shows.played();
-                let values = |headers: &HeaderMap| -> Vec<String> {
+                let values = |headers: &Fields| -> Vec<String> {
+                    let text = |value| String::from_utf8_lossy(value).into_owned();
                     let fields = headers.iter();
-                    let text = |value: &http::HeaderValue| {
-                        String::from_utf8_lossy(value.as_bytes()).into_owned()
-                    };
                     fields.map(|(name, value)| format!("{name}: {}", text(value))).collect()
                 };
-                let (wanted, sent) = (values(&expected.headers), values(given.headers()));
+                let sent = Fields::from(given.headers().clone());
+                let (wanted, sent) = (values(&expected.headers), values(&sent));
                 let same = wanted.len() == sent.len()
                     && wanted
                         .iter()
@@ -435,11 +435,11 @@ fn carry(request: &mut login::Request, injector: &Injector) {
 }
 
 /// An answer that sets each cookie of the session anew; nothing where it has none.
-fn other_cookies(session: &Material) -> Option<HeaderMap> {
+fn other_cookies(session: &Material) -> Option<Fields> {
     let fields = session.cookies.iter().filter_map(|(name, _)| {
         Some((header::SET_COOKIE, HeaderValue::try_from(format!("{name}=other; Path=/")).ok()?))
     });
-    let headers: HeaderMap = fields.collect();
+    let headers: Fields = fields.collect();
     (!headers.is_empty()).then_some(headers)
 }
 

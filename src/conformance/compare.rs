@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::written::{Reply, Request};
+use crate::fields::Fields;
 use crate::login;
 use crate::login::StepAnswer;
 use crate::recipe::Addressee;
@@ -160,7 +161,7 @@ pub(super) fn is_json(wanted: &Value, value: &Value) -> bool {
 impl Reply {
     /// The answer as rules see it.
     pub(super) fn played(&self) -> StepAnswer {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         let field = |name: &str, value: &str| {
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
         };
@@ -168,7 +169,9 @@ impl Reply {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         for (name, value) in &self.headers {
-            headers.extend(field(name, value).map(|(name, value)| (Some(name), value)));
+            if let Some((name, value)) = field(name, value) {
+                headers.append(name, value);
+            }
         }
         for cookie in &self.set_cookies {
             if let Ok(value) = HeaderValue::try_from(cookie) {

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::check::BEGIN;
 use super::compare;
 use super::written::{Conformance, Request};
+use crate::fields::Fields;
 use crate::forward::{inject, throttle};
 use crate::recipe::written;
 use crate::recipe::{self, EndpointRule, FieldKind, LocalAnswer, Recipe};
@@ -186,7 +187,7 @@ pub(super) fn dropped(recipe: &Recipe, file: &Conformance) -> Found {
 /// What the upstream reads a request as; nothing where that is refused.
 pub(super) type Read<'r> = &'r dyn Fn(&str) -> Option<Reading>;
 
-fn headers(request: &Request) -> HeaderMap {
+fn headers(request: &Request) -> Fields {
     let fields = request.headers.iter().filter_map(|(name, value)| {
         Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
     });

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use crate::diagnosis::Document;
+use crate::fields::Fields;
 use crate::forward::inject::Injector;
 use crate::forward::throttle;
 use crate::forward::verdict::{self, Verdict};
@@ -198,7 +199,7 @@ impl Life<'_> {
         _ = throttle::left(&recipe.throttle, &answer.headers, || self.now);
         if let Some(rolled) = roll(&recipe, material, &answer.headers, "/x", self.now) {
             self.tell(&format!("{rolled:?}"));
-            assert!(roll(&recipe, &rolled, &HeaderMap::new(), "/x", self.now).is_none());
+            assert!(roll(&recipe, &rolled, &Fields::new(), "/x", self.now).is_none());
             self.tells_nothing_of(&rolled);
         }
         let probe = recipe.probe.as_ref().map(|probe| &probe.step);

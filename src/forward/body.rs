@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{Method, header};
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::inject::Injector;
 use super::xml;
+use crate::fields::{self, Fields};
 use crate::recipe::element::ElementPath;
 use crate::recipe::template::URL_VALUE;
 use crate::recipe::{InjectInto, Overwrite, Recipe, Unless};
@@ -75,7 +76,7 @@ impl Unwritable {
 pub fn kind(
     recipe: &Recipe,
     method: &Method,
-    headers: &HeaderMap,
+    headers: &Fields,
 ) -> Result<Option<BodyKind>, Unwritable> {
     let injections = recipe.inject.iter().filter(|injection| injection.methods.include(method));
     let mut kinds = injections.filter_map(|injection| BodyKind::of(&injection.into)).peekable();
@@ -88,8 +89,8 @@ pub fn kind(
             false => Err(Unwritable::OtherType),
         };
     };
-    let is_coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
+    let is_coded = |value: &[u8]| !value.eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).any(is_coded) {
         return Err(Unwritable::Coded);
     }
     // It goes before what XML says itself (RFC 7303 section 3); JSON and forms have none.
@@ -116,10 +117,10 @@ impl BodyKind {
 
 /// What kind a request's only `Content-Type` tells (RFC 9110 section 8.3, RFC 6839 section 3.1; what
 /// calls by JSON-RPC over HTTP may have beside `application/json`).
-fn told(headers: &HeaderMap) -> Option<BodyKind> {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+fn told(headers: &Fields) -> Option<BodyKind> {
+    let mut types = headers.get_all(header::CONTENT_TYPE);
     let (Some(told), None) = (types.next(), types.next()) else { return None };
-    let told = told.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
+    let told = fields::text(told)?.split(';').next()?.trim().to_ascii_lowercase();
     match told.as_str() {
         "application/x-www-form-urlencoded" => Some(BodyKind::Form),
         "application/json"
@@ -135,8 +136,8 @@ fn told(headers: &HeaderMap) -> Option<BodyKind> {
 }
 
 /// The `charset` of the `Content-Type`, in lower case.
-fn charset(headers: &HeaderMap) -> Option<String> {
-    let told = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+fn charset(headers: &Fields) -> Option<String> {
+    let told = headers.text(header::CONTENT_TYPE)?.to_ascii_lowercase();
     let mut parameters = told.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
     let (_, charset) = parameters.find(|(name, _)| name.trim() == "charset")?;
     Some(charset.trim().trim_matches('"').to_owned())

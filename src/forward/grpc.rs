@@ -1,7 +1,9 @@
 //! Where the messages of a gRPC body end (gRPC over HTTP/2, "Length-Prefixed-Message"): whoever
 //! waits for one need not wait for the next.
 
-use http::{HeaderMap, header};
+use http::header;
+
+use crate::fields::Fields;
 
 /// Whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -19,8 +21,8 @@ pub struct Messages {
 impl Messages {
     /// Those of an answer with these fields; nothing where it is no gRPC. Text in base64 (gRPC-Web)
     /// has no messages that could be told apart here.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    pub fn of(headers: &Fields) -> Option<Self> {
+        let kind = headers.get(header::CONTENT_TYPE)?;
         let rest = kind.strip_prefix(b"application/grpc")?;
         let is_framed = matches!(rest.first(), None | Some(b'+' | b';'))
             || rest.starts_with(b"-web") && !rest.starts_with(b"-web-text");
@@ -70,8 +72,8 @@ mod tests {
             ("application/grpcish", false),
             ("application/json", false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            let mut headers = Fields::new();
+            headers.insert(header::CONTENT_TYPE, &HeaderValue::from_static(kind));
             assert_eq!(Messages::of(&headers).is_some(), is_framed, "{kind}");
         }
     }

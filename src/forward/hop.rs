@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
+
+use crate::fields::Fields;
 
 /// Fields that tell how a message is framed and where it goes; `Connection` cannot nominate them.
 const NOT_NOMINABLE: [HeaderName; 3] =
@@ -17,42 +19,49 @@ static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Removes the fields whose names `is_removed` picks. Most messages hold none of the names in
-/// question, and looking at those that they hold is cheaper than asking for each.
-pub fn remove_where(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
-    let removed: Vec<HeaderName> =
-        headers.keys().filter(|name| is_removed(name)).cloned().collect();
-    for name in removed {
-        headers.remove(name);
-    }
-}
-
 /// Drops hop-by-hop fields and those that `Connection` nominates from an answer.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub fn remove_hop_by_hop(headers: &mut Fields) {
     let nominated = nominated(headers);
-    remove_where(headers, |name| is_hop_by_hop(name) || nominated.contains(name));
+    headers.retain(|name, _| (is_plain(name) || !is_hop_by_hop(name)) && !nominated.contains(name));
 }
 
 /// Whether a field of a client's request stays here: hop-by-hop, one of those that its `Connection`
 /// has [`nominated`], or one in which it could pretend to be somebody else.
 pub fn stays(name: &HeaderName, nominated: &[HeaderName]) -> bool {
-    is_hop_by_hop(name) || is_forgeable(name) || nominated.contains(name)
+    !is_plain(name) && (is_hop_by_hop(name) || is_forgeable(name)) || nominated.contains(name)
+}
+
+/// Whether this is one of the names that most messages have and that no rule on what travels on is
+/// about: it is asked first, of each field.
+pub fn is_plain(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::ACCEPT
+            | header::ACCEPT_LANGUAGE
+            | header::CACHE_CONTROL
+            | header::CONTENT_TYPE
+            | header::DATE
+            | header::ETAG
+            | header::LAST_MODIFIED
+            | header::ORIGIN
+            | header::REFERER
+            | header::SERVER
+            | header::USER_AGENT
+            | header::VARY
+    )
 }
 
 /// Fields that every intermediary drops (RFC 9110 section 7.6.1, and what older peers still send).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
+        *name,
+        header::CONNECTION
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+            | header::TE
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
 /// Fields in which clients could pretend to be somebody else, or to ask for something else than was
@@ -85,14 +94,13 @@ fn is_forgeable(name: &HeaderName) -> bool {
 }
 
 /// The fields that belong to this connection only because `Connection` says so.
-pub fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+pub fn nominated(headers: &Fields) -> Vec<HeaderName> {
     let is_option = |name: &[u8]| {
         [b"close".as_slice(), b"keep-alive"].iter().any(|one| name.eq_ignore_ascii_case(one))
     };
     headers
         .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .flat_map(|value| value.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|name| !is_option(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
@@ -191,10 +199,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(fields: &[(&str, &str)]) -> Fields {
+        let mut headers = Fields::new();
         for (name, value) in fields {
-            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            let value: HeaderValue = value.parse().unwrap();
+            headers.append(HeaderName::try_from(*name).unwrap(), value);
         }
         headers
     }
@@ -212,7 +221,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         remove_hop_by_hop(&mut headers);
-        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        let mut left: Vec<&str> = headers.names().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length", "host"]);
     }
@@ -237,6 +246,32 @@ mod tests {
                 ("x-forwarded-proto", "https"),
             ];
             assert_eq!(told(&origin, host), expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        }
+    }
+
+    #[test]
+    fn what_is_plain_is_nothing_that_a_rule_is_about() {
+        let names = [
+            header::ACCEPT,
+            header::ACCEPT_LANGUAGE,
+            header::CACHE_CONTROL,
+            header::CONTENT_TYPE,
+            header::DATE,
+            header::ETAG,
+            header::LAST_MODIFIED,
+            header::ORIGIN,
+            header::REFERER,
+            header::SERVER,
+            header::USER_AGENT,
+            header::VARY,
+        ];
+        for name in names {
+            assert!(is_plain(&name) && !is_hop_by_hop(&name) && !is_forgeable(&name), "{name}");
+            assert!(!name.as_str().contains('_'), "{name}");
+            assert!(stays(&name, &[name.clone()]), "{name}");
+        }
+        for name in [header::AUTHORIZATION, header::COOKIE, header::HOST, header::CONNECTION] {
+            assert!(!is_plain(&name), "{name}");
         }
     }
 
@@ -268,11 +303,11 @@ mod tests {
         fn no_hop_by_hop_field_survives(nominations in "[a-z,; -]{0,40}", value in "[ -~]{0,20}") {
             let mut headers = headers(&[("connection", &nominations), ("te", &value), ("upgrade", &value)]);
             remove_hop_by_hop(&mut headers);
-            for name in ["connection", "te", "upgrade"] {
-                prop_assert!(!headers.contains_key(name));
+            for name in [header::CONNECTION, header::TE, header::UPGRADE] {
+                prop_assert!(!headers.contains(name));
             }
             for name in nominations.split(',').filter_map(|name| HeaderName::try_from(name.trim()).ok()) {
-                prop_assert!(!headers.contains_key(name));
+                prop_assert!(!headers.contains(name));
             }
         }
     }

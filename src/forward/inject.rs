@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use percent_encoding::utf8_percent_encode;
 
 use super::body::{BodyKind, Placed, Way};
-use super::xml;
+use super::{hop, xml};
 use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
 use crate::recipe::template::{Rendered, URL_VALUE};
@@ -269,12 +269,12 @@ fn session_value(text: &str) -> Option<HeaderValue> {
 /// what the recipe names, every field that the session itself sets, and fields with `_` in their
 /// names, which pass for others in some servers, unless the upstream is known to read them.
 pub fn passes_for_credential(recipe: &Recipe, name: &HeaderName) -> bool {
-    *name == header::AUTHORIZATION
-        || *name == header::COOKIE
-        || *name == COOKIE2
-        || recipe.strip_headers.contains(name)
+    recipe.strip_headers.contains(name)
         || recipe.inject.iter().any(|injection| injection.always_sets(name))
-        || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name))
+        || !hop::is_plain(name)
+            && (matches!(*name, header::AUTHORIZATION | header::COOKIE)
+                || *name == COOKIE2
+                || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name)))
 }
 
 fn is_alias(name: &HeaderName) -> bool {

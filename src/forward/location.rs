@@ -1,23 +1,23 @@
 //! `Location` and its kin lead back to us, not around us: an upstream's own URL becomes a path of
 //! ours.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 
+use crate::fields::Fields;
 use crate::upstream::Origin;
 
 const FIELDS: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
 
 /// Maps URLs of the upstream in an answer back to paths at this gateway. Other URLs stay as they
 /// are.
-pub fn map_back(headers: &mut HeaderMap, origin: &Origin, prefix: &str) {
+pub fn map_back(headers: &mut Fields, origin: &Origin, prefix: &str) {
     for name in FIELDS {
         let mapped = headers
-            .get(&name)
-            .and_then(|value| value.to_str().ok())
+            .text(&name)
             .and_then(|location| mapped(location, origin, prefix))
             .and_then(|location| HeaderValue::from_str(&location).ok());
         if let Some(location) = mapped {
-            headers.insert(name, location);
+            headers.insert(name, &location);
         }
     }
 }

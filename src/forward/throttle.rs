@@ -3,8 +3,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 
+use crate::fields::{self, Fields};
 use crate::recipe::{ResetUnit, Throttle};
 
 /// The field that a draft for all vendors names (draft-ietf-httpapi-ratelimit-headers section 4).
@@ -21,7 +22,7 @@ pub struct Left {
 
 /// `Retry-After` (RFC 9110 section 10.2.3), in seconds or as a date; nothing where there is none,
 /// and none in the future.
-pub fn retry_after(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
+pub fn retry_after(headers: &Fields, wall: SystemTime) -> Option<Duration> {
     let value = text(headers, &header::RETRY_AFTER)?;
     let units = [ResetUnit::Seconds, ResetUnit::HttpDate];
     units.into_iter().find_map(|unit| time(value, unit, wall))
@@ -29,7 +30,7 @@ pub fn retry_after(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
 
 /// How long an upstream wants to be left alone that has answered 429: as its answer says, or else as
 /// long as the recipe says.
-pub fn pause(throttle: &Throttle, headers: &HeaderMap, wall: SystemTime) -> Duration {
+pub fn pause(throttle: &Throttle, headers: &Fields, wall: SystemTime) -> Duration {
     retry_after(headers, wall)
         .or_else(|| reset(throttle, headers, wall))
         .or_else(|| standard(throttle, headers).and_then(|left| left.reset))
@@ -41,7 +42,7 @@ pub fn pause(throttle: &Throttle, headers: &HeaderMap, wall: SystemTime) -> Dura
 /// not there.
 pub fn left(
     throttle: &Throttle,
-    headers: &HeaderMap,
+    headers: &Fields,
     wall: impl FnOnce() -> SystemTime,
 ) -> Option<Left> {
     let Some(name) = &throttle.remaining else { return standard(throttle, headers) };
@@ -54,11 +55,11 @@ pub fn left(
 }
 
 /// The least that `RateLimit` says is left of any of its policies: `"name";r=0;t=30`.
-fn standard(throttle: &Throttle, headers: &HeaderMap) -> Option<Left> {
+fn standard(throttle: &Throttle, headers: &Fields) -> Option<Left> {
     if !throttle.ratelimit {
         return None;
     }
-    let values = headers.get_all(RATE_LIMIT).iter().filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(RATE_LIMIT).filter_map(fields::text);
     let items = values.flat_map(|text| text.split(','));
     let left = items.filter_map(|item| {
         let number = |name: &str| {
@@ -72,7 +73,7 @@ fn standard(throttle: &Throttle, headers: &HeaderMap) -> Option<Left> {
     left.min_by_key(|left| (left.requests, std::cmp::Reverse(left.reset)))
 }
 
-fn reset(throttle: &Throttle, headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
+fn reset(throttle: &Throttle, headers: &Fields, wall: SystemTime) -> Option<Duration> {
     let (name, unit) = throttle.reset.as_ref()?;
     time(text(headers, name)?, *unit, wall)
 }
@@ -93,8 +94,8 @@ fn time(text: &str, unit: ResetUnit, wall: SystemTime) -> Option<Duration> {
     moment.duration_since(wall).ok()
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
+fn text<'h>(headers: &'h Fields, name: &HeaderName) -> Option<&'h str> {
+    headers.text(name).map(str::trim)
 }
 
 #[cfg(test)]
@@ -106,7 +107,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(784_111_777)
     }
 
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+    fn headers(fields: &[(&'static str, &str)]) -> Fields {
         let fields = fields.iter();
         fields
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
@@ -138,7 +139,7 @@ mod tests {
             let headers = headers(&[("retry-after", value)]);
             assert_eq!(pause(&throttle(), &headers, wall()), seconds(expected), "{value}");
         }
-        assert_eq!(pause(&throttle(), &HeaderMap::new(), wall()), seconds(9));
+        assert_eq!(pause(&throttle(), &Fields::new(), wall()), seconds(9));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Fields behind a body (RFC 9110 section 6.5): which ones may be passed on.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use super::hop;
+use crate::fields::Fields;
 
 /// Leaves the fields that a receiver may merge or look at late. Whatever frames or routes a message,
 /// controls caches, says who calls, or tells how its content is to be read, decides something before
 /// the content is there (RFC 9110 section 6.5.1).
-pub fn keep_harmless(trailers: &mut HeaderMap) {
+pub fn keep_harmless(trailers: &mut Fields) {
     hop::remove_hop_by_hop(trailers);
-    hop::remove_where(trailers, |name| !is_harmless(name));
+    trailers.retain(|name, _| is_harmless(name));
 }
 
 fn is_harmless(name: &HeaderName) -> bool {
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn what_decides_something_never_comes_behind_a_body() {
-        let mut trailers = HeaderMap::new();
+        let mut trailers = Fields::new();
         for name in [
             "grpc-status",
             "grpc-message",
@@ -75,10 +76,10 @@ mod tests {
             "proxy-status",
             "doorward-replay",
         ] {
-            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+            trailers.insert(HeaderName::from_static(name), &HeaderValue::from_static("1"));
         }
         keep_harmless(&mut trailers);
-        let left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        let left: Vec<_> = trailers.names().map(HeaderName::as_str).collect();
         assert_eq!(
             left,
             ["grpc-status", "grpc-message", "x-checksum", "server-timing", "content-digest"]

@@ -1,10 +1,11 @@
 //! Upgrades (RFC 9110 section 7.8): which one a request asks for, and whether an answer agrees to it.
 
-use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
+use crate::fields::{self, Fields};
+
 /// The first protocol that a request asks for and that is in `allowed`, as it is written there.
-pub fn requested<'a>(headers: &HeaderMap, allowed: &'a [HeaderValue]) -> Option<&'a HeaderValue> {
+pub fn requested<'a>(headers: &Fields, allowed: &'a [HeaderValue]) -> Option<&'a HeaderValue> {
     if !members(headers, &header::CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade")) {
         return None;
     }
@@ -17,15 +18,15 @@ pub fn allowed<'a>(wanted: &str, allowed: &'a [HeaderValue]) -> Option<&'a Heade
 }
 
 /// Whether an answer switches to `protocol` and to nothing else.
-pub fn agrees(headers: &HeaderMap, protocol: &HeaderValue) -> bool {
+pub fn agrees(headers: &Fields, protocol: &HeaderValue) -> bool {
     let mut chosen = members(headers, &header::UPGRADE);
     matches!((chosen.next(), chosen.next()), (Some(one), None) if is_named(protocol, one))
 }
 
 /// Says anew, to the next hop, that this connection is to speak `protocol` (or does from now on).
-pub fn set(headers: &mut HeaderMap, protocol: &HeaderValue) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, protocol.clone());
+pub fn set(headers: &mut Fields, protocol: &HeaderValue) {
+    headers.insert(header::CONNECTION, &HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
 }
 
 /// Names of protocols are compared without case (RFC 9110 section 16.7, RFC 6455 section 4.1).
@@ -34,9 +35,9 @@ fn is_named(protocol: &HeaderValue, name: &str) -> bool {
 }
 
 /// The members of a field that is a list.
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).into_iter();
-    let texts = values.filter_map(|value| value.to_str().ok());
+fn members<'a>(headers: &'a Fields, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name);
+    let texts = values.filter_map(fields::text);
     texts.flat_map(|text| text.split(',')).map(str::trim).filter(|member| !member.is_empty())
 }
 
@@ -47,10 +48,10 @@ mod tests {
     const ALLOWED: [HeaderValue; 2] =
         [HeaderValue::from_static("websocket"), HeaderValue::from_static("spdy/3.1")];
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(fields: &[(&'static str, &'static str)]) -> Fields {
+        let mut headers = Fields::new();
         for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), &HeaderValue::from_static(value));
         }
         headers
     }
@@ -77,6 +78,6 @@ mod tests {
         assert!(agreed("WebSocket"));
         assert!(!agreed("websocket, h2c") && !agreed("h2c") && !agreed(""));
         let twice = headers(&[("upgrade", "websocket"), ("upgrade", "h2c")]);
-        assert!(!agrees(&twice, &ALLOWED[0]) && !agrees(&HeaderMap::new(), &ALLOWED[0]));
+        assert!(!agrees(&twice, &ALLOWED[0]) && !agrees(&Fields::new(), &ALLOWED[0]));
     }
 }

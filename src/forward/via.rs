@@ -2,7 +2,9 @@
 //! pseudonym that no other process has, so that a request that comes back is told from one that
 //! another Doorward sent.
 
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderValue, Version, header};
+
+use crate::fields::Fields;
 
 /// The entries of this process, one for each protocol.
 #[derive(Clone, Debug)]
@@ -27,8 +29,8 @@ impl Via {
     }
 
     /// Adds the entry for a message that came by `version`.
-    pub fn add(&self, headers: &mut HeaderMap, version: Version) {
-        headers.append(header::VIA, self.entry(version).clone());
+    pub fn add(&self, headers: &mut Fields, version: Version) {
+        headers.append(header::VIA, self.entry(version));
     }
 
     /// The entry for a message that came by `version`.
@@ -41,10 +43,9 @@ impl Via {
     }
 
     /// Whether a message has been here before.
-    pub fn is_in(&self, headers: &HeaderMap) -> bool {
+    pub fn is_in(&self, headers: &Fields) -> bool {
         headers
             .get_all(header::VIA)
-            .iter()
             .flat_map(received_by)
             .any(|received_by| received_by == self.pseudonym.as_bytes())
     }
@@ -52,8 +53,8 @@ impl Via {
 
 /// Who has received a message, of those that a field of `Via` names. Whatever else stands there hides
 /// none of them.
-fn received_by(via: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    let entries = via.as_bytes().split(|byte| *byte == b',');
+fn received_by(via: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let entries = via.split(|byte| *byte == b',');
     entries.filter_map(|entry| {
         let words = entry.split(u8::is_ascii_whitespace);
         words.filter(|word| !word.is_empty()).nth(1)
@@ -67,15 +68,15 @@ mod tests {
     #[test]
     fn a_message_that_was_here_is_told_from_one_that_passed_another_gateway() {
         let (ours, other) = (Via::new("doorward-1"), Via::new("doorward-2"));
-        let mut headers = HeaderMap::new();
-        headers.insert(header::VIA, HeaderValue::from_static("1.0 fred, 1.1 proxy.example (x)"));
+        let mut headers = Fields::new();
+        headers.insert(header::VIA, &HeaderValue::from_static("1.0 fred, 1.1 proxy.example (x)"));
         other.add(&mut headers, Version::HTTP_11);
         assert!(!ours.is_in(&headers));
         ours.add(&mut headers, Version::HTTP_2);
         assert!(ours.is_in(&headers) && other.is_in(&headers));
-        assert_eq!(headers.get_all(header::VIA).iter().next_back().unwrap(), "2 doorward-1");
+        assert_eq!(headers.get_all(header::VIA).next_back().unwrap(), b"2 doorward-1");
         let joined = HeaderValue::from_bytes(b"1.1 caf\xe9 ,2  doorward-1 (\xff)").unwrap();
-        headers.insert(header::VIA, joined);
+        headers.insert(header::VIA, &joined);
         assert!(ours.is_in(&headers) && !other.is_in(&headers));
     }
 }

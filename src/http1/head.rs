@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use http::header::InvalidHeaderName;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 use memchr::memmem::Finder;
 
 /// The end of a line and an empty one behind it, in the two ways in which lines end.
@@ -51,13 +51,14 @@ pub fn name(text: &str) -> Result<HeaderName, InvalidHeaderName> {
         "ETag" | "Etag" | "etag" => header::ETAG,
         "Vary" | "vary" => header::VARY,
         "Set-Cookie" | "set-cookie" => header::SET_COOKIE,
+        "Last-Modified" | "last-modified" => header::LAST_MODIFIED,
         _ => return HeaderName::from_bytes(text.as_bytes()),
     })
 }
 
 /// Whether a field is a list with this token in it.
-pub fn lists(value: &HeaderValue, token: &[u8]) -> bool {
-    let mut members = value.as_bytes().split(|byte| *byte == b',');
+pub fn lists(value: &[u8], token: &[u8]) -> bool {
+    let mut members = value.split(|byte| *byte == b',');
     members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
 }
 
@@ -111,6 +112,7 @@ mod tests {
             "Authorization",
             "Cookie",
             "Date",
+            "Last-Modified",
             "Server",
             "ETag",
             "Etag",

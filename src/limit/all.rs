@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::{Decisions, Kind, Limit, Permit, Refused, Whose};
+use super::{Decisions, Kind, Limit, Permit, Refused, Who, Whose};
 use crate::clock::Moment;
 
 /// The limits of all clients, routes and accounts.
@@ -40,6 +40,8 @@ pub struct Place {
 /// The places of a request that may go, given back when they are dropped.
 #[derive(Debug)]
 pub struct Permits {
+    /// When the request had all of them.
+    pub at: Moment,
     // The one that most others wait for is given back first.
     _account: Permit,
     _route: Option<Permit>,
@@ -65,7 +67,8 @@ impl Limits {
         self.routes.get(usize::from(place.route))?.get(&place.account)
     }
 
-    /// Lets a request go once it has a place at its client's, its route's and its account's limit.
+    /// Lets a request go that asks at `now`, once it has a place at its client's, its route's and its
+    /// account's limit.
     /// Nothing where there is no such account. Cancel safe: a request that leaves gives up what it
     /// has.
     ///
@@ -80,19 +83,18 @@ impl Limits {
     ///
     /// # Errors
     /// See [`Limit::admit`].
-    pub async fn admit(&self, place: Place, deadline: Moment) -> Result<Option<Permits>, Refused> {
+    pub async fn admit(
+        &self,
+        place: Place,
+        now: Moment,
+        deadline: Moment,
+    ) -> Result<Option<Permits>, Refused> {
         let Some(account) = self.account(place.account) else { return Ok(None) };
         let asked = (place.client.unwrap_or(u32::MAX), place.kind);
-        let client = match self.client(place) {
-            None => None,
-            Some(limit) => Some(limit.admit(asked, deadline).await?),
-        };
-        let route = match self.route(place) {
-            None => None,
-            Some(limit) => Some(limit.admit(asked, deadline).await?),
-        };
-        let account = account.admit(asked, deadline).await?;
-        Ok(Some(Permits { _account: account, _route: route, _client: client }))
+        let (_client, now) = at_most(self.client(place), asked, now, deadline).await?;
+        let (_route, now) = at_most(self.route(place), asked, now, deadline).await?;
+        let (_account, at) = account.admit(asked, now, deadline).await?;
+        Ok(Some(Permits { at, _account, _route, _client }))
     }
 
     /// How many requests wait for their turn at limits of clients, of routes and of accounts.
@@ -111,6 +113,18 @@ impl Limits {
     pub fn waiting(&self) -> usize {
         self.waiting_at().into_iter().map(|(_, waiting)| waiting).sum()
     }
+}
+
+/// A place at a limit, if there is one, and when the request had it.
+async fn at_most(
+    limit: Option<&Arc<Limit>>,
+    asked: (Who, Kind),
+    now: Moment,
+    deadline: Moment,
+) -> Result<(Option<Permit>, Moment), Refused> {
+    let Some(limit) = limit else { return Ok((None, now)) };
+    let (permit, at) = limit.admit(asked, now, deadline).await?;
+    Ok((Some(permit), at))
 }
 
 impl Whose {

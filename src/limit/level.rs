@@ -79,7 +79,7 @@ mod tests {
         let deadline = clock.now() + Duration::from_secs(1);
         let mut permits = Vec::new();
         for expected in [2, 1, 0] {
-            permits.push(limit.admit(asked, deadline).await.unwrap());
+            permits.push(limit.admit(asked, clock.now(), deadline).await.unwrap().0);
             assert_eq!(left(), expected);
         }
         assert_eq!(limit.level().in_flight, 3);

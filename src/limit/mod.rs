@@ -172,8 +172,8 @@ impl Limit {
         self.watch();
     }
 
-    /// Lets a request of a client go, at once or in its turn. Cancel safe: a request that leaves
-    /// gives its place in the queue up.
+    /// Lets a request of a client go that asks at `now`, at once or in its turn; with when that was.
+    /// Cancel safe: a request that leaves gives its place in the queue up.
     ///
     /// # Errors
     /// See [`Refused`]: when the queue is full, its turn does not come before `deadline`, or it gives
@@ -181,13 +181,13 @@ impl Limit {
     pub async fn admit(
         self: &Arc<Self>,
         asked: (Who, Kind),
+        now: Moment,
         deadline: Moment,
-    ) -> Result<Permit, Refused> {
-        let now = self.clock.now();
+    ) -> Result<(Permit, Moment), Refused> {
         if self.is_open.load(Ordering::Relaxed)
-            && self.paused(asked.1).load(Ordering::Relaxed) <= milliseconds(now)
+            && self.paused(asked.1).load(Ordering::Relaxed) <= now.milliseconds()
         {
-            return Ok(Permit(None));
+            return Ok((Permit(None), now));
         }
         let (ticket, receiver) = {
             let mut state = self.lock();
@@ -198,13 +198,13 @@ impl Limit {
             // Most need not wait, and nothing that would wake them.
             if state.fair.goes(asked.1, now) {
                 one_more(&self.decided.admitted);
-                return Ok(self.permit());
+                return Ok((self.permit(), now));
             }
             let (sender, receiver) = oneshot::channel();
             match state.fair.ask(asked, now, deadline, sender) {
                 Asked::Go => {
                     one_more(&self.decided.admitted);
-                    return Ok(self.permit());
+                    return Ok((self.permit(), now));
                 }
                 Asked::Full => return Err(self.refuse(&state, asked, now)),
                 Asked::Waits(ticket) => (ticket, receiver),
@@ -219,12 +219,13 @@ impl Limit {
             () = self.clock.sleep_until(deadline) => None,
         };
         drop(waiting);
+        let now = self.clock.now();
         match permit {
             Some(permit) => {
                 one_more(&self.decided.waited);
-                Ok(permit)
+                Ok((permit, now))
             }
-            None => Err(self.refuse(&self.lock(), asked, self.clock.now())),
+            None => Err(self.refuse(&self.lock(), asked, now)),
         }
     }
 
@@ -268,7 +269,7 @@ impl Limit {
         state.fair.pause(kind, until);
         for kind in kinds(kind) {
             // Rounded up: nobody goes before the end.
-            self.paused(*kind).fetch_max(milliseconds(until) + 1, Ordering::Relaxed);
+            self.paused(*kind).fetch_max(until.milliseconds() + 1, Ordering::Relaxed);
         }
     }
 
@@ -287,7 +288,7 @@ impl Limit {
     /// For how long nobody goes because the upstream has asked for a pause; where reads and writes
     /// count apart, for how long those do not that wait longer.
     pub fn paused_for(&self) -> Duration {
-        let now = milliseconds(self.clock.now());
+        let now = self.clock.now().milliseconds();
         let until = self.paused_until.iter().map(|until| until.load(Ordering::Relaxed)).max();
         Duration::from_millis(until.unwrap_or(0).saturating_sub(now))
     }
@@ -396,8 +397,4 @@ impl Drop for Waiting<'_> {
 
 fn one_more(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
-}
-
-fn milliseconds(moment: Moment) -> u64 {
-    u64::try_from(moment.since_first().as_millis()).unwrap_or(u64::MAX)
 }

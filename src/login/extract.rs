@@ -3,11 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::BASE64URL_NOPAD;
-use http::HeaderMap;
 use serde_json::Value;
 
 use super::StepAnswer;
 use super::jar::cookies;
+use crate::fields::Fields;
 use crate::recipe::{Take, TakeFrom};
 
 /// A token longer than this is a mistake or an attack: it would not fit into a request head.
@@ -29,13 +29,13 @@ pub(super) fn value(take: &Take, answer: &StepAnswer, now: SystemTime) -> Option
 }
 
 /// The same, of an answer whose body is not looked at.
-pub(super) fn of_head(take: &Take, headers: &HeaderMap, now: SystemTime) -> Option<String> {
+pub(super) fn of_head(take: &Take, headers: &Fields, now: SystemTime) -> Option<String> {
     usable(part(take, from_head(&take.from, headers, now)?)?)
 }
 
-fn from_head(from: &TakeFrom, headers: &HeaderMap, now: SystemTime) -> Option<String> {
+fn from_head(from: &TakeFrom, headers: &Fields, now: SystemTime) -> Option<String> {
     match from {
-        TakeFrom::Header(name) => Some(headers.get(name)?.to_str().ok()?.to_owned()),
+        TakeFrom::Header(name) => headers.text(name).map(str::to_owned),
         // The last one counts, as in the jar; a cookie that is removed has no value.
         TakeFrom::Cookie(name) => {
             let given = cookies(headers).filter(|cookie| name.fits(&cookie.name)).last()?;
@@ -81,7 +81,7 @@ fn usable(value: String) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::{StatusCode, header};
+    use http::{HeaderValue, StatusCode, header};
 
     use super::*;
     use crate::recipe::CookieName;
@@ -89,7 +89,7 @@ mod tests {
 
     fn taken(from: TakeFrom, part: Option<&str>, claim: Option<&str>) -> Option<String> {
         let token = BASE64URL_NOPAD.encode(br#"{"csrf":"c1","n":7,"list":[]}"#);
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for field in [
             format!("TOKEN=e30.{token}.sig; Path=/"),
             "csrf_token_P8080=p1".to_owned(),
@@ -98,9 +98,9 @@ mod tests {
             "dated=1; Expires=Fri, 02 Jan 1970 00:30:00 GMT".to_owned(),
             "quoted=\"q1\"".to_owned(),
         ] {
-            headers.append(header::SET_COOKIE, field.parse().unwrap());
+            headers.append(header::SET_COOKIE, field.parse::<HeaderValue>().unwrap());
         }
-        headers.insert(header::LOCATION, "https://h/Sessions/12/".parse().unwrap());
+        headers.insert(header::LOCATION, HeaderValue::from_static("https://h/Sessions/12/"));
         let body = Body::new(br#"<input name=t value="a&amp;b">"#.to_vec());
         let answer = StepAnswer { status: StatusCode::OK, headers, body };
         let part = part.map(|text| regex::Regex::new(text).unwrap());

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use super::StepAnswer;
+use crate::fields::Fields;
 use crate::recipe::RefusalClass;
 use crate::recipe::condition::Body;
 
@@ -28,7 +29,7 @@ pub fn answer(code: Option<i32>, output: Vec<u8>, said: &str) -> StepAnswer {
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let json = HeaderValue::from_static("application/json");
-    let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+    let mut headers = Fields::from_iter([(header::CONTENT_TYPE, json)]);
     if let Ok(said) = HeaderValue::from_str(said)
         && !said.is_empty()
     {
@@ -43,8 +44,8 @@ pub fn answer(code: Option<i32>, output: Vec<u8>, said: &str) -> StepAnswer {
 }
 
 /// What the helper has said, if it has said something.
-pub fn said(headers: &HeaderMap) -> Option<String> {
-    headers.get(SAID)?.to_str().ok().map(str::to_owned)
+pub fn said(headers: &Fields) -> Option<String> {
+    headers.text(SAID).map(str::to_owned)
 }
 
 /// Whether the helper's output says that there is no session, whatever it ended with.
@@ -102,8 +103,8 @@ mod tests {
             ("{}", None),
         ] {
             let answer = answer(Some(75), output.as_bytes().to_vec(), "the door is\nshut");
-            let told = answer.headers.get(header::RETRY_AFTER);
-            assert_eq!(told.map(|told| told.to_str().unwrap()), expected, "{output}");
+            let told = answer.headers.text(header::RETRY_AFTER);
+            assert_eq!(told, expected, "{output}");
             assert_eq!(said(&answer.headers), None, "a line break cannot stand in it");
         }
     }

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::Request;
 use super::extract::VALUE_BYTES_MAX;
+use crate::fields::Fields;
 use crate::secret::SecretText;
 
 /// More cookies than any survey of login schemes shows; a hostile upstream gets no further.
@@ -41,7 +42,7 @@ impl Jar {
 
     /// Stores what an answer sets. Emptied and removed cookies leave the jar; what is beyond a
     /// bound stays out of it.
-    pub fn store(&mut self, headers: &HeaderMap, request_path: &str) {
+    pub fn store(&mut self, headers: &Fields, request_path: &str) {
         for given in cookies(headers) {
             let path = given.path.filter(|path| path.starts_with('/'));
             let path = path.unwrap_or_else(|| default_path(&self.whole(request_path)).to_owned());
@@ -176,9 +177,9 @@ impl Given {
 }
 
 /// What an answer sets, in order.
-pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Given> {
-    headers.get_all(header::SET_COOKIE).iter().filter_map(|field| {
-        let text = std::str::from_utf8(field.as_bytes()).ok()?.trim_start();
+pub(super) fn cookies(headers: &Fields) -> impl Iterator<Item = Given> {
+    headers.get_all(header::SET_COOKIE).filter_map(|field| {
+        let text = std::str::from_utf8(field).ok()?.trim_start();
         let cookie = cookie::Cookie::parse(text).ok()?;
         let ended = cookie.max_age().is_some_and(|age| age.is_zero() || age.is_negative())
             || cookie.expires_datetime().is_some_and(|time| time.unix_timestamp() <= 86_400);
@@ -204,9 +205,9 @@ mod tests {
     use super::*;
 
     fn jar(fields: &[&str]) -> Jar {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for field in fields {
-            headers.append(header::SET_COOKIE, field.parse().unwrap());
+            headers.append(header::SET_COOKIE, field.parse::<HeaderValue>().unwrap());
         }
         let mut jar = Jar::default();
         jar.store(&headers, "/auth/login");
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn one_cookie_beyond_ascii_does_not_keep_the_others_back() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.append(header::SET_COOKIE, HeaderValue::from_static("session=1; Path=/"));
         let name = HeaderValue::from_bytes("user=J\u{f6}rg; Path=/".as_bytes()).unwrap();
         headers.append(header::SET_COOKIE, name);

@@ -20,8 +20,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
+use crate::fields::Fields;
 use crate::recipe::condition::{Answer, Body, Truth};
 use crate::recipe::template::Values;
 use crate::recipe::{Addressee, Base, Cookies, Recipe, RefusalClass, Step, Take};
@@ -102,7 +103,7 @@ pub struct StepAnswer {
     /// The status code.
     pub status: StatusCode,
     /// The header fields.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// The decoded body.
     pub body: Body,
 }
@@ -450,7 +451,7 @@ mod tests {
             attempt.start(now);
             let answer = StepAnswer {
                 status: StatusCode::OK,
-                headers: HeaderMap::new(),
+                headers: Fields::new(),
                 body: Body::new(format!(r#"{{"token":"t","end":{told}}}"#).into_bytes()),
             };
             match attempt.answer(&answer, now) {
@@ -473,7 +474,7 @@ mod tests {
         let sent = attempt.start(SystemTime::UNIX_EPOCH);
         let answer = StepAnswer {
             status: StatusCode::OK,
-            headers: HeaderMap::from_iter([(header::SET_COOKIE, "a=canary-2".parse().unwrap())]),
+            headers: Fields::from_iter([(header::SET_COOKIE, "a=canary-2".parse().unwrap())]),
             body: Body::new(br#"{"user":{"authtoken":"canary-3"}}"#.to_vec()),
         };
         assert!(answer.body.json().is_some());
@@ -482,7 +483,7 @@ mod tests {
             assert!(!shown.contains(canary), "{shown}");
         }
         // An upstream speaks for no helper.
-        let headers = HeaderMap::from_iter([(helper::SAID, "canary-1".parse().unwrap())]);
+        let headers = Fields::from_iter([(helper::SAID, "canary-1".parse().unwrap())]);
         let refused = StepAnswer { status: StatusCode::UNAUTHORIZED, headers, ..answer };
         let refused = attempt.answer(&refused, SystemTime::UNIX_EPOCH);
         assert!(matches!(refused, Next::Refused(Refusal { said: None, .. })), "{refused:?}");

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::extract::VALUE_BYTES_MAX;
 use super::{Attempt, Jar, Material, Next, StepAnswer, roll};
+use crate::fields::Fields;
 use crate::forward::inject::Injector;
 use crate::properties::{Draws, head};
 use crate::recipe::condition::Body;
@@ -59,7 +60,7 @@ pub fn cookies(data: &[u8]) {
     for (name, _, path) in jar.parts() {
         let removal = format!("{name}=; Path={path}");
         if let Ok(field) = removal.parse() {
-            emptied.store(&HeaderMap::from_iter([(header::SET_COOKIE, field)]), "/");
+            emptied.store(&Fields::from_iter([(header::SET_COOKIE, field)]), "/");
         }
     }
     let is_ascii = jar.parts().all(|(name, _, path)| is_plain(name) && is_plain(path));
@@ -177,7 +178,7 @@ fn done(recipe: &Recipe, material: &Material, mut draws: Draws<'_>, now: SystemT
     let later = head(&mut draws);
     if let Some(rolled) = roll(recipe, material, &later, "/x", now) {
         holds_within_bounds(&rolled.cookies);
-        assert!(roll(recipe, &rolled, &HeaderMap::new(), "/x", now).is_none());
+        assert!(roll(recipe, &rolled, &Fields::new(), "/x", now).is_none());
         _ = Injector::new(recipe, &rolled, now);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::diagnosis::Document;
+use crate::fields::Fields;
 
 const RECIPE: &str = r#"
     name = "refreshing"
@@ -64,9 +65,9 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 fn answer(status: u16, body: &str, fields: &[(&'static str, &'static str)]) -> StepAnswer {
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     for (name, value) in fields {
-        headers.append(*name, http::HeaderValue::from_static(value));
+        headers.append(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
     }
     let status = StatusCode::from_u16(status).unwrap();
     StepAnswer { status, headers, body: Body::new(body.as_bytes().to_vec()) }

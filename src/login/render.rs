@@ -282,7 +282,7 @@ mod tests {
             body: Bytes::from(secret),
         };
         let body = Body::new(secret.as_bytes().to_vec());
-        let answer = StepAnswer { status: http::StatusCode::OK, headers, body };
+        let answer = StepAnswer { status: http::StatusCode::OK, headers: headers.into(), body };
         let shown = format!("{request:?} {answer:?}");
         assert!(shown.contains("POST") && shown.contains("200"), "{shown}");
         assert!(!shown.contains(secret), "{shown}");

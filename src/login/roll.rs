@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, header};
+use http::header;
 
 use super::{Material, expiry, extract};
+use crate::fields::Fields;
 use crate::recipe::{Cookies, Recipe, SessionRules, TakeFrom};
 use crate::secret::SecretText;
 
@@ -15,7 +16,7 @@ use crate::secret::SecretText;
 pub fn roll(
     recipe: &Recipe,
     material: &Material,
-    headers: &HeaderMap,
+    headers: &Fields,
     path: &str,
     now: SystemTime,
 ) -> Option<Material> {
@@ -43,11 +44,11 @@ pub fn roll(
 }
 
 /// Whether an answer holds anything that a session could take, without a look at it.
-fn may_change(rules: &SessionRules, headers: &HeaderMap) -> bool {
-    let sets_cookies = || headers.contains_key(header::SET_COOKIE);
+fn may_change(rules: &SessionRules, headers: &Fields) -> bool {
+    let sets_cookies = || headers.contains(header::SET_COOKIE);
     (rules.cookies == Cookies::Rolling && sets_cookies())
         || rules.roll.iter().any(|take| match &take.from {
-            TakeFrom::Header(name) => headers.contains_key(name),
+            TakeFrom::Header(name) => headers.contains(name),
             TakeFrom::Cookie(_) => sets_cookies(),
             TakeFrom::CookieAge(_) => sets_cookies(),
             TakeFrom::Json(_) | TakeFrom::Text(_) | TakeFrom::Input(_) => false,
@@ -59,7 +60,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::{Duration, UNIX_EPOCH};
 
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
     use crate::diagnosis::Document;
@@ -101,10 +102,10 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(fields: &[(&'static str, &'static str)]) -> Fields {
+        let mut headers = Fields::new();
         for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
     }
@@ -161,9 +162,10 @@ mod tests {
 
     #[test]
     fn a_value_that_is_too_long_is_not_taken() {
-        let mut fields = HeaderMap::new();
+        let mut fields = Fields::new();
         let long = "x".repeat(extract::VALUE_BYTES_MAX + 1);
-        fields.insert("x-csrf-token", long.parse().unwrap());
+        let name = HeaderName::from_static("x-csrf-token");
+        fields.insert(name, long.parse::<HeaderValue>().unwrap());
         assert!(roll(&recipe("login"), &material(), &fields, "/", at(0)).is_none());
     }
 }

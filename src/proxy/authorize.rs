@@ -1,10 +1,11 @@
 //! Step 3 of the walk: what the caller may do, and by whose account. It needs no session and sends
 //! nothing, so `doorward explain` asks the same.
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::error::Problem;
 use crate::access::{self, Caller};
+use crate::fields::{self, Fields};
 use crate::recipe::{EndpointRule, Recipe};
 use crate::route::{Canonical, Reading, Route};
 use crate::session::AccountId;
@@ -109,10 +110,10 @@ pub fn authorize<'r>(
 ///
 /// # Errors
 /// [`Problem::AccountNotGranted`] when it names two.
-pub(super) fn named_account(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let mut named = headers.get_all(access::CLIENT_ACCOUNT).iter();
+pub(super) fn named_account(headers: &Fields) -> Result<Option<&str>, Problem> {
+    let mut named = headers.get_all(access::CLIENT_ACCOUNT);
     // What is no text is no account's name.
-    let name = named.next().map(|name| name.to_str().unwrap_or_default());
+    let name = named.next().map(|name| fields::text(name).unwrap_or_default());
     match named.next() {
         None => Ok(name),
         Some(_) => Err(Problem::AccountNotGranted),

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::error::Problem;
 use super::force::Serving;
 use super::inspect::{Extent, Looked};
 use super::stream::Filters;
 use crate::clock::Moment;
+use crate::fields::{self, Fields};
 use crate::forward::coding::{self, Coding, Decoder, Undecodable};
 use crate::forward::grpc::Messages;
 use crate::recipe::pattern::Pointer;
@@ -73,7 +74,7 @@ impl Concealment<'_> {
         if is_part(answer) {
             return Err(Problem::AnswerWithheld);
         }
-        if answer.headers.contains_key(header::ACCEPT_RANGES) {
+        if answer.headers.contains(header::ACCEPT_RANGES) {
             // None would reach the upstream.
             answer.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
         }
@@ -150,7 +151,7 @@ impl Concealment<'_> {
 /// would not be found. What has no range of bytes only borrows the status, as of a long list.
 fn is_part(answer: &Looked) -> bool {
     let begins = |name: HeaderName, with: &[u8]| {
-        let value = answer.headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes);
+        let value = answer.headers.get(name).unwrap_or_default();
         value.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with))
     };
     answer.status == StatusCode::PARTIAL_CONTENT
@@ -208,13 +209,13 @@ fn put(answer: &mut Looked, content: Vec<u8>) {
 }
 
 /// The bytes are not those that the tag and the checksums are for (RFC 9110 section 8.8.1).
-fn is_changed(headers: &mut HeaderMap) {
+fn is_changed(headers: &mut Fields) {
     for digest in &DIGESTS {
         headers.remove(digest);
     }
-    let strong = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
+    let strong = headers.get(header::ETAG).filter(|tag| !tag.starts_with(b"W/"));
     let weak =
-        strong.and_then(|tag| HeaderValue::from_str(&format!("W/{}", tag.to_str().ok()?)).ok());
+        strong.and_then(|tag| HeaderValue::from_str(&format!("W/{}", fields::text(tag)?)).ok());
     if let Some(weak) = weak {
         headers.insert(header::ETAG, weak);
     }

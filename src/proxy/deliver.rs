@@ -85,19 +85,21 @@ impl Delivery<'_> {
             Some(kind) => Box::pin(self.written(session, kind, body)).await?,
         };
         // Boxed: few requests need the room.
-        let answer = if self.prepared.upgrade.is_some() {
-            Box::pin(self.pool.upgrade(&head, body, &self.wait)).await
-        } else if self.replay.is_held() {
-            return Box::pin(self.send_asking(session, &head, body)).await;
-        } else {
-            self.pool.send(&head, body, &self.wait).await
-        };
-        match answer {
-            Err(error) if error.was_not_processed() => {
-                Box::pin(self.send_anew(session, &head, error)).await
+        let error = {
+            let sent = if self.prepared.upgrade.is_some() {
+                Box::pin(self.pool.upgrade(&head, body, &self.wait)).await
+            } else if self.replay.is_held() {
+                return Box::pin(self.send_asking(session, &head, body)).await;
+            } else {
+                self.pool.send(&head, body, &self.wait).await
+            };
+            match sent {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.was_not_processed() => error,
+                Err(error) => return Err(self.failed(error)),
             }
-            answer => answer.map_err(|error| self.failed(error)),
-        }
+        };
+        Box::pin(self.send_anew(session, &head, error)).await
     }
 
     /// Sends a request again that was not sent, or that the upstream has not processed, while all of

@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
 
 use crate::access::revoked::Revocation;
 use crate::clock::Clock;
+use crate::fields::Fields;
 use crate::session::{Session, Streams, Upstream};
 
 /// An answer whose body is still coming in so long after its head is a stream. Ordinary answers,
@@ -56,7 +57,7 @@ impl Ending {
         upstream: &Upstream,
         session: &Session,
         key: Option<&Revocation>,
-        headers: &HeaderMap,
+        headers: &Fields,
         clock: &Clock,
     ) -> Option<Self> {
         let is_stream = is_event_stream(headers);
@@ -106,9 +107,9 @@ impl Ending {
 }
 
 /// Server-sent events (HTML standard, section 9.2) go on without end.
-fn is_event_stream(headers: &HeaderMap) -> bool {
+fn is_event_stream(headers: &Fields) -> bool {
     const KIND: &[u8] = b"text/event-stream";
-    let kind = headers.get(header::CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    let kind = headers.get(header::CONTENT_TYPE).unwrap_or_default();
     let Some((kind, rest)) = kind.trim_ascii_start().split_at_checked(KIND.len()) else {
         return false;
     };

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::authorize::{self, Asked, Read};
@@ -19,13 +18,14 @@ use super::force::{Destination, Serving};
 use super::incoming::Incoming;
 use super::inspect::{Extent, Looked};
 use super::local_login::{self, Login};
+use super::message::{Answer, Head};
 use super::parse::{self, Call};
 use super::places::{place, scope};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
 use super::stream::Stream;
 use super::throttle;
-use super::tunnel::{self, Agreed, Offered, Tunnel};
+use super::tunnel::{self, Agreed, Offered, Tunnel, Wanted};
 use super::upload::Upload;
 use super::{Core, Peer, authenticate, extended_connect, reply};
 use crate::access::revoked::Revocation;
@@ -56,9 +56,9 @@ const DOORWARD_REPLAY: HeaderName = HeaderName::from_static("doorward-replay");
 pub async fn exchange(
     core: Arc<Core>,
     peer: Arc<Peer>,
-    head: &mut Parts,
+    head: &mut Head,
     body: Incoming,
-) -> Response<ReplyBody> {
+) -> Answer<ReplyBody> {
     extended_connect::read_as_get(head);
     let (body, offered) = (Upload::new(body, head, &core.watch), tunnel::offered(head));
     let head = &*head;
@@ -77,36 +77,34 @@ pub async fn exchange(
             Reply::own(reply::problem(&problem, peer.ways, record.id.as_str()), &record)
         }
     };
-    record.status = reply.response.status();
-    let Reply { response, hold, unwanted, ending, upgrade } = reply;
+    record.status = reply.answer.status;
+    let Reply { answer, hold, unwanted, ending, upgrade } = reply;
     match (upgrade, hold) {
         (Some(upgrade), Some(hold)) => {
             let idle_max = serving.in_force.limits.tunnel_idle;
             let tunnel = Tunnel::new(*upgrade, record, hold, ending, idle_max);
-            response.map(|_| ReplyBody::before(tunnel))
+            answer.map(|_| ReplyBody::before(tunnel))
         }
-        (_, hold) => {
-            response.map(|content| ReplyBody::new(content, record, hold, unwanted, ending))
-        }
+        (_, hold) => answer.map(|content| ReplyBody::new(content, record, hold, unwanted, ending)),
     }
 }
 
 /// Answers a request that says where its body ends in a way that is none, or in two.
-pub fn refuse(core: &Core, peer: &Peer, head: &Parts, why: &'static str) -> Response<ReplyBody> {
+pub fn refuse(core: &Core, peer: &Peer, head: &Head, why: &'static str) -> Answer<ReplyBody> {
     let issued = Issued::among(&head.headers);
     let mut record = Record::new(core, &core.serving(), head, &issued, peer);
     record.note_fields(&head.headers);
     let problem = Problem::BadRequest(why);
     record.reason = problem.code();
     let response = reply::problem(&problem, peer.ways, record.id.as_str());
-    let Reply { response, .. } = Reply::own(response, &record);
-    record.status = response.status();
-    response.map(|content| ReplyBody::new(content, record, None, None, None))
+    let Reply { answer, .. } = Reply::own(response, &record);
+    record.status = answer.status;
+    answer.map(|content| ReplyBody::new(content, record, None, None, None))
 }
 
 /// An answer for the client.
 struct Reply {
-    response: Response<Content>,
+    answer: Answer<Content>,
     /// The session that it came by.
     hold: Option<Hold>,
     /// The request's body, where the upstream answered without taking it whole.
@@ -122,15 +120,15 @@ impl Reply {
         if record.method == Method::HEAD {
             reply::without_body(&mut response);
         }
-        let response = response.map(Content::Whole);
-        Self { response, hold: None, unwanted: None, ending: None, upgrade: None }
+        let answer = Answer::from(response).map(Content::Whole);
+        Self { answer, hold: None, unwanted: None, ending: None, upgrade: None }
     }
 }
 
 /// A client's request, apart from its body.
 pub(super) struct Client<'a> {
     pub(super) peer: &'a Peer,
-    pub(super) head: &'a Parts,
+    pub(super) head: &'a Head,
     pub(super) issued: &'a Issued<'a>,
     pub(super) offered: Option<Offered>,
 }
@@ -222,34 +220,31 @@ async fn walk(
 
     let time = in_force.limits.request_timeout;
     let place = place(route, caller.as_deref(), permit.account, &reading);
-    let admitted = in_force.admission.admit(place, record.started + time).await;
-    let now = shared.clock.now();
-    record.admitted_at = Some(now);
-    record.permits = Some(admitted?.ok_or(Problem::NoRoute)?);
+    let asked_at = shared.clock.now();
+    let admitted = in_force.admission.admit(place, asked_at, record.started + time).await;
+    let permits = admitted.inspect_err(|_| record.admitted_at = Some(shared.clock.now()))?;
+    let permits = permits.ok_or(Problem::NoRoute)?;
+    let admitted_at = permits.at;
+    (record.admitted_at, record.permits) = (Some(admitted_at), Some(permits));
     if shared.reporter.blocks_requests() {
         return Err(Problem::AuditUnwritable);
     }
     let key = caller.and_then(|caller| caller.key);
     // One whose turn came late would else be asked of the upstream, and given up at once.
-    let deadline = now + time;
+    let deadline = admitted_at + time;
 
     let reading = &reading;
     let call = Forwarded { call: &call, route, destination, upstream, reading, session, key };
     let prepared = prepare::request(serving, client, &call, &body, rule, record)?;
     let replay = Replay::new(body, &in_force.keeping);
-    let sent = send(core, serving, &call, &prepared, &replay, deadline, record).await;
-    let (mut answer, session) = sent?;
+    let sent = send(core, serving, &call, &prepared, &replay, deadline, record).await?;
     let pointers = match rule {
         Some(EndpointRule::Mask(pointers)) => Some(pointers.as_slice()),
         _ => None,
     };
-    let upgrade = tunnel::agreed(&mut answer, prepared.upgrade)?;
-    let mut reply = finish(serving, &call, answer, session, pointers, deadline, record).await?;
-    reply.unwanted = replay.answered();
-    Ok(match upgrade {
-        None => reply,
-        Some(upgrade) => switched(reply, upgrade, record),
-    })
+    let wanted = prepared.upgrade;
+    let reply = finish(serving, &call, sent, wanted, pointers, deadline, record).await?;
+    Ok(Reply { unwanted: replay.answered(), ..reply })
 }
 
 /// A call on its way to an upstream.
@@ -312,21 +307,24 @@ async fn send(
             return Err(Problem::ClientKeyRevoked);
         }
 
-        let answer = tokio::select! {
-            biased;
-            answer = delivery.send(&session.session, body, sendings - 1) => answer,
-            problem = overdue(core, &delivery, sent_at, deadline) => Err(problem),
+        let now;
+        // Only one of the two is kept while anything is waited for.
+        let mut answer = {
+            let answer = tokio::select! {
+                biased;
+                answer = delivery.send(&session.session, body, sendings - 1) => answer,
+                problem = overdue(core, &delivery, sent_at, deadline) => Err(problem),
+            };
+            now = clock.now();
+            let outcome = answer.as_ref().map(|answer| answer.status).map_err(Problem::code);
+            record.sent(now, outcome);
+            Looked::not_yet(answer?)
         };
-        let now = clock.now();
-        let outcome = answer.as_ref().map(|answer| answer.status).map_err(Problem::code);
-        record.sent(now, outcome);
-        let answer = answer?;
 
         throttle::heed(serving, to, account, answer.status, &answer.headers);
 
         // A long body may have used the request's time up: what follows has time of its own.
         deadline = deadline.max(now + to.upstream.origin.response_timeout);
-        let mut answer = Looked::not_yet(answer);
         let bytes_max = serving.in_force.limits.verdict_body_bytes_max;
         let verdict = answer.judge(recipe, to.reading, bytes_max, clock, deadline).await;
         if answer.extent == Extent::BrokenOff {
@@ -427,18 +425,20 @@ fn not_replayable(core: &Core, policy: ReplayPolicy, method: &Method) -> Option<
 async fn finish(
     serving: &Serving,
     to: &Forwarded<'_>,
-    mut answer: Looked,
-    held: Held,
+    (mut answer, held): (Looked, Held),
+    wanted: Option<Wanted>,
     pointers: Option<&[Pointer]>,
     deadline: Moment,
     record: &mut Record,
 ) -> Result<Reply, Problem> {
     let shared = &*serving.shared;
-    let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
+    let upgrade = tunnel::agreed(&mut answer, wanted)?;
+    let is_coded = answer.headers.contains(header::TRANSFER_ENCODING);
     // Two ways to tell the end (RFC 9112 section 6.3).
-    let two_ends = codings.peek().is_some() && answer.headers.contains_key(header::CONTENT_LENGTH);
+    let two_ends = is_coded && answer.headers.contains(header::CONTENT_LENGTH);
     // We have not said that we take another one (RFC 9112 section 7.4), and could not look into it.
-    if two_ends || codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    let is_other = |coding: &[u8]| !coding.eq_ignore_ascii_case(b"chunked");
+    if two_ends || is_coded && answer.headers.get_all(header::TRANSFER_ENCODING).any(is_other) {
         return Err(Problem::UpstreamBroken);
     }
     let placeholder = &to.upstream.recipe.placeholder;
@@ -447,12 +447,14 @@ async fn finish(
     headers.remove(header::SET_COOKIE);
     let redactor = Redactor::new(held.session.guarded_with(held.next.as_deref()));
     shield::mask_headers(headers, answer.head_bytes.as_deref(), redactor.secrets(), placeholder);
-    location::map_back(headers, held.session.origin(to.upstream), stripped_prefix(to.route));
+    location::map_back(headers, held.session.origin(to.upstream), to.route.stripped());
     shared.via.add(headers, answer.version);
     reply::passed_on(headers);
     // RFC 9111 section 3.5: nobody else may be given what this session was given.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
-    headers.insert(&hop::REQUEST_ID, record.id.field());
+    if !headers.contains(header::CACHE_CONTROL) {
+        headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    headers.insert(hop::REQUEST_ID.clone(), record.id.field());
     let search = to.upstream.search_bodies;
     let reading_time = to.upstream.origin.response_timeout;
     let concealment =
@@ -475,21 +477,19 @@ async fn finish(
             (Content::Streamed(Box::new(Stream::new(seen, rest, concealed.filters))), ending)
         }
     };
-    let mut response = Response::new(content);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    Ok(Reply { response, hold: Some(held.hold), unwanted: None, ending, upgrade: None })
+    let answer = Answer { status, headers, body: content };
+    let reply = Reply { answer, hold: Some(held.hold), unwanted: None, ending, upgrade: None };
+    Ok(match upgrade {
+        None => reply,
+        Some(upgrade) => switched(reply, upgrade, record),
+    })
 }
 
 /// Tells the client that its connection is a tunnel from now on.
 fn switched(mut reply: Reply, upgrade: Agreed, record: &mut Record) -> Reply {
-    upgrade.tell(&mut reply.response);
+    upgrade.tell(&mut reply.answer);
     record.reason = record::UPGRADED;
     Reply { upgrade: Some(Box::new(upgrade)), ..reply }
-}
-
-fn stripped_prefix(route: &Route) -> &str {
-    if route.strip_prefix { &route.prefix } else { "" }
 }
 
 fn own_answer(mut response: Response<Bytes>, record: &Record) -> Reply {

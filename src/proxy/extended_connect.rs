@@ -4,11 +4,12 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use data_encoding::BASE64;
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use hyper::ext::Protocol;
 
 use super::error::Problem;
+use super::message::Head;
+use crate::fields::Fields;
 use crate::forward::upgrade;
 use crate::recipe::EndpointRule;
 use crate::upstream::Origin;
@@ -26,7 +27,7 @@ pub(super) struct Handshake {
 }
 
 /// Reads an extended CONNECT as the request that its upgrade would be made by.
-pub(super) fn read_as_get(head: &mut Parts) {
+pub(super) fn read_as_get(head: &mut Head) {
     if head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_some() {
         head.method = Method::GET;
     }
@@ -38,7 +39,7 @@ pub(super) fn read_as_get(head: &mut Parts) {
 /// # Errors
 /// When no such upgrade may be asked for here.
 pub(super) fn judge(
-    head: &Parts,
+    head: &Head,
     origin: &Origin,
     rule: Option<&EndpointRule>,
 ) -> Result<(), Problem> {
@@ -53,7 +54,7 @@ pub(super) fn judge(
 }
 
 /// The handshake for an extended CONNECT; nothing for any other request.
-pub(super) fn handshake(head: &Parts) -> Option<Handshake> {
+pub(super) fn handshake(head: &Head) -> Option<Handshake> {
     head.extensions.get::<Protocol>()?;
     // It need be no secret: it shows that no cache answers in the upstream's place.
     let nonce = BASE64.encode(uuid::Uuid::new_v4().as_bytes());
@@ -74,11 +75,11 @@ impl Handshake {
     }
 
     /// Whether the upstream speaks the protocol that it agrees to (RFC 6455 section 4.1).
-    pub(super) fn is_accepted(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn is_accepted(&self, headers: &Fields) -> bool {
         let expected = accept(self.key.as_bytes());
-        let mut accepts = headers.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
+        let mut accepts = headers.get_all(header::SEC_WEBSOCKET_ACCEPT);
         let only = accepts.next().filter(|_| accepts.next().is_none());
-        only.is_some_and(|accept| accept.as_bytes() == expected.as_bytes())
+        only.is_some_and(|accept| accept == expected.as_bytes())
     }
 }
 
@@ -87,7 +88,7 @@ const HTTP1_ONLY: [HeaderName; 3] =
     [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT];
 
 /// Leaves nothing of an upgrade in the fields of an answer.
-pub(super) fn tell(headers: &mut HeaderMap) {
+pub(super) fn tell(headers: &mut Fields) {
     for name in &HTTP1_ONLY {
         headers.remove(name);
     }
@@ -108,7 +109,7 @@ mod tests {
         let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
         let handshake = Handshake { key };
         let accepted = |values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             for value in values {
                 headers.append(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static(value));
             }

@@ -8,6 +8,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::upload::Upload;
 use crate::clock::{Clock, Moment};
+use crate::fields::Fields;
 use crate::forward::coding;
 use crate::forward::replay::Sending;
 use crate::forward::verdict::{self, Verdict};
@@ -21,7 +22,7 @@ use crate::upstream::{self, AnswerBody};
 pub(super) struct Looked {
     pub(super) status: StatusCode,
     pub(super) version: Version,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Fields,
     /// The head as it came, where it is known.
     pub(super) head_bytes: Option<Bytes>,
     /// What was read.

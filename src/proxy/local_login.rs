@@ -2,7 +2,7 @@
 //! credential; it is answered here, with a token of the client's own, and never forwarded.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use zeroize::Zeroizing;
@@ -14,6 +14,7 @@ use super::record::{self, Record};
 use super::upload::{Upload, UploadError};
 use super::{Peer, authenticate};
 use crate::access::{Access, Asking, Clients, Denied, IssuedToken, LoggedIn};
+use crate::fields::Fields;
 use crate::forward::coding;
 use crate::recipe::template::Values;
 use crate::recipe::{ClientLogin, EndpointRule, LocalAnswer, Recipe};
@@ -119,7 +120,7 @@ fn rendered(
 async fn read_whole(
     serving: &Serving,
     mut body: Upload,
-    headers: &HeaderMap,
+    headers: &Fields,
 ) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let bytes_max = serving.in_force.limits.client_login_bytes_max;
     if body.size_hint().lower() > bytes_max as u64 {

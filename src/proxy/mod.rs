@@ -17,6 +17,7 @@ pub mod force;
 pub mod incoming;
 mod inspect;
 mod local_login;
+pub mod message;
 pub mod overload;
 mod parse;
 mod passage;

@@ -5,14 +5,15 @@ use std::net::Ipv6Addr;
 
 use std::borrow::Cow;
 
-use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, Version, header};
+use http::{HeaderName, Method, Version, header};
 
 use super::Shared;
 use super::error::Problem;
+use super::message::Head;
 use crate::access;
-use crate::forward::hop::Origin;
+use crate::fields::{self, Fields};
+use crate::forward::hop::{self, Origin};
 use crate::route::Canonical;
 
 /// A longer target is refused by us, if the server has not done so already.
@@ -37,7 +38,7 @@ pub(super) struct Call<'a> {
 pub(super) fn call<'a>(
     shared: &Shared,
     origin: &Origin,
-    head: &'a Parts,
+    head: &'a Head,
 ) -> Result<Call<'a>, Problem> {
     // TRACK is what some servers call their TRACE.
     if matches!(head.method, Method::TRACE | Method::CONNECT) || head.method == *"TRACK" {
@@ -62,7 +63,7 @@ pub(super) fn call<'a>(
 
 /// Path and query. An absolute form may have a query and no path, which is `/` (RFC 9112 section
 /// 3.2.1).
-fn target(head: &Parts) -> Result<Cow<'_, PathAndQuery>, Problem> {
+fn target(head: &Head) -> Result<Cow<'_, PathAndQuery>, Problem> {
     let no_path = Problem::BadRequest("the request target has no path");
     match head.uri.path_and_query() {
         Some(target) if target.as_str().starts_with('/') => Ok(Cow::Borrowed(target)),
@@ -75,31 +76,31 @@ fn target(head: &Parts) -> Result<Cow<'_, PathAndQuery>, Problem> {
 }
 
 /// How often an OPTIONS may still be forwarded (RFC 9110 section 7.6.2).
-fn forwards_left(head: &Parts) -> Result<Option<u64>, Problem> {
+fn forwards_left(head: &Head) -> Result<Option<u64>, Problem> {
     if head.method != Method::OPTIONS {
         return Ok(None);
     }
-    let mut fields = head.headers.get_all(header::MAX_FORWARDS).iter();
+    let mut fields = head.headers.get_all(header::MAX_FORWARDS);
     let (Some(field), None) = (fields.next(), fields.next()) else {
-        return match head.headers.contains_key(header::MAX_FORWARDS) {
+        return match head.headers.contains(header::MAX_FORWARDS) {
             true => Err(Problem::BadRequest("Max-Forwards is there twice")),
             false => Ok(None),
         };
     };
-    let digits = field.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = fields::text(field).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let left = digits.and_then(|digits| digits.parse().ok());
     left.map(Some).ok_or(Problem::BadRequest("Max-Forwards is no number"))
 }
 
 /// One way to tell where the body ends (RFC 9112 section 6).
-fn framing(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+fn framing(headers: &Fields) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING);
     let chunked = match (codings.next(), codings.next()) {
         (None, _) => false,
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => true,
         _ => return Err(Problem::BadRequest("Transfer-Encoding can only be `chunked`")),
     };
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH);
     match (lengths.next(), lengths.next()) {
         (Some(_), _) if chunked => {
             Err(Problem::BadRequest("Content-Length and Transfer-Encoding exclude each other"))
@@ -111,11 +112,11 @@ fn framing(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Names with `_` pass for names with `-` in some servers: refused where they could decide
 /// something, dropped later where the upstream does not read them.
-fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
+fn underscores(headers: &Fields) -> Result<(), Problem> {
     const DECISIVE: [&str; 5] =
         ["transfer-encoding", "content-length", "host", "authorization", "cookie"];
-    let mut names =
-        headers.keys().map(HeaderName::as_str).filter(|name| name.as_bytes().contains(&b'_'));
+    let names = headers.names().filter(|name| !hop::is_plain(name)).map(HeaderName::as_str);
+    let mut names = names.filter(|name| name.as_bytes().contains(&b'_'));
     match names.any(|name| DECISIVE.contains(&name.replace('_', "-").as_str())) {
         true => Err(Problem::BadRequest("a field name with `_` passes for another field")),
         false => Ok(()),
@@ -124,12 +125,12 @@ fn underscores(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// The authority: from the target where it has one (RFC 9112 section 3.2.2), else from the one
 /// `Host`.
-fn host<'a>(origin: &Origin, head: &'a Parts) -> Result<&'a str, Problem> {
-    let mut hosts = head.headers.get_all(header::HOST).iter();
+fn host<'a>(origin: &Origin, head: &'a Head) -> Result<&'a str, Problem> {
+    let mut hosts = head.headers.get_all(header::HOST);
     let field = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => return Err(Problem::BadRequest("Host is there twice")),
         (Some(host), None) => {
-            Some(host.to_str().map_err(|_| Problem::BadRequest("Host is no host"))?)
+            Some(fields::text(host).ok_or(Problem::BadRequest("Host is no host"))?)
         }
         (None, _) => None,
     };

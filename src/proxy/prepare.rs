@@ -15,6 +15,7 @@ use super::record::Record;
 use super::tunnel::{self, Wanted};
 use super::upload::Upload;
 use crate::access::{self, Withheld};
+use crate::fields::Field;
 use crate::forward::body::{self, BodyKind};
 use crate::forward::hop::Told;
 use crate::forward::{coding, hop, inject, target};
@@ -33,7 +34,7 @@ pub(super) struct Prepared<'a> {
     /// The path that the upstream sees, without its base path.
     pub(super) path: &'a str,
     /// The client's fields that travel on.
-    kept: Vec<(&'a HeaderName, &'a HeaderValue)>,
+    kept: Vec<Field<'a>>,
     told: Told<'a>,
     via: &'a HeaderValue,
     request_id: HeaderValue,
@@ -119,22 +120,24 @@ pub(super) fn request<'a>(
     // Here and below: the allocator gives pieces of such sizes without detours.
     let mut kept = Vec::with_capacity(headers.len().next_power_of_two());
     let mut showing = Vec::new();
-    for (name, value) in headers {
+    for field in headers.whole() {
+        let Field { name, value, .. } = field;
         if !stays(name) {
-            match withheld.is_in(value.as_bytes()) || withheld.is_in(name.as_ref()) {
+            // A plain name shows nobody anything.
+            match withheld.is_in(value) || !hop::is_plain(name) && withheld.is_in(name.as_ref()) {
                 true => showing.push(name),
-                false => kept.push((name, value)),
+                false => kept.push(field),
             }
         }
     }
     if !showing.is_empty() {
-        kept.retain(|(name, _)| !showing.contains(name));
+        kept.retain(|field| !showing.contains(&field.name));
     }
     // HTTP/1.0 does not know it (RFC 9110 section 10.1.1).
     let expects_continue = head.version > Version::HTTP_10
         && headers
             .get(header::EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     Ok(Prepared {
         method: &head.method,
         target: &to.call.target,
@@ -206,29 +209,32 @@ impl Prepared<'_> {
     pub(super) fn with<'a>(&'a self, carried: &'a Carried<'_>) -> RequestHead<'a> {
         let mut fields = Vec::with_capacity((self.kept.len() + SAID).next_power_of_two());
         fields.extend_from_slice(&self.kept);
-        fields.extend(self.told.fields());
-        fields.extend([(&VIA, self.via), (&hop::REQUEST_ID, &self.request_id)]);
-        fields.extend(self.accept_encoding.as_deref().map(|codings| (&ACCEPT_ENCODING, codings)));
-        fields.extend(carried.traceparent.map(|trace| (&TRACEPARENT, trace)));
-        fields.extend(self.max_forwards.as_ref().map(|left| (&MAX_FORWARDS, left)));
+        let mut say = |name, value: &'a HeaderValue| fields.push(Field::of(name, value));
+        self.told.fields().for_each(|(name, value)| say(name, value));
+        say(&VIA, self.via);
+        say(&hop::REQUEST_ID, &self.request_id);
+        self.accept_encoding.iter().for_each(|codings| say(&ACCEPT_ENCODING, codings));
+        carried.traceparent.into_iter().for_each(|trace| say(&TRACEPARENT, trace));
+        self.max_forwards.iter().for_each(|left| say(&MAX_FORWARDS, left));
         if let Some(wanted) = &self.upgrade {
-            fields.extend([(&CONNECTION, &TO_UPGRADE), (&UPGRADE, &wanted.protocol)]);
-            fields.extend(wanted.key().map(|key| (&SEC_WEBSOCKET_KEY, key)));
+            say(&CONNECTION, &TO_UPGRADE);
+            say(&UPGRADE, &wanted.protocol);
+            wanted.key().into_iter().for_each(|key| say(&SEC_WEBSOCKET_KEY, key));
         }
         for (name, value, overwrite) in carried.session.injector.headers(self.method) {
-            let is_there = fields.iter().any(|(field, _)| *field == name);
+            let is_there = fields.iter().any(|field| field.name == name);
             match overwrite {
                 Overwrite::IfAbsent if is_there => continue,
-                Overwrite::Always if is_there => fields.retain(|(field, _)| *field != name),
+                Overwrite::Always if is_there => fields.retain(|field| field.name != name),
                 Overwrite::IfAbsent | Overwrite::Always => {}
             }
-            fields.push((name, value));
+            fields.push(Field::of(name, value));
         }
         // The client's own stays here; one that the session has as a field gives way to its cookies.
-        if carried.cookie.is_some() && fields.iter().any(|(name, _)| **name == COOKIE) {
-            fields.retain(|(name, _)| **name != COOKIE);
+        if carried.cookie.is_some() && fields.iter().any(|field| *field.name == COOKIE) {
+            fields.retain(|field| *field.name != COOKIE);
         }
-        fields.extend(carried.cookie.as_deref().map(|cookie| (&COOKIE, cookie)));
+        fields.extend(carried.cookie.as_deref().map(|cookie| Field::of(&COOKIE, cookie)));
         RequestHead { method: self.method, target: &carried.target, fields }
     }
 

@@ -4,16 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::error::Problem;
 use super::force::{Destination, Serving};
 use super::upload::Received;
-use super::{Core, Peer, Shared, UnderWay, shown};
+use super::{Core, Peer, Shared, UnderWay, message, shown};
 use crate::access::{self, Caller, Issued};
 use crate::clock::{Clock, Moment};
+use crate::fields::Fields;
 use crate::limit::Permits;
 use crate::route::Canonical;
 use crate::session::{AccountId, Generation};
@@ -116,7 +116,7 @@ impl Record {
     pub(super) fn new(
         core: &Core,
         serving: &Serving,
-        head: &Parts,
+        head: &message::Head,
         issued: &Issued<'_>,
         peer: &Peer,
     ) -> Box<Self> {
@@ -206,12 +206,18 @@ impl Record {
 
     /// What is wrong may be in these fields: their names are kept with the message, if it is
     /// rejected.
-    pub(super) fn note_fields(&mut self, fields: &HeaderMap) {
-        let names = fields.keys().map(|name| match access::holds_credential(name.as_ref()) {
-            true => "[client credential]",
-            false => name.as_str(),
-        });
-        self.rejected = Some(self.head(names));
+    pub(super) fn note_fields(&mut self, fields: &Fields) {
+        let mut names = Vec::new();
+        for name in fields.names() {
+            let shown = match access::holds_credential(name.as_ref()) {
+                true => "[client credential]",
+                false => name.as_str(),
+            };
+            if !names.contains(&shown) {
+                names.push(shown);
+            }
+        }
+        self.rejected = Some(self.head(names.into_iter()));
     }
 
     /// The message is rejected, and kept for the operator.
@@ -271,7 +277,7 @@ impl Record {
 }
 
 /// The place of a request in a trace.
-fn trace(shared: &Shared, head: &Parts) -> Option<Trace> {
+fn trace(shared: &Shared, head: &message::Head) -> Option<Trace> {
     shared.tracing.as_ref()?.begin(&head.headers)
 }
 

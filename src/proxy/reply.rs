@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::error::Problem;
 use crate::access::identity::Ways;
+use crate::fields::Fields;
 use crate::forward::hop::REQUEST_ID;
 use crate::limit::Rate;
 
@@ -137,8 +138,8 @@ pub(super) fn in_its_place(headers: &mut HeaderMap) {
 }
 
 /// Says of an answer that tells of another gateway's doing that it is not ours (RFC 9209 section 2).
-pub(super) fn passed_on(headers: &mut HeaderMap) {
-    if headers.contains_key(PROXY_STATUS) {
+pub(super) fn passed_on(headers: &mut Fields) {
+    if headers.contains(PROXY_STATUS) {
         headers.append(PROXY_STATUS, PASSED_ON);
     }
 }

@@ -1,9 +1,9 @@
 //! What an operator has named to be shown of requests: read once, from the head, and never with a
 //! client's credential in it.
 
-use http::request::Parts;
-use http::{HeaderValue, Version};
+use http::Version;
 
+use super::message::Head;
 use crate::access::{self, Issued};
 use crate::telemetry::{Pair, Shown, Shows};
 
@@ -17,7 +17,7 @@ const VALUE_BYTES_MAX: usize = 512;
 const HIDDEN: &str = "[client credential]";
 
 /// What is shown of a request.
-pub(super) fn shown(shows: &Shows, head: &Parts, issued: &Issued<'_>) -> Shown {
+pub(super) fn shown(shows: &Shows, head: &Head, issued: &Issued<'_>) -> Shown {
     let mut shown = Shown::default();
     if !shows.query.is_empty() {
         let pairs = head.uri.query().unwrap_or_default().split('&');
@@ -27,7 +27,7 @@ pub(super) fn shown(shows: &Shows, head: &Parts, issued: &Issued<'_>) -> Shown {
         shown.query = named.map(|(pair, (name, value))| one(name, value, pair, issued)).collect();
     }
     for name in &shows.headers {
-        let values = head.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let values = head.headers.get_all(name);
         for value in values.take(VALUES_MAX.saturating_sub(shown.headers.len())) {
             let value = String::from_utf8_lossy(value);
             shown.headers.push(one(name.as_str(), &value, &value, issued));

@@ -10,6 +10,7 @@ use http_body::{Body, SizeHint};
 
 use super::body::CutOff;
 use super::upload::Upload;
+use crate::fields::Fields;
 use crate::forward::coding::{Decoded, Decoder};
 use crate::forward::grpc::Messages;
 use crate::forward::replay::Sending;
@@ -79,12 +80,12 @@ impl Stream {
 
     /// The fields that may be passed on behind the body, when it has ended; once.
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
-        let mut trailers = self.trailers.take()?;
+        let mut trailers = Fields::from(self.trailers.take()?);
         let Filters { redactor, behind, .. } = &self.filters;
         let secrets = redactor.as_ref().or(behind.as_ref())?.secrets();
         trailers::keep_harmless(&mut trailers);
         shield::mask_headers(&mut trailers, None, secrets, MASKED);
-        Some(trailers).filter(|trailers| !trailers.is_empty())
+        (!trailers.is_empty()).then(|| trailers.into())
     }
 
     /// How many stretches were replaced so far.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::exchange::Forwarded;
 use super::force::Serving;
 use super::places::kind;
+use crate::fields::Fields;
 use crate::forward::throttle;
 use crate::limit::{Reading, Reset};
 use crate::session::Account;
@@ -19,7 +20,7 @@ pub(super) fn heed(
     to: &Forwarded<'_>,
     account: &Account,
     status: StatusCode,
-    headers: &HeaderMap,
+    headers: &Fields,
 ) {
     let (shared, recipe) = (&*serving.shared, &to.upstream.recipe.throttle);
     let is_429 = status == StatusCode::TOO_MANY_REQUESTS;

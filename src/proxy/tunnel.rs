@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
@@ -16,6 +15,7 @@ use super::ending::{Ending, Why};
 use super::error::Problem;
 use super::extended_connect::{self, Handshake};
 use super::inspect::Looked;
+use super::message::{Answer, Head};
 pub use super::passage::Duplex;
 use super::passage::{Side, Who, pass};
 use super::record::Record;
@@ -69,7 +69,7 @@ enum Client {
 
 impl Client {
     /// The client's side of the request that `head` belongs to, if its protocol offers one.
-    fn of(head: &mut Parts) -> Option<Self> {
+    fn of(head: &mut Head) -> Option<Self> {
         let handed = head.extensions.remove::<HandOver>().map(Self::Http1);
         handed.or_else(|| head.extensions.remove::<OnUpgrade>().map(Self::Hyper))
     }
@@ -96,13 +96,13 @@ pub(super) struct Wanted {
 pub(super) struct Offered(Client);
 
 /// The connection that comes with a request's head, to be upgraded.
-pub(super) fn offered(head: &mut Parts) -> Option<Offered> {
+pub(super) fn offered(head: &mut Head) -> Option<Offered> {
     Client::of(head).map(Offered)
 }
 
 /// The upgrade that a request asks for and may have; with any other the fields are dropped.
 pub(super) fn wanted(
-    head: &Parts,
+    head: &Head,
     offered: Option<Offered>,
     has_body: bool,
     origin: &Origin,
@@ -169,12 +169,12 @@ pub(super) fn agreed(
 
 impl Agreed {
     /// Tells the client that there is a tunnel from now on.
-    pub(super) fn tell<B>(&self, response: &mut Response<B>) {
+    pub(super) fn tell<B>(&self, answer: &mut Answer<B>) {
         if self.is_connect {
-            *response.status_mut() = StatusCode::OK;
-            extended_connect::tell(response.headers_mut());
+            answer.status = StatusCode::OK;
+            extended_connect::tell(&mut answer.headers);
         } else {
-            upgrade::set(response.headers_mut(), &self.protocol);
+            upgrade::set(&mut answer.headers, &self.protocol);
         }
     }
 }

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -19,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use super::incoming::{BrokenOff, Incoming};
+use super::message::Head;
 use super::patience::{Ward, Watch};
 use crate::forward::replay::Replay;
 
@@ -81,11 +81,11 @@ pub enum UploadError {
 
 impl Upload {
     /// The body that belongs to `head`.
-    pub(super) fn new(incoming: Incoming, head: &Parts, watch: &Arc<Watch>) -> Self {
+    pub(super) fn new(incoming: Incoming, head: &Head, watch: &Arc<Watch>) -> Self {
         let is_http1 = head.version <= Version::HTTP_11;
         let has_some = !incoming.is_end_stream();
         let watch = has_some.then(|| Arc::clone(watch));
-        let is_coming = has_some && is_http1 && !head.headers.contains_key(header::EXPECT);
+        let is_coming = has_some && is_http1 && !head.headers.contains(header::EXPECT);
         let incoming = Some(incoming);
         let received = Received(has_some.then(Arc::default));
         Self { incoming, is_coming, is_http1, watch, ward: None, is_too_slow: false, received }

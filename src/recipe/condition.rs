@@ -5,13 +5,15 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 use regex::Regex;
 use serde_json::Value;
 
 use super::pattern::{PathPattern, Pointer};
 use super::written::CookieState;
 use super::{CookieName, page};
+
+use crate::fields::{self, Fields};
 
 /// What an answer must be like. All parts must hold.
 #[derive(Debug, Default)]
@@ -57,7 +59,7 @@ pub struct Answer<'a> {
     /// The status code.
     pub status: StatusCode,
     /// The header fields.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// The body, once somebody has looked.
     pub body: Option<&'a Body>,
 }
@@ -134,11 +136,11 @@ impl Part {
         match self {
             Self::Status(sets) => sets.iter().any(|set| set.contains(answer.status)).into(),
             Self::Header { name, matches } => {
-                let mut values = answer.headers.get_all(name).iter();
+                let mut values = answer.headers.get_all(name);
                 match matches {
                     None => values.next().is_some().into(),
                     Some(regex) => values
-                        .any(|value| value.to_str().is_ok_and(|text| regex.is_match(text)))
+                        .any(|value| fields::text(value).is_some_and(|text| regex.is_match(text)))
                         .into(),
                 }
             }
@@ -258,9 +260,9 @@ impl JsonTest {
 }
 
 /// The cookies that an answer sets, with what it does to each (RFC 6265 section 4.1).
-pub(crate) fn set_cookies(headers: &HeaderMap) -> impl Iterator<Item = (String, CookieState)> {
-    headers.get_all(header::SET_COOKIE).iter().filter_map(|field| {
-        let text = std::str::from_utf8(field.as_bytes()).ok()?;
+pub(crate) fn set_cookies(headers: &Fields) -> impl Iterator<Item = (String, CookieState)> {
+    headers.get_all(header::SET_COOKIE).filter_map(|field| {
+        let text = std::str::from_utf8(field).ok()?;
         let cookie = cookie::Cookie::parse(text.trim_start()).ok()?;
         let expired = cookie.max_age().is_some_and(|age| age.is_zero() || age.is_negative())
             || cookie
@@ -340,6 +342,8 @@ pub(crate) fn input_key(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn judge(condition: &Condition, status: u16, body: Option<&str>) -> Truth {
@@ -348,7 +352,7 @@ mod tests {
             method: &Method::GET,
             path: "/",
             status: StatusCode::from_u16(status).unwrap(),
-            headers: &HeaderMap::new(),
+            headers: &Fields::new(),
             body: body.as_ref(),
         })
     }
@@ -385,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_set_removed_or_emptied() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for field in [
             "a=1; Path=/",
             "b=; Max-Age=0",
@@ -393,7 +397,7 @@ mod tests {
             "d=; Path=/; Expires=Fri, 31 Dec 9999 23:59:59 GMT",
             "  e=2",
         ] {
-            headers.append(header::SET_COOKIE, field.parse().unwrap());
+            headers.append(header::SET_COOKIE, field.parse::<HeaderValue>().unwrap());
         }
         let seen: Vec<_> = set_cookies(&headers).collect();
         let expected = [

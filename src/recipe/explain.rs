@@ -115,7 +115,7 @@ impl Part {
     fn found(&self, answer: &Answer<'_>) -> String {
         match self {
             Self::Status(_) => format!("status is {}", answer.status.as_u16()),
-            Self::Header { name, matches } => match answer.headers.contains_key(name) {
+            Self::Header { name, matches } => match answer.headers.contains(name) {
                 false => format!("header `{name}` is missing"),
                 true if matches.is_none() => format!("header `{name}` is there"),
                 true if self.judge(answer) == Truth::Yes => format!("header `{name}` matches"),
@@ -252,7 +252,9 @@ impl fmt::Display for CookieName {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method, StatusCode};
+    use http::{Method, StatusCode};
+
+    use crate::fields::Fields;
 
     use super::*;
     use crate::recipe::condition::Body;
@@ -267,7 +269,7 @@ mod tests {
             method: &Method::POST,
             path: "/",
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            headers: &HeaderMap::new(),
+            headers: &Fields::new(),
             body: Some(&body),
         };
         let findings = recipe.login[0].expect.explain(&answer);
@@ -296,7 +298,7 @@ mod tests {
         };
         let of = |part| Condition { parts: vec![part] };
         let status = || Part::Status(vec![StatusSet::Class(4)]);
-        let headers = HeaderMap::from_iter([(http::header::LOCATION, "/login".parse().unwrap())]);
+        let headers = Fields::from_iter([(http::header::LOCATION, "/login".parse().unwrap())]);
         let answer = Answer {
             method: &Method::GET,
             path: "/",

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::walk::Walk;
 use super::{Answered, Asked, Exchange, Exchanged, Phase, Recording, VERSION, replay};
+use crate::fields::Fields;
 use crate::login::StepAnswer;
 use crate::recipe::condition::input_key;
 use crate::recipe::explain::is_plain_name;
@@ -181,14 +182,14 @@ impl Redactor<'_> {
         redacted
     }
 
-    fn headers(&mut self, status: StatusCode, headers: &HeaderMap) -> Vec<(String, String)> {
+    fn headers(&mut self, status: StatusCode, headers: &Fields) -> Vec<(String, String)> {
         let mut kept = Vec::new();
         for (name, value) in headers {
             let known = FIELDS_KEPT.contains(name);
             if !known && !self.recipe.reads_header(name) {
                 continue;
             }
-            let text = String::from_utf8_lossy(value.as_bytes());
+            let text = String::from_utf8_lossy(value);
             let shown = match *name {
                 header::SET_COOKIE => self.cookie(&text),
                 header::CONTENT_TYPE => Some(media_type(&text)),

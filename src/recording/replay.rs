@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::walk::Walk;
 use super::{Answered, Outcome, Phase, Recording, VERSION};
+use crate::fields::Fields;
 use crate::login::StepAnswer;
 use crate::recipe::Recipe;
 use crate::recipe::condition::{Body, Told};
@@ -88,7 +89,7 @@ pub fn replay(recording: &Recording, recipe: &Arc<Recipe>) -> Vec<Difference> {
 
 impl Answered {
     fn played(&self) -> StepAnswer {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in &self.headers {
             if let (Ok(name), Ok(value)) =
                 (HeaderName::try_from(name), HeaderValue::try_from(value))

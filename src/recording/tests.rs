@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::*;
 use crate::diagnosis::Document;
+use crate::fields::Fields;
 use crate::recipe::Recipe;
 use crate::recipe::condition::Body;
 
@@ -46,7 +47,7 @@ fn fields() -> Vec<String> {
 }
 
 fn answered(phase: Phase, status: u16, headers: &[(&str, &str)], body: &str) -> Exchanged {
-    let headers: HeaderMap = headers
+    let headers: Fields = headers
         .iter()
         .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
         .collect::<Vec<(HeaderName, HeaderValue)>>()

@@ -36,6 +36,11 @@ pub enum Sharing {
 }
 
 impl Route {
+    /// What of its prefix the upstream does not see.
+    pub fn stripped(&self) -> &str {
+        if self.strip_prefix { &self.prefix } else { "" }
+    }
+
     /// The accounts that a client may use, those first that are preferred: the one that it names, or
     /// else the route's own and those that it could name. None when it names one that it may not.
     pub fn accounts(&self, name: Option<&str>) -> impl Iterator<Item = AccountId> {

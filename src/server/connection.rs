@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -37,6 +37,7 @@ use crate::access::identity::{Credentials, UnixPeer};
 use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
 use crate::proxy::incoming::Incoming;
+use crate::proxy::message::Head;
 use crate::proxy::patience::Ward;
 use crate::proxy::{Core, Peer};
 
@@ -167,14 +168,15 @@ impl Client {
             let (seen, tunnels) = (Arc::clone(&seen), Arc::clone(&led));
             // Boxed: it is moved several times before it runs.
             Box::pin(async move {
-                let (mut head, body) = request.into_parts();
-                let body = Incoming::Http2(body);
+                let (head, body) = request.into_parts();
+                let (mut head, body) = (Head::from(head), Incoming::Http2(body));
                 let mut answer = exchange(core, peer, &mut head, body).await;
-                unanswered.answered(answer.status());
-                if let Some(tunnel) = answer.body_mut().take_tunnel() {
+                unanswered.answered(answer.status);
+                if let Some(tunnel) = answer.body.take_tunnel() {
                     tunnels.run(tunnel, seen.begin());
                 }
-                Ok::<_, Infallible>(answer.map(|body| Counted::new(body, underway, ward)))
+                let answer = answer.map(|body| Counted::new(body, underway, ward));
+                Ok::<_, Infallible>(Response::from(answer))
             })
         });
         let builder = builder(limits, streams);

@@ -137,6 +137,7 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
                 connection::serve(stream, tls, conversation, &stop).await;
             };
             tokio::select! {
+                biased;
                 () = served => {}
                 () = stop.everything.cancelled() => {}
             }

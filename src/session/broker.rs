@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::HeaderMap;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +24,7 @@ use super::{
     Scope, Session, SessionKey, Unavailable, Upstream, flight, probe, renew, retire, roll, upkeep,
 };
 use crate::clock::{Clock, Moment};
+use crate::fields::Fields;
 use crate::telemetry::{About, Event, Reporter, Stage, Trigger};
 
 /// Keys that one request asks with while the account's secret changes under it.
@@ -227,7 +227,7 @@ impl Broker {
         &self,
         upstream: &Upstream,
         session: &Arc<Session>,
-        headers: &HeaderMap,
+        headers: &Fields,
         path: &str,
     ) -> Option<Arc<Session>> {
         roll::roll(&self.0, upstream, session, headers, path)

@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use super::broker::Inner;
 use super::{Session, Upstream, flight, ledger, upkeep};
 use crate::clock::Moment;
+use crate::fields::Fields;
 use crate::login::{self, Material};
 
 /// Takes what a living session's answer to a request for `path` brings. Of answers that were asked
@@ -19,7 +18,7 @@ pub(super) fn roll(
     inner: &Arc<Inner>,
     upstream: &Upstream,
     session: &Arc<Session>,
-    headers: &HeaderMap,
+    headers: &Fields,
     path: &str,
 ) -> Option<Arc<Session>> {
     let wall = inner.clock.wall();

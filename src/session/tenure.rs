@@ -121,9 +121,9 @@ impl Tenure {
             opened,
             record,
             users: TaskTracker::new(),
-            used: AtomicU64::new(milliseconds(opened)),
+            used: AtomicU64::new(opened.milliseconds()),
             ever_used: AtomicBool::new(false),
-            alive: AtomicU64::new(milliseconds(opened)),
+            alive: AtomicU64::new(opened.milliseconds()),
             renewal_claimed: AtomicBool::new(false),
             refresh: Mutex::default(),
             newest: Mutex::default(),
@@ -142,7 +142,7 @@ impl Tenure {
     pub(super) fn was_used(&self, now: Moment) -> bool {
         // Late by a few milliseconds or out of order: nothing depends on it. All cores share these
         // numbers: they are left alone where there is nothing to say.
-        let now = milliseconds(now);
+        let now = now.milliseconds();
         for moment in [&self.used, &self.alive] {
             if moment.load(Ordering::Relaxed) != now {
                 moment.store(now, Ordering::Relaxed);
@@ -158,7 +158,7 @@ impl Tenure {
 
     /// A probe found it alive.
     pub(super) fn was_probed(&self, now: Moment) {
-        self.alive.store(milliseconds(now), Ordering::Relaxed);
+        self.alive.store(now.milliseconds(), Ordering::Relaxed);
     }
 
     /// When a client last used it.
@@ -293,10 +293,6 @@ impl Tenure {
     pub(super) fn take_slot(&self) -> Option<Slot> {
         lock(&self.slot).take()
     }
-}
-
-fn milliseconds(moment: Moment) -> u64 {
-    u64::try_from(moment.since_first().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn moment(milliseconds: u64) -> Moment {

@@ -9,8 +9,7 @@ pub(crate) mod properties;
 mod redact;
 mod rewrite;
 
-use http::HeaderMap;
-
+use crate::fields::Fields;
 use crate::recipe::{Endpoint, EndpointRule, Recipe};
 use crate::route::Reading;
 use crate::secret::Search;
@@ -34,24 +33,20 @@ impl Endpoint {
 /// Replaces every header value that holds a secret; a field whose name does is removed. `bytes` is the
 /// head as it came, where it is known: one look into it spares one into each value.
 pub fn mask_headers(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     bytes: Option<&[u8]>,
     secrets: &Search,
     placeholder: &str,
 ) {
-    while let Some(name) =
-        headers.keys().find(|name| secrets.is_in(name.as_str().as_bytes())).cloned()
-    {
-        headers.remove(name);
+    if headers.names().any(|name| secrets.is_in(name.as_ref())) {
+        headers.retain(|name, _| !secrets.is_in(name.as_ref()));
     }
-    if bytes.is_some_and(|bytes| !secrets.is_in(bytes)) {
+    if bytes.is_some_and(|bytes| !secrets.is_in(bytes))
+        || !headers.iter().any(|(_, value)| secrets.is_in(value))
+    {
         return;
     }
-    for value in headers.values_mut() {
-        if secrets.is_in(value.as_bytes()) {
-            // A placeholder is checked text; should it still be none, nothing is better than the
-            // secret.
-            *value = placeholder.parse().unwrap_or(http::HeaderValue::from_static(""));
-        }
-    }
+    // A placeholder is checked text; should it still be none, nothing is better than the secret.
+    let placeholder = placeholder.parse().unwrap_or(http::HeaderValue::from_static(""));
+    headers.replace(|value| secrets.is_in(value), &placeholder);
 }

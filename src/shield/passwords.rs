@@ -1,17 +1,17 @@
 //! Where clients of a vendor put the password when they log in.
 
-use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::fields::{self, Fields};
 use crate::recipe::{ClientLogin, PasswordPlace};
 
 /// What stands in each place of a login's request where clients put the password.
 pub fn passwords(
     login: &ClientLogin,
     query: Option<&str>,
-    headers: &HeaderMap,
+    headers: &Fields,
     body: &[u8],
 ) -> Vec<Zeroizing<String>> {
     let json = serde_json::from_slice::<Value>(body).ok();
@@ -33,8 +33,8 @@ pub fn passwords(
                 found.extend(named.map(|(_, value)| value));
             }
             PasswordPlace::Header(name) => {
-                let values = headers.get_all(name).iter();
-                found.extend(values.filter_map(|value| value.to_str().ok().map(str::to_owned)));
+                let values = headers.get_all(name);
+                found.extend(values.filter_map(|value| fields::text(value).map(str::to_owned)));
             }
         }
     }

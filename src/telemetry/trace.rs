@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Write};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use crate::fields::{self, Fields};
 
 /// The field that tells a trace and the caller's span.
 pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -62,7 +64,7 @@ impl Tracing {
     }
 
     /// The place of a request with these fields. Nothing where the machine gives no random numbers.
-    pub fn begin(&self, headers: &HeaderMap) -> Option<Trace> {
+    pub fn begin(&self, headers: &Fields) -> Option<Trace> {
         let caller = caller(headers);
         let mut random = [0; 40];
         aws_lc_rs::rand::fill(&mut random).ok()?;
@@ -86,7 +88,7 @@ impl Tracing {
 
     /// A trace that begins here, with one span; nothing where it is not recorded.
     pub fn root(&self) -> Option<Trace> {
-        self.begin(&HeaderMap::new()).filter(|trace| trace.is_sampled)
+        self.begin(&Fields::new()).filter(|trace| trace.is_sampled)
     }
 }
 
@@ -117,10 +119,10 @@ fn hexadecimal(bytes: &[u8], out: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// The trace and the span that the caller tells, and its flags. A field that is not as it should be,
 /// or that is there twice, tells nothing (W3C Trace Context section 4.3).
-fn caller(headers: &HeaderMap) -> Option<(TraceId, SpanId, u8)> {
-    let mut values = headers.get_all(&TRACEPARENT).iter();
+fn caller(headers: &Fields) -> Option<(TraceId, SpanId, u8)> {
+    let mut values = headers.get_all(&TRACEPARENT);
     let (value, None) = (values.next()?, values.next()) else { return None };
-    let mut parts = value.to_str().ok()?.split('-');
+    let mut parts = fields::text(value)?.split('-');
     let [version] = bytes(parts.next()?)?;
     let id = TraceId(bytes(parts.next()?)?);
     let span = SpanId(bytes(parts.next()?)?);
@@ -146,12 +148,12 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// What vendors have told, in one text.
-fn state(headers: &HeaderMap) -> Option<Box<str>> {
+fn state(headers: &Fields) -> Option<Box<str>> {
     let mut all = String::new();
     for value in headers.get_all(&TRACESTATE) {
         let separator = if all.is_empty() { "" } else { "," };
         // Writing to a text cannot fail.
-        _ = write!(all, "{separator}{}", value.to_str().ok()?);
+        _ = write!(all, "{separator}{}", fields::text(value)?);
     }
     (!all.is_empty() && all.len() <= STATE_BYTES_MAX).then(|| all.into())
 }
@@ -163,11 +165,11 @@ mod tests {
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const SPAN: &str = "00f067aa0ba902b7";
 
-    fn with(fields: &[(&'static str, &str)]) -> HeaderMap {
+    fn with(fields: &[(&'static str, &str)]) -> Fields {
         let pair = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         fields.iter().map(pair).for_each(|(name, value)| _ = headers.append(name, value));
         headers
     }

@@ -151,7 +151,8 @@ where
                 connection.send(origin, head, body, expectation).await.map(Answered::Http1)
             }
             Self::Http2(connection) => {
-                let sent = connection.send(origin, head, body, expectation).await;
+                // Boxed: most requests need less room.
+                let sent = Box::pin(connection.send(origin, head, body, expectation)).await;
                 sent.map(|(answer, share)| Answered::Http2(answer, share))
             }
         }

@@ -14,7 +14,7 @@ use super::addresses::{Endpoint, Lease, Preference, order};
 use super::error::{Broken, ConnectError, with_causes};
 use super::health::{Admission, Circuit, Opened, Tolerance};
 use super::prohibited::{Leads, Network};
-use super::resolve::{Endpoints, Name, Resolver, milliseconds};
+use super::resolve::{Endpoints, Name, Resolver};
 use crate::clock::Clock;
 use crate::telemetry::{Event, ReachChange, Reachability, WeakReporter};
 
@@ -154,7 +154,7 @@ impl Dialler {
 
     /// The clock's time, in milliseconds.
     pub(super) fn milliseconds(&self) -> u64 {
-        milliseconds(self.observer.clock.now())
+        self.observer.clock.now().milliseconds()
     }
 
     /// Has the name asked for again when its time has come, although idle connections may do.

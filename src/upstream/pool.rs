@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
@@ -18,6 +18,8 @@ use super::idle::Idle;
 use super::pump::{self, Pumped};
 use super::wait::Wait;
 use super::{Broken, Origin, RequestHead, SendError};
+
+use crate::fields::Fields;
 
 /// How often a request that never left is tried on another connection.
 const UNSENT_RETRIES_MAX: usize = 4;
@@ -39,7 +41,7 @@ pub struct Answer<B> {
     /// The protocol that it came by.
     pub version: Version,
     /// The header fields.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// The head as it came, of an answer by HTTP/1.1: what does not stand in it stands in no field.
     pub head_bytes: Option<Bytes>,
     /// The body.
@@ -219,6 +221,7 @@ where
         let incoming = Incoming::Hyper { body, share };
         let body = AnswerBody { incoming, idle: self.idle.clone() };
         let http::response::Parts { status, version, headers, .. } = parts;
+        let headers = headers.into();
         Answer { status, version, headers, head_bytes: None, body, upgrade: None }
     }
 }

@@ -256,7 +256,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (target, headers) = (PathAndQuery::from_static("/x"), HeaderMap::new());
+    let (target, headers) = (PathAndQuery::from_static("/x"), http::HeaderMap::new());
     let head = RequestHead::new(&method, &target, &headers);
     pool.send(&head, body, &Wait::for_the_caller()).await
 }

@@ -190,7 +190,7 @@ impl Name {
     /// Asks when it is time, and waits for nothing.
     pub(super) fn ask_when_due(self: &Arc<Self>) {
         let now = self.observer.clock.now();
-        if milliseconds(now) >= self.next_question.load(Ordering::Relaxed) {
+        if now.milliseconds() >= self.next_question.load(Ordering::Relaxed) {
             _ = self.look();
         }
     }
@@ -334,7 +334,7 @@ impl Name {
     }
 
     fn ask_again_at(&self, moment: Moment) {
-        self.next_question.store(milliseconds(moment), Ordering::Relaxed);
+        self.next_question.store(moment.milliseconds(), Ordering::Relaxed);
     }
 
     /// Nothing panics under the lock.
@@ -350,10 +350,6 @@ impl Trouble {
             _ => ConnectError::Dns(io::Error::new(self.kind, self.text.clone())),
         }
     }
-}
-
-pub(super) fn milliseconds(moment: Moment) -> u64 {
-    u64::try_from(moment.since_first().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Known {

@@ -233,7 +233,8 @@ impl Http2Connection {
 }
 
 fn decoded(headers: &HeaderMap, body: &Bytes) -> Bytes {
-    doorward::forward::coding::decode(headers, body, 64 << 20).map_or(body.clone(), Bytes::from)
+    doorward::forward::coding::decode(&headers.clone().into(), body, 64 << 20)
+        .map_or(body.clone(), Bytes::from)
 }
 
 impl Answer {

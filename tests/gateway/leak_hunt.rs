@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use doorward::emulator::{User, Vendor, contentstack, mfiles};
+use doorward::fields::Fields;
 use doorward::forward::coding::{self, Decoded, Decoder};
 use doorward::secret::{Search, SecretText};
 use doorward::shield::Redactor;
-use http::{HeaderMap, header};
+use http::header;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -346,7 +347,7 @@ proptest! {
                 expected[at..at + form.len()].fill(b'*');
             }
         }
-        let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, coding.parse().unwrap())]);
+        let headers = Fields::from_iter([(header::CONTENT_ENCODING, coding.parse().unwrap())]);
         let mut decoder = Decoder::new(&coding::codings(&headers).unwrap());
         let secret = SecretText::from(secret);
         let mut redactor = Redactor::new(Arc::new(Search::new([&secret].into_iter())));

@@ -8,23 +8,25 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 26] = [
+const ROOMS: [(&str, &[&str]); 27] = [
     ("clock", &[]),
+    ("fields", &[]),
     ("diagnosis", &[]),
     ("secret", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["fields"]),
     ("state", &["secret"]),
     ("http1", &[]),
-    ("upstream", &["clock", "http1", "telemetry"]),
-    ("recipe", &["diagnosis", "secret"]),
-    ("login", &["recipe", "secret"]),
+    ("upstream", &["clock", "fields", "http1", "telemetry"]),
+    ("recipe", &["diagnosis", "fields", "secret"]),
+    ("login", &["fields", "recipe", "secret"]),
     // Of `upstream` only the description of where it is, to map `Location` back.
-    ("forward", &["login", "recipe", "secret", "upstream"]),
-    ("recording", &["forward", "login", "recipe", "secret"]),
+    ("forward", &["fields", "login", "recipe", "secret", "upstream"]),
+    ("recording", &["fields", "forward", "login", "recipe", "secret"]),
     (
         "session",
         &[
             "clock",
+            "fields",
             "forward",
             "login",
             "recipe",
@@ -37,20 +39,31 @@ const ROOMS: [(&str, &[&str]); 26] = [
     ),
     // Of `session` only ids: a route says whose session its requests carry.
     ("route", &["recipe", "session"]),
-    ("shield", &["login", "recipe", "route", "secret"]),
+    ("shield", &["fields", "login", "recipe", "route", "secret"]),
     // Of `session` only what a recipe's times and numbers come to.
     (
         "conformance",
-        &["diagnosis", "forward", "login", "recipe", "route", "secret", "session", "shield"],
+        &[
+            "diagnosis",
+            "fields",
+            "forward",
+            "login",
+            "recipe",
+            "route",
+            "secret",
+            "session",
+            "shield",
+        ],
     ),
     // Of `session` only ids, as above.
-    ("access", &["recipe", "route", "secret", "session"]),
+    ("access", &["fields", "recipe", "route", "secret", "session"]),
     ("limit", &["clock"]),
     (
         "proxy",
         &[
             "access",
             "clock",
+            "fields",
             "forward",
             "http1",
             "limit",
@@ -64,7 +77,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
     ),
     // Of `route` only the canonical copy of a path.
     ("audit", &["route", "secret", "telemetry"]),
-    ("server", &["access", "http1", "proxy"]),
+    ("server", &["access", "fields", "http1", "proxy"]),
     ("settings", &["access", "diagnosis", "secret"]),
     ("emulator", &["clock"]),
     ("admin", &["clock", "telemetry"]),
@@ -76,6 +89,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
             "audit",
             "clock",
             "diagnosis",
+            "fields",
             "forward",
             "limit",
             "login",
@@ -119,6 +133,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
             "access",
             "audit",
             "conformance",
+            "fields",
             "forward",
             "login",
             "recipe",

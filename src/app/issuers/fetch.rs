@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::access::jwt::{Algorithm, KEY_SET_BYTES_MAX, KeySet, KeySetError};
 use crate::app::outgoing;
 use crate::clock::Clock;
+use crate::fields::{self, Fields};
 use crate::settings::{KeysAt, Location, Scheme};
 use crate::upstream::origin::Tls;
 use crate::upstream::{Origin, Pool, RequestHead, SendError, Wait, with_causes};
@@ -159,7 +160,7 @@ impl Source {
     }
 
     /// One GET, on a connection of its own.
-    async fn get(&self, from: &Location) -> Result<(HeaderMap, Bytes), FetchError> {
+    async fn get(&self, from: &Location) -> Result<(Fields, Bytes), FetchError> {
         let unusable = || FetchError::KeysUri { url: shown(from), why: "no URL".to_owned() };
         let target = PathAndQuery::try_from(from.target.as_str()).map_err(|_| unusable())?;
         let mut headers = HeaderMap::new();
@@ -205,9 +206,8 @@ fn shown(location: &Location) -> String {
 }
 
 /// How long an answer says that it is new (RFC 9111 section 5.2.2), within bounds.
-fn age(headers: &HeaderMap) -> Duration {
-    let values = headers.get_all(header::CACHE_CONTROL);
-    let texts = values.iter().filter_map(|value| value.to_str().ok());
+fn age(headers: &Fields) -> Duration {
+    let texts = headers.get_all(header::CACHE_CONTROL).filter_map(fields::text);
     let mut age = AGE_DEFAULT;
     for directive in texts.flat_map(|text| text.split(',')).map(str::trim) {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));

@@ -9,6 +9,7 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use tokio::sync::mpsc;
 
+use crate::fields::Fields;
 use crate::telemetry::trace::{self, Trace, Tracing};
 use crate::telemetry::{About, Event, Login, Missing, Reader, Request, Server};
 
@@ -161,7 +162,7 @@ impl Spans {
             if took < WAIT_MIN {
                 continue;
             }
-            let Some(own_trace) = self.tracing.begin(&http::HeaderMap::new()) else { continue };
+            let Some(own_trace) = self.tracing.begin(&Fields::new()) else { continue };
             let span = Span {
                 kind: SpanKind::Internal,
                 name: name.to_owned(),

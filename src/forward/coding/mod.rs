@@ -10,7 +10,9 @@ mod step;
 mod tests;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
+
+use crate::fields::{self, Fields};
 
 pub use decoder::{Decoded, Decoder};
 
@@ -77,10 +79,10 @@ impl Coding {
 ///
 /// # Errors
 /// When not all of them can be taken off.
-pub fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Undecodable> {
+pub fn codings(headers: &Fields) -> Result<Vec<Coding>, Undecodable> {
     let mut codings = Vec::new();
     for value in headers.get_all(header::CONTENT_ENCODING) {
-        let text = value.to_str().map_err(|_| Undecodable::UnknownCoding)?;
+        let text = fields::text(value).ok_or(Undecodable::UnknownCoding)?;
         for name in text.split(',').map(str::trim) {
             if !name.is_empty() && !name.eq_ignore_ascii_case("identity") {
                 codings.push(Coding::parse(name)?);
@@ -94,7 +96,7 @@ pub fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Undecodable> {
 ///
 /// # Errors
 /// See [`Undecodable`]. A bomb ends at the bound.
-pub fn decode(headers: &HeaderMap, body: &Bytes, bytes_max: usize) -> Result<Vec<u8>, Undecodable> {
+pub fn decode(headers: &Fields, body: &Bytes, bytes_max: usize) -> Result<Vec<u8>, Undecodable> {
     let mut decoder = Decoder::new(&codings(headers)?);
     decoder.push(body.clone());
     decoder.finish();
@@ -113,7 +115,7 @@ pub fn decode(headers: &HeaderMap, body: &Bytes, bytes_max: usize) -> Result<Vec
 /// # Errors
 /// When it is in codings that we cannot read, or damaged.
 pub fn decode_beginning(
-    headers: &HeaderMap,
+    headers: &Fields,
     body: &Bytes,
     bytes_max: usize,
 ) -> Result<Vec<u8>, Undecodable> {
@@ -130,14 +132,14 @@ pub fn decode_beginning(
 }
 
 /// Whether the body is in a coding.
-pub fn is_coded(headers: &HeaderMap) -> bool {
-    let is_identity = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|text| {
+pub fn is_coded(headers: &Fields) -> bool {
+    let is_identity = |value: &[u8]| {
+        fields::text(value).is_some_and(|text| {
             let mut codings = text.split(',').map(str::trim);
             codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
         })
     };
-    !headers.get_all(header::CONTENT_ENCODING).iter().all(is_identity)
+    !headers.get_all(header::CONTENT_ENCODING).all(is_identity)
 }
 
 /// Asks for content as it is, for answers that are rewritten.
@@ -145,13 +147,13 @@ pub static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// What is left of the client's `Accept-Encoding`, if it sends one, without codings that we cannot
 /// read, for upstreams whose answers are looked into.
-pub fn accept_readable_only(headers: &HeaderMap) -> Option<HeaderValue> {
-    if !headers.contains_key(header::ACCEPT_ENCODING) {
+pub fn accept_readable_only(headers: &Fields) -> Option<HeaderValue> {
+    if !headers.contains(header::ACCEPT_ENCODING) {
         return None;
     }
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let values = headers.get_all(header::ACCEPT_ENCODING);
     let asked: Vec<(&str, &str)> = values
-        .filter_map(|value| value.to_str().ok())
+        .filter_map(fields::text)
         .flat_map(|value| value.split(','))
         .map(|coding| coding.split_once(';').unwrap_or((coding, "")))
         .map(|(name, weight)| (name.trim(), weight.trim()))
@@ -181,18 +183,18 @@ pub fn accept_readable_only(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The same where the content is decoded for the client: one that says nothing takes any coding
 /// (RFC 9110 section 12.5.3), so the upstream may choose among those that we can read.
-pub fn accept_readable(headers: &HeaderMap) -> HeaderValue {
+pub fn accept_readable(headers: &Fields) -> HeaderValue {
     accept_readable_only(headers).unwrap_or(HeaderValue::from_static("gzip, deflate, br, zstd"))
 }
 
 /// Describes `content` as an uncoded body.
-pub fn describe_identity(headers: &mut HeaderMap, content: &Bytes) {
+pub fn describe_identity(headers: &mut Fields, content: &Bytes) {
     describe_decoded(headers);
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+    headers.insert(header::CONTENT_LENGTH, &HeaderValue::from(content.len()));
 }
 
 /// Describes an uncoded body of unknown length.
-pub fn describe_decoded(headers: &mut HeaderMap) {
+pub fn describe_decoded(headers: &mut Fields) {
     headers.remove(header::CONTENT_ENCODING);
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::CONTENT_LENGTH);

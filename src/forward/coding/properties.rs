@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 
 use super::{CODINGS_MAX, Coding, Decoded, Decoder, Undecodable, codings as named};
 use super::{decode, decode_beginning};
+use crate::fields::Fields;
 use crate::properties::{Draws, pieces};
 
 /// Enough to tell, and soon decoded.
@@ -18,7 +19,7 @@ pub fn codings(data: &[u8]) {
     let mut draws = Draws::new(data);
     let Ok(field) = HeaderValue::from_bytes(draws.line()) else { return };
     let lengths = draws.line();
-    let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, field)]);
+    let headers = Fields::from_iter([(header::CONTENT_ENCODING, field)]);
     let body = draws.rest();
     let whole = decode(&headers, &Bytes::copy_from_slice(body), BYTES_MAX);
     let Ok(names) = named(&headers) else {

@@ -8,8 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn coded(coding: &str) -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_ENCODING, coding.parse().unwrap())])
+use crate::fields::Fields;
+
+fn coded(coding: &str) -> Fields {
+    Fields::from_iter([(header::CONTENT_ENCODING, coding.parse().unwrap())])
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -83,7 +85,7 @@ fn codes() -> Vec<(&'static str, Code)> {
 
 /// What comes out, and whether it came to its end.
 fn streamed(
-    headers: &HeaderMap,
+    headers: &Fields,
     body: &[u8],
     lengths: &[usize],
 ) -> (Vec<u8>, Result<(), Undecodable>) {
@@ -331,7 +333,7 @@ fn the_beginning_of_a_body_is_read() {
 fn only_codings_that_we_can_read_are_asked_for() {
     let asked = |value: &'static str| {
         let headers =
-            HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            Fields::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
         accept_readable_only(&headers).unwrap().to_str().unwrap().to_owned()
     };
     assert_eq!(asked("gzip, compress, deflate, br"), "gzip, deflate, br");
@@ -339,7 +341,7 @@ fn only_codings_that_we_can_read_are_asked_for() {
     assert_eq!(asked("GZIP ; q=0.5, identity;q=0"), "GZIP;q=0.5, identity;q=0");
     assert_eq!(asked("compress, dcz"), "identity");
     assert_eq!(asked(""), "identity");
-    let none = HeaderMap::new();
+    let none = Fields::new();
     assert_eq!(accept_readable_only(&none), None);
     assert_eq!(accept_readable(&none), "gzip, deflate, br, zstd");
 }

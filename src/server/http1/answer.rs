@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::response::Parts;
 use http::{Method, StatusCode, Version, header};
 use http_body::Body;
 
 use super::head::BadHead;
+use crate::fields::{self, Fields};
 use crate::http1::head::{content_length, field, lists};
 use crate::http1::waiting::COPIED_BYTES_MAX;
 
@@ -46,7 +46,8 @@ pub(super) enum After {
 /// An answer's head in bytes, how the end of its body is told, and what becomes of the connection
 /// then.
 pub(super) fn head<B: Body<Data = Bytes>>(
-    parts: &Parts,
+    status: StatusCode,
+    headers: &Fields,
     body: &B,
     asked: &Asked,
     mut after: After,
@@ -59,22 +60,21 @@ pub(super) fn head<B: Body<Data = Bytes>>(
     let copied = copied.filter(|length| *length <= COPIED_BYTES_MAX).unwrap_or_default();
     let mut head = Vec::with_capacity(USUAL_BYTES + copied);
     let is_old = asked.version < Version::HTTP_11;
-    line(&mut head, is_old, parts.status);
+    line(&mut head, is_old, status);
 
-    let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    let has_no_length = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT;
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    let has_no_length = status.is_informational() || status == StatusCode::NO_CONTENT;
     let has_no_body =
-        has_no_length || asked.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
+        has_no_length || asked.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     let mut said = None;
     let (mut has_date, mut says_close) = (false, false);
-    for (name, value) in &parts.headers {
+    for (name, value) in headers {
         match *name {
             // Ours are written instead.
             header::TRANSFER_ENCODING => continue,
             header::CONTENT_LENGTH => {
                 if said.is_none() {
-                    let text = value.to_str().ok();
-                    said = text.and_then(|text| text.parse::<u64>().ok());
+                    said = fields::text(value).and_then(|text| text.parse::<u64>().ok());
                 }
                 continue;
             }
@@ -82,7 +82,7 @@ pub(super) fn head<B: Body<Data = Bytes>>(
             header::DATE => has_date = true,
             _ => {}
         }
-        field(&mut head, name, value.as_bytes());
+        field(&mut head, name, value);
     }
 
     let length = said.or(exact);

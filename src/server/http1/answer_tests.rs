@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::task::unconstrained;
@@ -14,8 +14,10 @@ use tokio::task::unconstrained;
 use super::answer::{self, After, Asked, Framing};
 use super::outgoing::{Cut, Outgoing};
 use super::wire::Wire;
+use crate::fields::Fields;
 use crate::http1::turns::{LONG_BYTES, LONG_MAX, PIECE_BYTES_MIN, TURN_BYTES, Turns, is_crowded};
 use crate::proxy::body::CutOff;
+use crate::proxy::message::Answer;
 use crate::server::HalfClosed;
 
 /// A body in pieces; an error where one is missing.
@@ -53,14 +55,14 @@ fn pieces(left: &[&[u8]], exact: Option<u64>) -> Pieces {
 /// was whole, and what becomes of the connection.
 async fn written(
     asked: &Asked,
-    answer: Response<Pieces>,
+    answer: Answer<Pieces>,
     after: After,
     width: usize,
 ) -> (String, Result<(), Cut>, After) {
     let (mut client, server) = duplex(width);
     let wire = Wire::new(server, HalfClosed::Left);
-    let (parts, body) = answer.into_parts();
-    let (head, framing, after) = answer::head(&parts, &body, asked, after);
+    let Answer { status, headers, body } = answer;
+    let (head, framing, after) = answer::head(status, &headers, &body, asked, after);
     let mut outgoing = Outgoing::new(head, body, framing, asked);
     let mut said = Vec::new();
     let writing = async {
@@ -77,13 +79,12 @@ async fn written(
     (format!("{}\r\n\r\n{body}", lines.join("\r\n")), sent, after)
 }
 
-fn answer(status: u16, fields: &[(&'static str, &'static str)], body: Pieces) -> Response<Pieces> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    for (name, value) in fields {
-        response.headers_mut().append(*name, HeaderValue::from_static(value));
-    }
-    response
+fn answer(status: u16, fields: &[(&'static str, &'static str)], body: Pieces) -> Answer<Pieces> {
+    let status = StatusCode::from_u16(status).unwrap();
+    let fields = fields.iter();
+    let headers = fields
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    Answer { status, headers: headers.collect(), body }
 }
 
 /// Fails when the end of an answer is told otherwise than its client can read it.
@@ -198,12 +199,8 @@ async fn a_cut_answer_never_looks_complete() {
     }
     let old = Asked { version: Version::HTTP_10, ..asked };
     let body = Pieces { left: vec![Some("bo".into()), None], exact: None };
-    let (head, framing, _) = answer::head(
-        &answer(200, &[], pieces(&[], None)).into_parts().0,
-        &body,
-        &old,
-        After::KeepAlive,
-    );
+    let (head, framing, _) =
+        answer::head(StatusCode::OK, &Fields::new(), &body, &old, After::KeepAlive);
     assert_eq!(framing, Framing::Close);
     assert!(Outgoing::new(head, body, framing, &old).ends_by_close());
 }
@@ -233,8 +230,8 @@ async fn long_answers_take_turns_on_a_crowded_core() {
     let asked = Asked { method: Method::GET, version: Version::HTTP_11, takes_trailers: false };
     let begun = || {
         let body = pieces(&[&[b'x'; PIECE_BYTES][..]; PIECES], None);
-        let (parts, body) = answer(200, &[], body).into_parts();
-        let (head, framing, _) = answer::head(&parts, &body, &asked, After::KeepAlive);
+        let (head, framing, _) =
+            answer::head(StatusCode::OK, &Fields::new(), &body, &asked, After::KeepAlive);
         Outgoing::new(head, body, framing, &asked)
     };
     // How often a task runs that sends a long answer where so many others have begun, and their

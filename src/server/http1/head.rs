@@ -3,12 +3,12 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use bytes::{Buf, BytesMut};
+use http::{Extensions, Method, StatusCode, Uri, Version, header};
 
-use crate::http1::fields;
+use crate::fields::Found;
 use crate::http1::head::{end, lists, name};
+use crate::proxy::message;
 
 /// Heads with up to so many fields are parsed without memory for the list of them.
 const USUAL_FIELDS_MAX: usize = 100;
@@ -26,7 +26,7 @@ pub(super) struct Bounds {
 /// A request's head.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) parts: Parts,
+    pub(super) request: message::Head,
     /// Where the body ends, or why that cannot be told.
     pub(super) length: Result<Length, &'static str>,
     /// Whether the client takes another answer on this connection.
@@ -105,6 +105,16 @@ pub(super) fn of_request(
             read.advance(2);
         }
     }
+    // Mostly it has come whole: then the parser finds its end. It passes over empty lines before it,
+    // which are none of a head.
+    let is_new = *looked_at == 0 && read.len() < bounds.bytes_max;
+    if is_new
+        && !matches!(read.first(), Some(b'\r' | b'\n'))
+        && let Some((parsed, length)) = parse(read, bounds.fields_max, taken)?
+    {
+        debug_assert_eq!(end(read, 0), Some(length), "a head ends with its first empty line");
+        return parsed.within(read, length).map(Some);
+    }
     let Some(length) = end(read, *looked_at) else {
         if read.len() >= bounds.bytes_max {
             return Err(match read.contains(&b'\n') {
@@ -115,7 +125,7 @@ pub(super) fn of_request(
         // What does not begin as a request is told at once, the rest when all has come. A CR may
         // be the first half of an empty line.
         if *looked_at == 0 && read.len() > 1 {
-            parse(read, bounds.fields_max, |_| Ok(()))?;
+            parse(read, bounds.fields_max, |_, _| Ok(()))?;
         }
         *looked_at = if read.len() > 1 { read.len() } else { 0 };
         return Ok(None);
@@ -124,25 +134,19 @@ pub(super) fn of_request(
     if length > bounds.bytes_max {
         return Err(BadHead::TooLarge);
     }
-    // Mostly nothing is behind it, and the buffer is the head's alone.
-    let bytes = match length == read.len() {
-        true => std::mem::take(read).freeze(),
-        false => read.split_to(length).freeze(),
-    };
-    let mut head = None;
-    let is_whole = parse(&bytes, bounds.fields_max, |request| {
-        head = Some(Box::new(taken(request, &bytes)?));
-        Ok(())
-    })?;
-    head.filter(|_| is_whole).map(Some).ok_or(BadHead::Malformed)
+    let head = read.get(..length).unwrap_or_default();
+    match parse(head, bounds.fields_max, taken)? {
+        Some((parsed, end)) if end == length => parsed.within(read, length).map(Some),
+        _ => Err(BadHead::Malformed),
+    }
 }
 
-/// Parses as much of a head as there is; whether it was whole.
-fn parse(
+/// Takes what `take` makes of a head, and where that ends; nothing where it is not whole.
+fn parse<T>(
     bytes: &[u8],
     fields_max: usize,
-    take: impl FnOnce(&httparse::Request<'_, '_>) -> Result<(), BadHead>,
-) -> Result<bool, BadHead> {
+    take: impl FnOnce(&httparse::Request<'_, '_>, &[u8]) -> Result<T, BadHead>,
+) -> Result<Option<(T, usize)>, BadHead> {
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS_MAX];
     let mut many = Vec::new();
     let fields = match usual.get_mut(..fields_max) {
@@ -159,18 +163,59 @@ fn parse(
         fields,
     );
     match parsed {
-        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {
-            take(&request).map(|()| true)
+        Ok(httparse::Status::Complete(length)) => {
+            take(&request, bytes).map(|taken| Some((taken, length)))
         }
-        Ok(httparse::Status::Complete(_)) => Err(BadHead::Malformed),
-        Ok(httparse::Status::Partial) => Ok(false),
+        Ok(httparse::Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err(BadHead::TooLarge),
         Err(_) => Err(BadHead::Malformed),
     }
 }
 
-/// The head that was parsed; target and values share the bytes.
-fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, BadHead> {
+/// A head that was parsed, apart from what shares its bytes.
+struct Parsed {
+    method: Method,
+    /// Where the target begins, and how long it is.
+    target: (usize, usize),
+    version: Version,
+    fields: Found,
+    length: Result<Length, &'static str>,
+    keeps_alive: bool,
+    expects_continue: bool,
+    asks_for_upgrade: bool,
+    takes_trailers: bool,
+}
+
+impl Parsed {
+    /// The head, which is so many bytes of what was read. Target and values share them.
+    fn within(self, read: &mut BytesMut, length: usize) -> Result<Box<Head>, BadHead> {
+        // Mostly nothing is behind it, and the buffer is the head's alone.
+        let bytes = match length == read.len() {
+            true => std::mem::take(read).freeze(),
+            false => read.split_to(length).freeze(),
+        };
+        let Self { method, target: (begin, target_bytes), version, fields, .. } = self;
+        let target = bytes.get(begin..begin + target_bytes).ok_or(BadHead::Malformed)?;
+        let uri = Uri::from_maybe_shared(bytes.slice_ref(target));
+        let request = message::Head {
+            method,
+            uri: uri.map_err(|_| BadHead::Malformed)?,
+            version,
+            headers: fields.within(bytes).map_err(|_| BadHead::TooLarge)?,
+            extensions: Extensions::new(),
+        };
+        Ok(Box::new(Head {
+            request,
+            length: self.length,
+            keeps_alive: self.keeps_alive,
+            expects_continue: self.expects_continue,
+            asks_for_upgrade: self.asks_for_upgrade,
+            takes_trailers: self.takes_trailers,
+        }))
+    }
+}
+
+fn taken(request: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<Parsed, BadHead> {
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(BadHead::Malformed);
     };
@@ -178,44 +223,41 @@ fn taken(request: &httparse::Request<'_, '_>, bytes: &Bytes) -> Result<Head, Bad
         return Err(BadHead::Target);
     }
     let is_old = request.version != Some(1);
-    let mut headers = fields::map(request.headers.len());
+    let mut fields = Found::of(bytes, request.headers.len());
     let mut framing = Framing::default();
     let (mut says_close, mut says_keep_alive) = (false, false);
     let (mut expects_continue, mut asks_for_upgrade, mut takes_trailers) = (false, false, false);
     for field in request.headers.iter() {
         let name = name(field.name).map_err(|_| BadHead::Malformed)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        let value = value.map_err(|_| BadHead::Malformed)?;
+        let value = field.value;
         match name {
-            header::TRANSFER_ENCODING => framing.coding(&value),
-            header::CONTENT_LENGTH => framing.length(&value),
+            header::TRANSFER_ENCODING => framing.coding(value),
+            header::CONTENT_LENGTH => framing.length(value),
             header::CONNECTION => {
-                says_close |= lists(&value, b"close");
-                says_keep_alive |= lists(&value, b"keep-alive");
+                says_close |= lists(value, b"close");
+                says_keep_alive |= lists(value, b"keep-alive");
             }
             header::EXPECT => {
-                expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+                expects_continue = value.eq_ignore_ascii_case(b"100-continue");
             }
             header::UPGRADE => asks_for_upgrade = true,
-            header::TE => takes_trailers |= lists(&value, b"trailers"),
+            header::TE => takes_trailers |= lists(value, b"trailers"),
             _ => {}
         }
-        headers.try_append(name, value).map_err(|_| BadHead::TooLarge)?;
+        fields.push(name, value).map_err(|_| BadHead::TooLarge)?;
     }
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Malformed)?;
-    parts.uri = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes()))
-        .map_err(|_| BadHead::Malformed)?;
-    parts.version = if is_old { Version::HTTP_10 } else { Version::HTTP_11 };
-    parts.headers = headers;
     let length = match target.as_bytes().contains(&b'#') {
         // RFC 9112 section 3.2: a fragment is none of a server's business, and to some of them it is
         // a part of the path.
         true => Err("the request target has a fragment"),
         false => framing.end(is_old),
     };
-    Ok(Head {
-        parts,
+    let begin = target.as_ptr().addr().checked_sub(bytes.as_ptr().addr());
+    Ok(Parsed {
+        method: Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Malformed)?,
+        target: (begin.ok_or(BadHead::Malformed)?, target.len()),
+        version: if is_old { Version::HTTP_10 } else { Version::HTTP_11 },
+        fields,
         length,
         keeps_alive: !says_close && (!is_old || says_keep_alive),
         // RFC 9110 section 10.1.1: HTTP/1.0 does not know it.
@@ -237,14 +279,13 @@ struct Framing {
 }
 
 impl Framing {
-    fn coding(&mut self, value: &HeaderValue) {
+    fn coding(&mut self, value: &[u8]) {
         self.codings += 1;
-        self.is_other |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        self.is_other |= !value.eq_ignore_ascii_case(b"chunked");
     }
 
-    fn length(&mut self, value: &HeaderValue) {
+    fn length(&mut self, digits: &[u8]) {
         self.lengths += 1;
-        let digits = value.as_bytes();
         let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
         let digits = str::from_utf8(digits).ok().filter(|_| is_number);
         self.length = digits.and_then(|digits| digits.parse().ok());

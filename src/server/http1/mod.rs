@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::BytesMut;
-use http::Response;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Client;
@@ -24,9 +23,9 @@ use super::heard_out;
 use super::linger::Linger;
 use super::pace::{Traffic, Underway};
 use super::prefixed::Prefixed;
-use crate::http1::fields;
 use crate::proxy::body::ReplyBody;
 use crate::proxy::exchange::{exchange, refuse};
+use crate::proxy::message::Answer;
 use crate::proxy::tunnel::{Giver, HandOver, Tunnel};
 use answer::{After, Asked};
 use head::{BadHead, Bounds, Head, Length};
@@ -165,36 +164,40 @@ impl<S: Transport> Connection<'_, S> {
     async fn answer(&self, mut head: Box<Head>) -> Then {
         let underway = self.client.traffic.begin();
         let asked = Asked {
-            method: head.parts.method.clone(),
-            version: head.parts.version,
+            method: head.request.method.clone(),
+            version: head.request.version,
             takes_trailers: head.takes_trailers,
         };
         let (core, peer) = (&self.client.core, &self.client.peer);
         let mut after = if head.keeps_alive { After::KeepAlive } else { After::Close };
         let mut hand_over = None;
-        let answer = match head.length {
+        let answered = match head.length {
             Ok(length) => {
                 let body = body::incoming(&self.wire, length, head.expects_continue);
                 if head.asks_for_upgrade && length == Length::Exact(0) {
                     let (sender, receiver) = HandOver::new();
-                    head.parts.extensions.insert(receiver);
+                    head.request.extensions.insert(receiver);
                     hand_over = Some(sender);
                 }
                 let (core, peer) = (Arc::clone(core), Arc::clone(peer));
-                let answer = pin!(exchange(core, peer, &mut head.parts, body));
+                let answer = pin!(exchange(core, peer, &mut head.request, body));
                 self.unless_gone(answer).await
             }
             Err(why) => {
                 after = After::Close;
                 // Whatever follows may be a body.
                 self.wire.lock().begin(Body::GivenUp, false);
-                Some(refuse(core, peer, &head.parts, why))
+                Some(refuse(core, peer, &head.request, why))
             }
         };
-        fields::give_back(std::mem::take(&mut head.parts.headers));
         drop(head);
-        let Some(mut answer) = answer else { return Then::Drop };
-        if let (Some(tunnel), Some(hand_over)) = (answer.body_mut().take_tunnel(), hand_over) {
+        // Only what is sent is kept while it is.
+        let (answer, tunnel) = {
+            let Some(mut answer) = answered else { return Then::Drop };
+            let tunnel = answer.body.take_tunnel();
+            (answer, tunnel)
+        };
+        if let (Some(tunnel), Some(hand_over)) = (tunnel, hand_over) {
             underway.leads_to_tunnel();
             self.tunnel(answer, &asked, *tunnel, hand_over).await;
             return Then::Drop;
@@ -216,7 +219,7 @@ impl<S: Transport> Connection<'_, S> {
     /// Sends an answer, and waits for the end of its request.
     async fn send(
         &self,
-        answer: Response<ReplyBody>,
+        answer: Answer<ReplyBody>,
         asked: &Asked,
         after: After,
         underway: Underway,
@@ -229,12 +232,12 @@ impl<S: Transport> Connection<'_, S> {
             let goes_on = has_end && !self.stopping.is_cancelled();
             (wire.answer(), if goes_on { after } else { After::Close })
         };
-        let (parts, body) = answer.into_parts();
-        let (mut head, framing, after) = answer::head(&parts, &body, asked, after);
+        let Answer { status, headers, body } = answer;
+        let (mut head, framing, after) = answer::head(status, &headers, &body, asked, after);
         if !leave.is_empty() {
             head = [leave, &head[..]].concat();
         }
-        fields::give_back(parts.headers);
+        drop(headers);
         {
             let mut outgoing = Outgoing::new(head, body, framing, asked);
             let cut = Cut { wire: &self.wire, passes_for_whole: outgoing.ends_by_close() };
@@ -277,13 +280,13 @@ impl<S: Transport> Connection<'_, S> {
     /// Tells the client that its connection is a tunnel, and serves that.
     async fn tunnel(
         &self,
-        answer: Response<ReplyBody>,
+        answer: Answer<ReplyBody>,
         asked: &Asked,
         tunnel: Tunnel,
         hand_over: Giver,
     ) {
-        let (parts, body) = answer.into_parts();
-        let (head, framing, _) = answer::head(&parts, &body, asked, After::Close);
+        let Answer { status, headers, body } = answer;
+        let (head, framing, _) = answer::head(status, &headers, &body, asked, After::Close);
         let telling = async {
             // Whoever has been told takes no turn of its core any more.
             let told = {

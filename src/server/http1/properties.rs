@@ -165,12 +165,12 @@ pub(super) async fn read_by_us(pieces: &[&[u8]], bounds: Bounds) -> (Vec<Seen>, 
             let incoming = body::incoming(&wire, length, head.expects_continue);
             let Ok(body) = incoming.collect().await else { break Ended::BrokenOff };
             assert_eq!(wire.lock().body(), Body::Over);
-            let parts = head.parts;
+            let request = head.request;
             seen.push(Seen {
-                method: parts.method,
-                target: parts.uri.to_string(),
-                version: parts.version,
-                headers: parts.headers,
+                method: request.method,
+                target: request.uri.to_string(),
+                version: request.version,
+                headers: HeaderMap::from(request.headers),
                 body: body.to_bytes().to_vec(),
             });
             if !head.keeps_alive {

@@ -6,12 +6,13 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 
 use super::cause::{Cause, describe, judges_the_secret};
 use super::counted::Counted;
 use super::{Exchange, ExchangeError, Place, Upstream};
 use crate::clock::Clock;
+use crate::fields::Fields;
 use crate::forward::inject::{Injector, Unusable};
 use crate::forward::throttle;
 use crate::login::{Attempt, Material, Next, Request, StepAnswer, render};
@@ -439,8 +440,8 @@ fn header_names(request: &Request, session: Option<&Injector>) -> Vec<HeaderName
     headers.keys().cloned().collect()
 }
 
-fn media_type(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+fn media_type(headers: &Fields) -> Option<String> {
+    let text = headers.text(header::CONTENT_TYPE)?;
     Some(text.split(';').next().unwrap_or_default().trim().to_lowercase())
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, header};
 
+use crate::fields::Fields;
 use crate::forward::inject::Injector;
 use crate::login::{Material, StepAnswer};
 use crate::recipe::condition::Truth;
@@ -320,10 +321,10 @@ pub(super) fn taken(step: &Step, answer: &StepAnswer, now: SystemTime) -> Vec<Ta
 }
 
 /// The cookies of an answer to a login's step.
-pub(super) fn cookies(recipe: &Recipe, headers: &HeaderMap) -> Vec<CookieReport> {
-    let fields = headers.get_all(header::SET_COOKIE).iter();
+pub(super) fn cookies(recipe: &Recipe, headers: &Fields) -> Vec<CookieReport> {
+    let fields = headers.get_all(header::SET_COOKIE);
     let report = fields.filter_map(|field| {
-        let text = std::str::from_utf8(field.as_bytes()).ok()?;
+        let text = std::str::from_utf8(field).ok()?;
         let cookie = cookie::Cookie::parse(text.trim_start()).ok()?;
         let flags = [("HttpOnly", cookie.http_only()), ("Secure", cookie.secure())];
         let value = SecretText::from(cookie.value().to_owned());

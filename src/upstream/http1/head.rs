@@ -3,10 +3,10 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use super::outgoing::Framing;
-use crate::http1::fields;
+use crate::fields::{Field, Fields, Found};
 use crate::http1::head::{content_length, end, field, lists, name};
 use crate::upstream::RequestHead;
 
@@ -46,10 +46,10 @@ pub(super) fn of_request(
     // The length of an empty body is said by the client, or for methods that have one (RFC 9110
     // section 8.6).
     let mut is_said = matches!(*request.method, Method::POST | Method::PUT | Method::PATCH);
-    for (name, value) in &request.fields {
+    for Field { name, value, .. } in &request.fields {
         match is_ours(name) {
             true => is_said |= **name == header::CONTENT_LENGTH,
-            false => field(&mut head, name, value.as_bytes()),
+            false => field(&mut head, name, value),
         }
     }
     match framing {
@@ -69,7 +69,7 @@ pub(super) fn of_request(
 pub(in crate::upstream) struct Head {
     pub(in crate::upstream) status: StatusCode,
     pub(in crate::upstream) version: Version,
-    pub(in crate::upstream) headers: HeaderMap,
+    pub(in crate::upstream) headers: Fields,
     /// The whole of it, as it came.
     pub(in crate::upstream) bytes: Bytes,
     told: Told,
@@ -121,35 +121,39 @@ pub(super) fn of_answer(
     if read.is_empty() {
         return Ok(None);
     }
+    // Mostly it has come whole: then the parser finds its end. It passes over empty lines before it,
+    // which are none of a head.
+    if *looked_at == 0
+        && !matches!(read.first(), Some(b'\r' | b'\n'))
+        && let Some((parsed, length)) = parse(read, taken)?
+    {
+        debug_assert_eq!(end(read, 0), Some(length), "a head ends with its first empty line");
+        return parsed.within(read, length).map(Some);
+    }
     let Some(length) = end(read, *looked_at) else {
         if read.len() > HEAD_BYTES_MAX {
             return Err(BadHead::TooLarge);
         }
         // What does not begin as an answer is told at once, the rest when all has come.
         if *looked_at == 0 {
-            parse(read, |_| Ok(()))?;
+            parse(read, |_, _| Ok(()))?;
         }
         *looked_at = read.len();
         return Ok(None);
     };
     *looked_at = 0;
-    let bytes = read.split_to(length).freeze();
-    if length > HEAD_BYTES_MAX {
-        return Err(BadHead::TooLarge);
+    let head = read.get(..length).unwrap_or_default();
+    match parse(head, taken)? {
+        Some((parsed, end)) if end == length => parsed.within(read, length).map(Some),
+        _ => Err(BadHead::Malformed),
     }
-    let mut head = None;
-    let is_whole = parse(&bytes, |response| {
-        head = Some(taken(response, &bytes)?);
-        Ok(())
-    })?;
-    head.filter(|_| is_whole).map(Some).ok_or(BadHead::Malformed)
 }
 
-/// Parses as much of a head as there is; whether it was whole.
-fn parse(
+/// Takes what `take` makes of a head, and where that ends; nothing where it is not whole.
+fn parse<T>(
     bytes: &[u8],
-    take: impl FnOnce(&httparse::Response<'_, '_>) -> Result<(), BadHead>,
-) -> Result<bool, BadHead> {
+    take: impl FnOnce(&httparse::Response<'_, '_>, &[u8]) -> Result<T, BadHead>,
+) -> Result<Option<(T, usize)>, BadHead> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -158,52 +162,69 @@ fn parse(
         &mut fields,
     );
     match parsed {
-        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {
-            take(&response).map(|()| true)
+        Ok(httparse::Status::Complete(length)) if length > HEAD_BYTES_MAX => Err(BadHead::TooLarge),
+        Ok(httparse::Status::Complete(length)) => {
+            take(&response, bytes).map(|taken| Some((taken, length)))
         }
-        Ok(httparse::Status::Complete(_)) => Err(BadHead::Malformed),
-        Ok(httparse::Status::Partial) => Ok(false),
+        Ok(httparse::Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err(BadHead::TooLarge),
         Err(_) => Err(BadHead::Malformed),
     }
 }
 
-/// The head that was parsed; its values share the bytes.
-fn taken(response: &httparse::Response<'_, '_>, bytes: &Bytes) -> Result<Head, BadHead> {
+/// A head that was parsed, apart from what shares its bytes.
+struct Parsed {
+    status: StatusCode,
+    version: Version,
+    fields: Found,
+    told: Told,
+}
+
+impl Parsed {
+    /// The head, which is so many bytes of what was read. Values share them.
+    fn within(self, read: &mut BytesMut, length: usize) -> Result<Head, BadHead> {
+        let bytes = read.split_to(length).freeze();
+        let Self { status, version, fields, told } = self;
+        let headers = fields.within(bytes.clone()).map_err(|_| BadHead::TooLarge)?;
+        Ok(Head { status, version, headers, bytes, told })
+    }
+}
+
+fn taken(response: &httparse::Response<'_, '_>, bytes: &[u8]) -> Result<Parsed, BadHead> {
     let version = match response.version {
         Some(1) => Version::HTTP_11,
         _ => Version::HTTP_10,
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let (mut headers, mut told) = (fields::map(response.headers.len()), Told::default());
+    let mut fields = Found::of(bytes, response.headers.len());
+    let mut told = Told::default();
     for field in response.headers.iter() {
         let name = name(field.name).map_err(|_| BadHead::Malformed)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        let value = value.map_err(|_| BadHead::Malformed)?;
+        let value = field.value;
         match name {
-            header::TRANSFER_ENCODING => told.coding(&value),
-            header::CONTENT_LENGTH => told.length(&value),
+            header::TRANSFER_ENCODING => told.coding(value),
+            header::CONTENT_LENGTH => told.length(value),
             header::CONNECTION => {
-                told.closes |= lists(&value, b"close");
-                told.keeps_alive |= lists(&value, b"keep-alive");
+                told.closes |= lists(value, b"close");
+                told.keeps_alive |= lists(value, b"keep-alive");
             }
             _ => {}
         }
-        headers.append(name, value);
+        fields.push(name, value).map_err(|_| BadHead::TooLarge)?;
     }
     let status = status.ok_or(BadHead::Malformed)?;
-    Ok(Head { status, version, headers, bytes: bytes.clone(), told })
+    Ok(Parsed { status, version, fields, told })
 }
 
 impl Told {
-    fn coding(&mut self, value: &HeaderValue) {
+    fn coding(&mut self, value: &[u8]) {
         self.codings += 1;
-        self.is_other |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        self.is_other |= !value.eq_ignore_ascii_case(b"chunked");
     }
 
     /// It may be said more than once (RFC 9110 section 8.6).
-    fn length(&mut self, value: &HeaderValue) {
-        for member in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+    fn length(&mut self, value: &[u8]) {
+        for member in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let is_number = !member.is_empty() && member.iter().all(u8::is_ascii_digit);
             let digits = str::from_utf8(member).ok().filter(|_| is_number);
             let said = digits.and_then(|digits| digits.parse().ok());

@@ -4,12 +4,13 @@
 #![allow(clippy::panic)]
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::head::{self, BadHead, End, FIELDS_MAX, HEAD_BYTES_MAX};
+use crate::fields::Fields;
 use crate::http1::chunked::{Chunked, Piece};
 use crate::properties::{Draws, pieces};
 use crate::upstream::error::Broken;
@@ -71,7 +72,7 @@ pub(super) fn not_otherwise(ours: Result<Answer, Broken>, theirs: Result<Answer,
 #[derive(Debug, PartialEq)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Fields,
     pub(super) body: Vec<u8>,
 }
 
@@ -142,7 +143,7 @@ pub(super) async fn read_by_hyper(method: Method, bytes: &[u8]) -> Result<Answer
         let answer = sender.send_request(request).await?;
         let (parts, body) = answer.into_parts();
         let body = body.collect().await?.to_bytes().to_vec();
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        Ok(Answer { status: parts.status, headers: parts.headers.into(), body })
     };
     let (answer, _theirs) = tokio::join!(answer, upstream);
     driven.abort();
