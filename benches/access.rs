@@ -32,7 +32,7 @@ use doorward::recipe::Recipe;
 use doorward::recipe::pattern::PathPattern;
 use doorward::route::Reading;
 use doorward::session::{AccountId, UpstreamId};
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 /// Keys of each client.
 const KEYS: usize = 10;
@@ -64,8 +64,11 @@ fn access(criterion: &mut Criterion) {
         // The last key of a client in the middle.
         let key = keys.get(clients / 2).and_then(|keys| keys.last()).unwrap();
         let mut headers = Fields::new();
-        headers.insert(HeaderName::from_static("doorward-key"), key.expose().parse().unwrap());
-        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        headers.insert(
+            HeaderName::from_static("doorward-key"),
+            key.expose().parse::<HeaderValue>().unwrap(),
+        );
+        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         group.bench_function(format!("{} keys of {clients} clients", clients * KEYS), |bencher| {
             bencher.iter(|| {
                 let headers = black_box(&headers);
@@ -103,8 +106,9 @@ fn bench_token(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
     let login = clients.log_in(&asking_in, [key.expose()], SystemTime::now).unwrap();
     let access = Access::Clients(Arc::new(clients));
     let mut headers = Fields::new();
-    headers.insert("authtoken", login.token.unwrap().text.expose().parse().unwrap());
-    headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+    let token = login.token.unwrap().text.expose().parse::<HeaderValue>().unwrap();
+    headers.insert(HeaderName::from_static("authtoken"), token);
+    headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
     group.bench_function("a token of a local login", |bencher| {
         bencher.iter(|| {
             let asking = asking(recipe, black_box(&headers), &nobody);
@@ -121,7 +125,7 @@ fn bench_connection(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
     let shown = Shown::read(&Credentials { certificate: None, unix }).unwrap();
     let connected = access.recognise(&shown);
     let mut headers = Fields::new();
-    headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+    headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
     group.bench_function("a connection that shows its client", |bencher| {
         bencher.iter(|| {
             let asking = asking(recipe, black_box(&headers), &connected);
@@ -172,9 +176,9 @@ fn issued(criterion: &mut Criterion) {
             .trusting([(issuer, vec![(rule, "ci")])]);
         let access = Access::Clients(Arc::new(clients));
         let mut headers = Fields::new();
-        let value = format!("Bearer {token}").parse().unwrap();
+        let value = format!("Bearer {token}").parse::<HeaderValue>().unwrap();
         headers.insert(http::header::AUTHORIZATION, value);
-        headers.insert(http::header::ACCEPT, http::HeaderValue::from_static("application/json"));
+        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         let nobody = Connected::default();
         let authenticate = |wall: SystemTime| {
             let headers = black_box(&headers);

@@ -68,24 +68,23 @@ pub(super) fn each<E>(
             look(&password, Stands::Field)?;
         }
     }
-    let is_vendors = |name: &HeaderName| {
-        let injections = recipe.inject.iter();
-        let mut into = injections.map(|injection| &injection.into);
-        into.any(|into| matches!(into, InjectInto::Header(vendors, _) if vendors == name))
-    };
-    let is_place = |name: &HeaderName| {
-        KEY_FIELDS.contains(name)
-            || key_headers.contains(name)
-            || is_vendors(name)
-            || recipe.strip_headers.contains(name)
-    };
+    let vendor = recipe.inject.iter().filter_map(|injection| match &injection.into {
+        InjectInto::Header(name, _) => Some(name),
+        _ => None,
+    });
+    let places = KEY_FIELDS.iter().chain(*key_headers).chain(vendor).chain(&recipe.strip_headers);
+    // By their places, whatever their order: the first key that is shown is the one that counts.
+    let mut shown = Vec::new();
     for (name, value) in *headers {
         if *name != header::AUTHORIZATION
-            && is_place(name)
-            && let Some(text) = fields::text(value)
+            && let Some(place) = places.clone().position(|place| place == name)
         {
-            look(text.trim(), Stands::Field)?;
+            shown.push((place, value));
         }
+    }
+    shown.sort_by_key(|(place, _)| *place);
+    for text in shown.iter().filter_map(|(_, value)| fields::text(value)) {
+        look(text.trim(), Stands::Field)?;
     }
     for field in headers.get_all(header::COOKIE).filter_map(fields::text) {
         for pair in field.split(';') {
@@ -263,7 +262,7 @@ mod tests {
         ]);
         // What HTTP/2 lets through is not trimmed by anybody.
         headers
-            .append(HeaderName::from_static("x-vault"), &HeaderValue::from_static("\tdoorward_x"));
+            .append(HeaderName::from_static("x-vault"), HeaderValue::from_static("\tdoorward_x"));
         let issued = Issued::among(&headers);
         let withheld = Withheld::of(&issued, &[]);
         let left = headers

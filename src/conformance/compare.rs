@@ -170,7 +170,7 @@ impl Reply {
         }
         for (name, value) in &self.headers {
             if let Some((name, value)) = field(name, value) {
-                headers.append(name, value);
+                headers.insert(name, value);
             }
         }
         for cookie in &self.set_cookies {

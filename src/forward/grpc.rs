@@ -73,7 +73,7 @@ mod tests {
             ("application/json", false),
         ] {
             let mut headers = Fields::new();
-            headers.insert(header::CONTENT_TYPE, &HeaderValue::from_static(kind));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             assert_eq!(Messages::of(&headers).is_some(), is_framed, "{kind}");
         }
     }

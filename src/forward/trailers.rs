@@ -76,7 +76,7 @@ mod tests {
             "proxy-status",
             "doorward-replay",
         ] {
-            trailers.insert(HeaderName::from_static(name), &HeaderValue::from_static("1"));
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
         keep_harmless(&mut trailers);
         let left: Vec<_> = trailers.names().map(HeaderName::as_str).collect();

@@ -25,7 +25,7 @@ pub fn agrees(headers: &Fields, protocol: &HeaderValue) -> bool {
 
 /// Says anew, to the next hop, that this connection is to speak `protocol` (or does from now on).
 pub fn set(headers: &mut Fields, protocol: &HeaderValue) {
-    headers.insert(header::CONNECTION, &HeaderValue::from_static("upgrade"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, protocol);
 }
 
@@ -51,7 +51,7 @@ mod tests {
     fn headers(fields: &[(&'static str, &'static str)]) -> Fields {
         let mut headers = Fields::new();
         for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), &HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
     }

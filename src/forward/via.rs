@@ -69,7 +69,7 @@ mod tests {
     fn a_message_that_was_here_is_told_from_one_that_passed_another_gateway() {
         let (ours, other) = (Via::new("doorward-1"), Via::new("doorward-2"));
         let mut headers = Fields::new();
-        headers.insert(header::VIA, &HeaderValue::from_static("1.0 fred, 1.1 proxy.example (x)"));
+        headers.insert(header::VIA, HeaderValue::from_static("1.0 fred, 1.1 proxy.example (x)"));
         other.add(&mut headers, Version::HTTP_11);
         assert!(!ours.is_in(&headers));
         ours.add(&mut headers, Version::HTTP_2);

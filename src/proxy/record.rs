@@ -207,17 +207,11 @@ impl Record {
     /// What is wrong may be in these fields: their names are kept with the message, if it is
     /// rejected.
     pub(super) fn note_fields(&mut self, fields: &Fields) {
-        let mut names = Vec::new();
-        for name in fields.names() {
-            let shown = match access::holds_credential(name.as_ref()) {
-                true => "[client credential]",
-                false => name.as_str(),
-            };
-            if !names.contains(&shown) {
-                names.push(shown);
-            }
-        }
-        self.rejected = Some(self.head(names.into_iter()));
+        let names = fields.names().map(|name| match access::holds_credential(name.as_ref()) {
+            true => "[client credential]",
+            false => name.as_str(),
+        });
+        self.rejected = Some(self.head(names));
     }
 
     /// The message is rejected, and kept for the operator.

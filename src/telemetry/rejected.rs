@@ -51,17 +51,23 @@ pub struct Head {
 impl Head {
     /// As much of these as is kept.
     pub fn new<'n>(method: &str, path: &str, names: impl Iterator<Item = &'n str>) -> Self {
-        Self {
-            method: cut(method, METHOD_BYTES_MAX),
-            path: cut(path, PATH_BYTES_MAX),
-            fields: names.take(NAMES_MAX).map(|name| cut(name, NAME_BYTES_MAX)).collect(),
+        let mut fields: Vec<Box<str>> = Vec::new();
+        for name in names.map(|name| cut(name, NAME_BYTES_MAX)) {
+            if fields.len() == NAMES_MAX {
+                break;
+            }
+            if !fields.iter().any(|known| **known == *name) {
+                fields.push(name.into());
+            }
         }
+        let (method, path) = (cut(method, METHOD_BYTES_MAX), cut(path, PATH_BYTES_MAX));
+        Self { method: method.into(), path: path.into(), fields }
     }
 }
 
-fn cut(text: &str, bytes_max: usize) -> Box<str> {
+fn cut(text: &str, bytes_max: usize) -> &str {
     let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or(0)).unwrap_or_default().into()
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// The last rejected messages of this process, and how many there were.
@@ -113,7 +119,8 @@ mod tests {
     fn the_last_ones_are_kept_and_little_of_each() {
         let rejections = Rejections::default();
         for number in 0..KEPT_MAX + 10 {
-            let names = vec!["é".repeat(NAME_BYTES_MAX); 1000];
+            let name = |number: usize| format!("{:04}{}", number / 2, "é".repeat(NAME_BYTES_MAX));
+            let names: Vec<_> = (0..1000).map(name).collect();
             let path = format!("/{number:03}{}", "é".repeat(PATH_BYTES_MAX));
             let method = "M".repeat(20_000);
             rejections.keep(Rejected {
@@ -131,5 +138,6 @@ mod tests {
         assert!(first.path.len() <= PATH_BYTES_MAX && first.path.len() > PATH_BYTES_MAX - 2);
         assert_eq!((first.method.len(), first.fields.len()), (METHOD_BYTES_MAX, NAMES_MAX));
         assert_eq!(first.fields.first().unwrap().len(), NAME_BYTES_MAX);
+        assert!(first.fields.last().unwrap().starts_with("0031"), "each once");
     }
 }

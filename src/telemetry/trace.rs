@@ -170,7 +170,7 @@ mod tests {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
         let mut headers = Fields::new();
-        fields.iter().map(pair).for_each(|(name, value)| _ = headers.append(name, value));
+        fields.iter().map(pair).for_each(|(name, value)| headers.append(name, value));
         headers
     }
 

@@ -75,8 +75,7 @@ fn authority(value: &HeaderValue) -> Option<Authority> {
 mod tests {
     use super::*;
 
-    /// Fails when HTTP/2 may keep a session's value in a table, or the request id, which is new each
-    /// time.
+    /// Fails when HTTP/2 may keep a session's value in a table.
     #[test]
     fn what_no_table_may_keep_is_said_to_the_library() {
         let mut headers = HeaderMap::new();

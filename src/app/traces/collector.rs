@@ -82,7 +82,8 @@ impl HttpClient for Client {
             let answer = self.0.send(&asked, Full::new(body), &wait).await?;
             let body = Limited::new(answer.body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
             let mut response = Response::new(body);
-            (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers);
+            (*response.status_mut(), *response.headers_mut()) =
+                (answer.status, answer.headers.into());
             Ok(response)
         };
         tokio::time::timeout(SEND_TIME_MAX, sending).await?

@@ -190,7 +190,7 @@ pub fn accept_readable(headers: &Fields) -> HeaderValue {
 /// Describes `content` as an uncoded body.
 pub fn describe_identity(headers: &mut Fields, content: &Bytes) {
     describe_decoded(headers);
-    headers.insert(header::CONTENT_LENGTH, &HeaderValue::from(content.len()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
 }
 
 /// Describes an uncoded body of unknown length.

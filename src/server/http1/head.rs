@@ -107,11 +107,10 @@ pub(super) fn of_request(
     }
     // Mostly it has come whole: then the parser finds its end. It passes over empty lines before it,
     // which are none of a head.
-    let is_new = *looked_at == 0 && read.len() < bounds.bytes_max;
-    if is_new
-        && !matches!(read.first(), Some(b'\r' | b'\n'))
-        && let Some((parsed, length)) = parse(read, bounds.fields_max, taken)?
-    {
+    let is_parsed = *looked_at == 0
+        && read.len() < bounds.bytes_max
+        && !matches!(read.first(), Some(b'\r' | b'\n'));
+    if is_parsed && let Some((parsed, length)) = parse(read, bounds.fields_max, taken)? {
         debug_assert_eq!(end(read, 0), Some(length), "a head ends with its first empty line");
         return parsed.within(read, length).map(Some);
     }
@@ -124,7 +123,7 @@ pub(super) fn of_request(
         }
         // What does not begin as a request is told at once, the rest when all has come. A CR may
         // be the first half of an empty line.
-        if *looked_at == 0 && read.len() > 1 {
+        if !is_parsed && *looked_at == 0 && read.len() > 1 {
             parse(read, bounds.fields_max, |_, _| Ok(()))?;
         }
         *looked_at = if read.len() > 1 { read.len() } else { 0 };

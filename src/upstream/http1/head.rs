@@ -123,10 +123,8 @@ pub(super) fn of_answer(
     }
     // Mostly it has come whole: then the parser finds its end. It passes over empty lines before it,
     // which are none of a head.
-    if *looked_at == 0
-        && !matches!(read.first(), Some(b'\r' | b'\n'))
-        && let Some((parsed, length)) = parse(read, taken)?
-    {
+    let is_parsed = *looked_at == 0 && !matches!(read.first(), Some(b'\r' | b'\n'));
+    if is_parsed && let Some((parsed, length)) = parse(read, taken)? {
         debug_assert_eq!(end(read, 0), Some(length), "a head ends with its first empty line");
         return parsed.within(read, length).map(Some);
     }
@@ -135,7 +133,7 @@ pub(super) fn of_answer(
             return Err(BadHead::TooLarge);
         }
         // What does not begin as an answer is told at once, the rest when all has come.
-        if *looked_at == 0 {
+        if !is_parsed && *looked_at == 0 {
             parse(read, |_, _| Ok(()))?;
         }
         *looked_at = read.len();

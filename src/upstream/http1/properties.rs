@@ -4,13 +4,12 @@
 #![allow(clippy::panic)]
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::head::{self, BadHead, End, FIELDS_MAX, HEAD_BYTES_MAX};
-use crate::fields::Fields;
 use crate::http1::chunked::{Chunked, Piece};
 use crate::properties::{Draws, pieces};
 use crate::upstream::error::Broken;
@@ -72,7 +71,7 @@ pub(super) fn not_otherwise(ours: Result<Answer, Broken>, theirs: Result<Answer,
 #[derive(Debug, PartialEq)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: Fields,
+    pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
@@ -120,7 +119,7 @@ pub(super) fn read(method: &Method, pieces: &[&[u8]]) -> Result<Answer, Broken> 
             None => return Err(Broken::Closed),
         }
     }
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    Ok(Answer { status: head.status, headers: head.headers.into(), body })
 }
 
 /// What hyper reads.
@@ -143,7 +142,7 @@ pub(super) async fn read_by_hyper(method: Method, bytes: &[u8]) -> Result<Answer
         let answer = sender.send_request(request).await?;
         let (parts, body) = answer.into_parts();
         let body = body.collect().await?.to_bytes().to_vec();
-        Ok(Answer { status: parts.status, headers: parts.headers.into(), body })
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
     };
     let (answer, _theirs) = tokio::join!(answer, upstream);
     driven.abort();
