@@ -35,16 +35,19 @@ pub struct Slowness {
 pub struct Patience {
     slowness: Slowness,
     left: Duration,
+    /// How much longer was waited than there was left, beyond what bytes have made up for since.
+    overdrawn: Duration,
 }
 
 impl Patience {
     /// As much as there may be.
     pub fn new(slowness: Slowness) -> Self {
-        Self { slowness, left: slowness.pause_max }
+        Self { slowness, left: slowness.pause_max, overdrawn: Duration::ZERO }
     }
 
     /// So long was waited.
     pub fn waited(&mut self, time: Duration) {
+        self.overdrawn += time.saturating_sub(self.left);
         self.left = self.left.saturating_sub(time);
     }
 
@@ -57,6 +60,13 @@ impl Patience {
         let millis = bytes.saturating_mul(1000).checked_div(bytes_per_second_min);
         let earned = millis.map_or(pause_max, Duration::from_millis);
         self.left = self.left.saturating_add(earned).min(pause_max);
+        self.overdrawn = self.overdrawn.saturating_sub(earned);
+    }
+
+    /// Whether nothing was left for longer than it takes us to look: bytes that come one by one are
+    /// not late because we are.
+    fn is_overdrawn(&self) -> bool {
+        self.overdrawn > look_every(self.slowness.pause_max)
     }
 
     /// How long may still be waited.
@@ -68,6 +78,11 @@ impl Patience {
     pub fn is_over(&self) -> bool {
         self.left.is_zero()
     }
+}
+
+/// How often is looked who is too slow, where nothing may move for so long.
+fn look_every(pause_max: Duration) -> Duration {
+    LOOK_MAX.min(pause_max / LOOKS)
 }
 
 /// Everybody who is waited for on one core.
@@ -168,8 +183,7 @@ impl Watch {
             if !self.is_empty() {
                 drop(begun);
                 let [body, answer] = *lock(&self.slowness);
-                let pause = LOOK_MAX.min(body.pause_max.min(answer.pause_max) / LOOKS);
-                sleep(pause).await;
+                sleep(look_every(body.pause_max.min(answer.pause_max))).await;
                 while self.end_waits(Instant::now()) == ENDS_MAX {
                     sleep(ENDS_PAUSE).await;
                 }
@@ -230,10 +244,11 @@ impl Ward {
         if let Some(since) = wait.since {
             wait.patience.waited(since.elapsed());
         }
-        // The bytes may have been there before anybody looked: they count, for what they are.
-        wait.is_over = false;
+        // The bytes may have been there before anybody looked: they count, for what they are. A client
+        // whose bytes come just before each look would else never be found to be too slow.
         wait.since = None;
         wait.patience.moved(bytes);
+        wait.is_over = wait.patience.is_overdrawn();
     }
 
     /// The client has to take something from now on.
@@ -319,6 +334,24 @@ mod tests {
             lasted >= Duration::from_secs(55) && lasted < Duration::from_secs(66),
             "{lasted:?}"
         );
+    }
+
+    /// Fails when a client lasts whose bytes come just before each look.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_drips_in_step_with_the_looks_is_too_slow_all_the_same() {
+        let watch = Arc::new(Watch::new(SLOWNESS, SLOWNESS));
+        let ward = watch.body();
+        let begun = Instant::now();
+        while poll_fn(|context| Poll::Ready(ward.poll_wait(context))).await.is_pending() {
+            advance(LOOK_MAX).await;
+            // A byte is worth 4 milliseconds.
+            ward.went_on(1);
+            _ = poll_fn(|context| Poll::Ready(ward.poll_wait(context))).await;
+            advance(Duration::from_millis(1)).await;
+            assert_eq!(watch.end_waits(Instant::now()), 0, "a look that finds nobody");
+            assert!(begun.elapsed() < Duration::from_secs(33), "nobody finds it out");
+        }
+        assert!(begun.elapsed() >= SLOWNESS.pause_max, "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
