@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -181,7 +181,7 @@ impl Client {
         });
         let builder = builder(limits, streams);
         let stream = TokioIo::new(Lingering::new(stream));
-        let mut connection = pin!(builder.serve_connection(stream, service));
+        let mut connection = Box::pin(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
@@ -200,12 +200,14 @@ impl Client {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     biased;
-                    ended = connection => ended,
+                    ended = connection.as_mut() => ended,
                     // It waits for nothing, and may never answer.
                     () = unasked(&farewell) => Ok(()),
                 }
             }
         };
+        // One that could not write has not told its streams.
+        drop(connection);
         if let Err(error) = ended {
             // Clients that leave, idle or err: what there is to say, hyper has said.
             tracing::debug!(%error, "a connection ended early");

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,15 +17,16 @@ use hyper::ext::Protocol as Connect;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
 
-use crate::client::{Door, Protocol, Record};
+use crate::client::{Door, Protocol, Record, Tap};
 use crate::harness::{Ended, Scene, Setup, until, within};
 use crate::puppet::{Puppet, Reply};
-use crate::upgrades::{AGREE, agreeing, hear, hear_end};
+use crate::upgrades::{AGREE, DEAD, agreeing, hear, hear_end};
 
 /// Longer than the longest message of these tests.
 const LIMIT: usize = 16 << 20;
@@ -80,10 +82,18 @@ async fn echoing(listener_tls: bool, tables: &str) -> Scene {
 
 /// One HTTP/2 connection for many WebSockets.
 async fn connection(door: &Door) -> SendRequest<Empty<Bytes>> {
-    let stream = door.connect_after(b"", Record::default(), Protocol::Http2).await.unwrap();
+    handshake(opened(door).await, 1 << 20).await
+}
+
+async fn opened(door: &Door) -> Tap {
+    door.connect_after(b"", Record::default(), Protocol::Http2).await.unwrap()
+}
+
+/// HTTP/2 over `stream`, with so much room for what comes to each of its own.
+async fn handshake(stream: impl Stream + 'static, window_bytes: u32) -> SendRequest<Empty<Bytes>> {
     let handshake = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(1 << 24)
+        .initial_stream_window_size(window_bytes)
+        .initial_connection_window_size(window_bytes.max(1 << 24))
         .handshake(TokioIo::new(stream));
     let (sender, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
@@ -388,20 +398,23 @@ async fn a_tunnel_of_http_2_ends_when_nothing_moves() {
     scene.stop().await;
 }
 
+/// The consent to the WebSocket that a request asks for, if it does.
+fn agree(request: &str) -> Option<String> {
+    let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "))?;
+    Some(AGREE.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &derive_accept_key(key.as_bytes())))
+}
+
 /// Fails when a dead session costs a WebSocket over HTTP/2.
 #[tokio::test]
 async fn an_extended_connect_on_a_dead_session_is_asked_for_again_on_a_new_one() {
     for without in [None, Some(Mechanism::Replay)] {
-        let refusals = std::sync::atomic::AtomicUsize::new(0);
+        let refusals = AtomicUsize::new(0);
         let puppet = Puppet::logged_in(move |request| {
-            let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "));
-            let Some(key) = key else { return Reply::json("{}") };
-            if refusals.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
-                return Reply::keep(crate::upgrades::DEAD);
+            let Some(agree) = agree(request) else { return Reply::json("{}") };
+            match refusals.fetch_add(1, Ordering::Relaxed) {
+                0 => Reply::keep(DEAD),
+                _ => Reply::hand_over(agree),
             }
-            let accept =
-                tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
-            Reply::hand_over(AGREE.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &accept))
         })
         .await;
         let mut setup = puppet.setup(Vendor::Contentstack);
@@ -417,4 +430,35 @@ async fn an_extended_connect_on_a_dead_session_is_asked_for_again_on_a_new_one()
         drop((answer, sender));
         scene.stop().await;
     }
+}
+
+/// Fails when a tunnel stays after its connection has been cut because the client takes nothing.
+#[tokio::test]
+async fn a_tunnel_of_http_2_ends_with_a_connection_that_can_not_be_written_to() {
+    let puppet = Puppet::logged_in(|request| match agree(request) {
+        Some(agree) => Reply::hand_over(agree),
+        None => Reply::json("{}"),
+    })
+    .await;
+    let setup = puppet.setup(Vendor::Contentstack).tables("[timeouts]\nwrite = \"1s\"\n");
+    let scene = setup.start().await;
+    let mut stream = opened(scene.door()).await;
+    let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
+    let mut passing = Box::pin(tokio::io::copy_bidirectional(&mut stream, &mut ours));
+    let asking = async {
+        let mut sender = handshake(theirs, 1 << 30).await;
+        let answer = ask(&mut sender, || connect("/v3/live", "websocket")).await;
+        assert_eq!(answer.status(), 200);
+        (sender, answer)
+    };
+    let client = tokio::select! {
+        client = asking => client,
+        _ = passing.as_mut() => panic!("the connection ended"),
+    };
+    // Nobody reads from now on.
+    let mut upstream = puppet.handed_over().await;
+    let piece = vec![b'x'; 64 * 1024];
+    within(async { while upstream.write_all(&piece).await.is_ok() {} }).await;
+    drop((client, passing));
+    scene.stop().await;
 }
