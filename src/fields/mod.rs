@@ -12,6 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// What is known to be added to most messages: room for it is made at once.
 const ADDED_BYTES: usize = 128;
 
+/// So many fields of ours are put beside those of most messages.
+const OURS: usize = 4;
+
 /// The fields of a message. Every value is one that RFC 9110 section 5.5 allows: it came through a
 /// parser, or is a [`HeaderValue`].
 #[derive(Clone, Default)]
@@ -121,9 +124,7 @@ impl Fields {
 
     /// None yet, with room for so many and for some of ours.
     fn with_room(fields: usize) -> Self {
-        // The allocator gives pieces of such sizes without detours.
-        let room = (fields + 4).next_power_of_two();
-        Self { list: Vec::with_capacity(room), ..Self::default() }
+        Self { list: Vec::with_capacity(fields + OURS), ..Self::default() }
     }
 
     /// How many there are.

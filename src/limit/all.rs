@@ -91,8 +91,8 @@ impl Limits {
     ) -> Result<Option<Permits>, Refused> {
         let Some(account) = self.account(place.account) else { return Ok(None) };
         let asked = (place.client.unwrap_or(u32::MAX), place.kind);
-        let (_client, now) = at_most(self.client(place), asked, now, deadline).await?;
-        let (_route, now) = at_most(self.route(place), asked, now, deadline).await?;
+        let (_client, now) = place_at(self.client(place), asked, now, deadline).await?;
+        let (_route, now) = place_at(self.route(place), asked, now, deadline).await?;
         let (_account, at) = account.admit(asked, now, deadline).await?;
         Ok(Some(Permits { at, _account, _route, _client }))
     }
@@ -116,7 +116,7 @@ impl Limits {
 }
 
 /// A place at a limit, if there is one, and when the request had it.
-async fn at_most(
+async fn place_at(
     limit: Option<&Arc<Limit>>,
     asked: (Who, Kind),
     now: Moment,

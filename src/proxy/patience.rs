@@ -60,7 +60,11 @@ impl Patience {
         let millis = bytes.saturating_mul(1000).checked_div(bytes_per_second_min);
         let earned = millis.map_or(pause_max, Duration::from_millis);
         self.left = self.left.saturating_add(earned).min(pause_max);
-        self.overdrawn = self.overdrawn.saturating_sub(earned);
+        // Who has all of it again owes nothing.
+        self.overdrawn = match self.left < pause_max {
+            true => self.overdrawn.saturating_sub(earned),
+            false => Duration::ZERO,
+        };
     }
 
     /// Whether nothing was left for longer than it takes us to look: bytes that come one by one are
@@ -334,6 +338,22 @@ mod tests {
             lasted >= Duration::from_secs(55) && lasted < Duration::from_secs(66),
             "{lasted:?}"
         );
+    }
+
+    /// Fails when a client pays for a time in which it was not looked at, such as one of a stopped
+    /// process, though all of what it sends is enough.
+    #[tokio::test(start_paused = true)]
+    async fn where_any_rate_will_do_a_byte_makes_up_for_all_that_was_waited() {
+        let slowness = Slowness { bytes_per_second_min: 0, ..SLOWNESS };
+        let watch = Arc::new(Watch::new(slowness, slowness));
+        let ward = watch.body();
+        assert!(poll_fn(|context| Poll::Ready(ward.poll_wait(context))).await.is_pending());
+        advance(10 * SLOWNESS.pause_max).await;
+        for _ in 0..2 {
+            ward.went_on(1);
+            assert!(!ward.is_over());
+            assert!(poll_fn(|context| Poll::Ready(ward.poll_wait(context))).await.is_pending());
+        }
     }
 
     /// Fails when a client lasts whose bytes come just before each look.
