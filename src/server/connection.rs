@@ -32,7 +32,7 @@ use super::patience::Patience;
 use super::prefixed::Prefixed;
 use super::socket::{Stream, end_writing, first_word, reset_on_close};
 use super::tunnels::Tunnels;
-use super::{HalfClosed, Limits, Stop};
+use super::{HalfClosed, Limits, Stop, boxed};
 use crate::access::identity::{Credentials, UnixPeer};
 use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
@@ -167,7 +167,7 @@ impl Client {
             let (core, peer) = (Arc::clone(&core), Arc::clone(&peer));
             let (seen, tunnels) = (Arc::clone(&seen), Arc::clone(&led));
             // Boxed: it is moved several times before it runs.
-            Box::pin(async move {
+            boxed(|| async move {
                 let (head, body) = request.into_parts();
                 let (mut head, body) = (Head::from(head), Incoming::Http2(body));
                 let mut answer = exchange(core, peer, &mut head, body).await;

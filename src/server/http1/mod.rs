@@ -18,6 +18,7 @@ use std::task::Poll;
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
+use super::boxed;
 use super::connection::Client;
 use super::heard_out;
 use super::linger::Linger;
@@ -132,7 +133,7 @@ pub(super) async fn serve<S: Transport>(
         let then =
             match next(&connection.wire, &client.traffic, bounds, age, stopped.as_mut()).await {
                 // Boxed: most of the time there is none.
-                Next::Request(head) => Box::pin(connection.answer(head)).await,
+                Next::Request(head) => boxed(|| connection.answer(head)).await,
                 Next::Refused(bad) => {
                     tracing::debug!(error = %bad, "a request is refused");
                     client.core.shared.reject_unread(&client.peer, bad.reason());
