@@ -215,7 +215,8 @@ impl Client {
                 told.0.reject_unread(&told.1, reason);
             }
         }
-        tunnels.end().await;
+        // Nothing reaches the client any more. What it has said may still reach the upstreams.
+        _ = timeout(limits.write.pause_max, tunnels.end()).await;
     }
 }
 

@@ -22,7 +22,7 @@ impl Tunnels {
         });
     }
 
-    /// Waits for all of them, once no more can begin.
+    /// Waits for all of them, once no more can begin. Dropped, it cuts off those that are left.
     pub(super) async fn end(&self) {
         let mut tunnels =
             std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -462,3 +462,27 @@ async fn a_tunnel_of_http_2_ends_with_a_connection_that_can_not_be_written_to() 
     drop((client, passing));
     scene.stop().await;
 }
+
+/// Fails when an upstream that says nothing and does not end keeps the tunnel of a client that is gone.
+#[tokio::test]
+async fn a_tunnel_of_http_2_does_not_outlive_its_connection_for_long() {
+    let puppet = Puppet::logged_in(|request| match agree(request) {
+        Some(agree) => Reply::hand_over(agree),
+        None => Reply::json("{}"),
+    })
+    .await;
+    let setup = puppet.setup(Vendor::Contentstack).tables("[timeouts]\nwrite = \"1s\"\n");
+    let scene = setup.start().await;
+    let mut sender = connection(scene.door()).await;
+    let answer = ask(&mut sender, || connect("/v3/live", "websocket")).await;
+    let mut client = TokioIo::new(within(hyper::upgrade::on(answer)).await.unwrap());
+    let mut upstream = puppet.handed_over().await;
+    client.write_all(b"the last word").await.unwrap();
+    client.shutdown().await.unwrap();
+    hear(&mut upstream, "the last word").await;
+    hear_end(&mut upstream).await;
+    drop((client, sender));
+    // It ends when all tunnels have, and no clock of theirs moves.
+    scene.stop().await;
+    drop(upstream);
+}
