@@ -150,8 +150,9 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
     connections.wait().await;
 }
 
-/// A future in a box, made in its place there. [`Box::pin`] is given one that has been made, and copies all
-/// of its room, most of which says nothing yet: several kilobytes for each request.
+/// A future in a box. [`Box::pin`] is given one that has been made, and copies all of its room, most of
+/// which says nothing yet: several kilobytes for each request. Here there is room first, and the compiler
+/// writes into it the little that there is.
 fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     let room = Box::new_uninit();
     Box::into_pin(Box::write(room, make()))
