@@ -432,9 +432,9 @@ async fn an_extended_connect_on_a_dead_session_is_asked_for_again_on_a_new_one()
     }
 }
 
-/// Fails when a tunnel stays after its connection has been cut because the client takes nothing.
-#[tokio::test]
-async fn a_tunnel_of_http_2_ends_with_a_connection_that_can_not_be_written_to() {
+/// A gateway that waits no longer than a second for whoever takes nothing, and an upstream that agrees to
+/// every WebSocket.
+async fn impatient() -> (Puppet, Scene) {
     let puppet = Puppet::logged_in(|request| match agree(request) {
         Some(agree) => Reply::hand_over(agree),
         None => Reply::json("{}"),
@@ -442,6 +442,13 @@ async fn a_tunnel_of_http_2_ends_with_a_connection_that_can_not_be_written_to() 
     .await;
     let setup = puppet.setup(Vendor::Contentstack).tables("[timeouts]\nwrite = \"1s\"\n");
     let scene = setup.start().await;
+    (puppet, scene)
+}
+
+/// Fails when a tunnel stays after its connection has been cut because the client takes nothing.
+#[tokio::test]
+async fn a_tunnel_of_http_2_ends_with_a_connection_that_can_not_be_written_to() {
+    let (puppet, scene) = impatient().await;
     let mut stream = opened(scene.door()).await;
     let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
     let mut passing = Box::pin(tokio::io::copy_bidirectional(&mut stream, &mut ours));
@@ -466,13 +473,7 @@ async fn a_tunnel_of_http_2_ends_with_a_connection_that_can_not_be_written_to() 
 /// Fails when an upstream that says nothing and does not end keeps the tunnel of a client that is gone.
 #[tokio::test]
 async fn a_tunnel_of_http_2_does_not_outlive_its_connection_for_long() {
-    let puppet = Puppet::logged_in(|request| match agree(request) {
-        Some(agree) => Reply::hand_over(agree),
-        None => Reply::json("{}"),
-    })
-    .await;
-    let setup = puppet.setup(Vendor::Contentstack).tables("[timeouts]\nwrite = \"1s\"\n");
-    let scene = setup.start().await;
+    let (puppet, scene) = impatient().await;
     let mut sender = connection(scene.door()).await;
     let answer = ask(&mut sender, || connect("/v3/live", "websocket")).await;
     let mut client = TokioIo::new(within(hyper::upgrade::on(answer)).await.unwrap());
