@@ -106,7 +106,8 @@ pub(in crate::settings) struct Timeouts {
     /// How long a session is kept without a client's request; then it is logged out.
     pub(in crate::settings) session_idle: DurationText,
     /// How long a WebSocket or another tunnel is kept without a byte in either direction; it ends
-    /// at most a quarter of that later.
+    /// at most a quarter of that later. Over HTTP/2 it ends with its connection, or no later than
+    /// `timeouts.write` after that.
     pub(in crate::settings) tunnel_idle: DurationText,
     /// How long the token is good that a client gets for a login; never longer than its key.
     pub(in crate::settings) client_token: DurationText,
