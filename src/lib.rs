@@ -22,6 +22,7 @@ pub mod conformance;
 pub mod login;
 pub mod upstream;
 pub mod http1;
+pub mod outbox;
 pub mod fields;
 pub mod audit;
 pub mod telemetry;

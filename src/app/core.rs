@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::heart::Heart;
+use crate::outbox;
 use crate::proxy::force::InForce;
 use crate::proxy::{self, Shared, UnderWayCount};
 use crate::server::{self, Open, Socket, Unregistered};
@@ -59,6 +60,7 @@ impl Ready {
         // These end with the runtime.
         runtime.spawn(core.looks_after_deadlines());
         runtime.spawn(Arc::clone(&core.watch).look());
+        runtime.spawn(outbox::run());
         let (heart, answers) = Heart::new(number);
         runtime.spawn(answers);
         let core = Core {

@@ -30,10 +30,11 @@ use super::metered::Metered;
 use super::pace::{Pace, Paced, Traffic, Underway};
 use super::patience::Patience;
 use super::prefixed::Prefixed;
-use super::socket::{Stream, end_writing, first_word, reset_on_close};
+use super::socket::{end_writing, first_word, reset_on_close};
 use super::tunnels::Tunnels;
 use super::{HalfClosed, Limits, Stop, boxed};
 use crate::access::identity::{Credentials, UnixPeer};
+use crate::outbox::{self, Stream};
 use crate::proxy::body::{CutOff, ReplyBody};
 use crate::proxy::exchange::exchange;
 use crate::proxy::incoming::Incoming;
@@ -107,7 +108,7 @@ async fn handshake(
         if first_word(stream.stream(), stopping).await.is_none() {
             return Ok(None);
         }
-        tls.accept(stream).await.map(|stream| Some(Box::new(stream)))
+        outbox::ahead_of(tls.accept(stream)).await.map(|stream| Some(Box::new(stream)))
     };
     // Boxed: the handshake is over soon, and what is left of it is large, too.
     timeout(time, Box::pin(accepting)).await?
@@ -116,7 +117,7 @@ async fn handshake(
 /// Whose process is at the other end of a Unix socket. Where the system does not say, it is
 /// nobody's.
 pub(super) fn unix_peer(stream: &Stream) -> Option<UnixPeer> {
-    let Either::Right(stream) = stream else { return None };
+    let Either::Right(stream) = stream.socket() else { return None };
     let peer = stream.peer_cred().ok()?;
     Some(UnixPeer { uid: peer.uid(), gid: peer.gid() })
 }

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::outbox::Stream;
 use crate::proxy::overload::{Load, Overload};
 use crate::proxy::patience::Slowness;
 use crate::proxy::{Core, Peer};
@@ -168,7 +169,7 @@ async fn heard_out(stopping: &CancellationToken) {
 /// The client's address as a proxy in front presents it; nothing where the connection is refused, or
 /// where the server stops before the proxy has said anything.
 async fn presented(
-    stream: &mut socket::Stream,
+    stream: &mut Stream,
     peer: Option<IpAddr>,
     time: Duration,
     stopping: &CancellationToken,
@@ -205,7 +206,7 @@ async fn accept(
     open: &Open,
     overload: &Overload,
     accepting: &mut Accepting,
-) -> Option<(socket::Stream, Option<IpAddr>, Place)> {
+) -> Option<(Stream, Option<IpAddr>, Place)> {
     let place = room.enter(open).await;
     overload.accepting().await;
     match socket.accept().await {

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::AsyncReadExt;
 
-use super::socket::{Stream, peek};
+use super::socket::peek;
+use crate::outbox::Stream;
 
 /// The longest header of version 1 (section 2.1), its end included.
 const V1_BYTES_MAX: usize = 107;
@@ -141,7 +142,6 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;
-    use tokio_util::either::Either;
 
     use super::*;
 
@@ -217,7 +217,7 @@ mod tests {
     /// What is read of `bytes`, and what is left.
     async fn taken(bytes: &[u8], cut: usize) -> (Option<IpAddr>, Vec<u8>) {
         let (mut peer, server) = UnixStream::pair().unwrap();
-        let mut stream = Either::Right(server);
+        let mut stream = Stream::unix(server);
         let (first, second) = bytes.split_at(cut);
         let writing = async {
             peer.write_all(first).await.unwrap();

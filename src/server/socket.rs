@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -13,11 +13,12 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, recv};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::heard_out;
+use crate::outbox::Stream;
 
 /// Connections that may wait to be accepted, on each socket.
 pub(super) const BACKLOG: i32 = 1024;
@@ -77,9 +78,6 @@ pub enum Socket {
     Unix(UnixListener),
 }
 
-/// A connection from a client.
-pub type Stream = Either<TcpStream, UnixStream>;
-
 /// Waits until a client has said something, or has left. Nothing when `stopping` is cancelled before
 /// that: whoever has said nothing waits for nothing.
 pub(super) async fn first_word(stream: &Stream, stopping: &CancellationToken) -> Option<()> {
@@ -97,7 +95,7 @@ pub(super) async fn peek(stream: &Stream, look: &mut [u8]) -> io::Result<usize> 
     let mut look = |socket: &dyn AsFd| -> io::Result<usize> {
         Ok(recv(socket.as_fd(), &mut *look, RecvFlags::PEEK)?.1)
     };
-    match stream {
+    match stream.socket() {
         Either::Left(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
         Either::Right(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
     }
@@ -220,11 +218,11 @@ impl Socket {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Either::Left(stream), Some(peer.ip().to_canonical())))
+                Ok((Stream::tcp(stream), Some(peer.ip().to_canonical())))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Either::Right(stream), None))
+                Ok((Stream::unix(stream), None))
             }
         }
     }
@@ -232,7 +230,7 @@ impl Socket {
 
 /// Has the system throw away what a client has not taken when its stream is closed.
 pub(super) fn reset_on_close(stream: &Stream) {
-    if let Either::Left(stream) = stream {
+    if let Either::Left(stream) = stream.socket() {
         // Without it what is left is offered for a while longer.
         _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
@@ -241,10 +239,7 @@ pub(super) fn reset_on_close(stream: &Stream) {
 /// Ends our side, behind what has been written.
 pub(super) fn end_writing(stream: &Stream) {
     // Who is gone needs not be told.
-    _ = match stream {
-        Either::Left(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
-        Either::Right(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
-    };
+    _ = stream.end_writing();
 }
 
 impl Address {
@@ -276,6 +271,8 @@ impl fmt::Display for Address {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[tokio::test]
@@ -293,8 +290,9 @@ mod tests {
         let Address::Tcp(address) = bound.address else { panic!("not TCP") };
         let socket = bound.sockets.into_iter().next().unwrap().register().unwrap();
         let (_client, accepted) = tokio::join!(TcpStream::connect(address), socket.accept());
-        let (Either::Left(stream), _) = accepted.unwrap() else { panic!("not TCP") };
-        let unsent_max = socket2::SockRef::from(&stream).tcp_notsent_lowat().unwrap();
+        let (stream, _) = accepted.unwrap();
+        let Either::Left(stream) = stream.socket() else { panic!("not TCP") };
+        let unsent_max = socket2::SockRef::from(stream).tcp_notsent_lowat().unwrap();
         assert_eq!(unsent_max, UNSENT_BYTES_MAX);
     }
 

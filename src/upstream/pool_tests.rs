@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::*;
+use crate::outbox;
 use crate::upstream::http1::Http1;
 use crate::upstream::stream::Stream;
 use crate::upstream::{Dialler, Http2, Way};
@@ -344,6 +345,18 @@ async fn that_take_nothing(count: usize) -> (Vec<Connection<Outgoing>>, Vec<TcpS
 /// body something may have been taken, and there may have been too many such connections.
 #[tokio::test]
 async fn a_request_that_no_connection_took_was_not_sent() {
+    no_connection_takes_a_request().await;
+}
+
+/// Fails when a request that has waited in the outbox is told as one that has left.
+#[tokio::test]
+async fn a_request_that_waited_in_vain_was_not_sent() {
+    tokio::spawn(outbox::run());
+    tokio::task::yield_now().await;
+    no_connection_takes_a_request().await;
+}
+
+async fn no_connection_takes_a_request() {
     let (pool, _shown) = upstream("\r\n\r\n").await;
     let (connections, _others) = that_take_nothing(UNSENT_RETRIES_MAX + 1).await;
     connections.into_iter().for_each(|connection| pool.idle.give_back(connection));
@@ -357,6 +370,31 @@ async fn a_request_that_no_connection_took_was_not_sent() {
     // Without a body it goes on by itself.
     let answer = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
+}
+
+/// Fails when a request that waits while its connection is found to have ended is sent anew and leaves
+/// all the same: whoever has only ended its own side reads it, and may execute it.
+#[tokio::test]
+async fn what_an_upstream_that_has_ended_may_read_was_sent() {
+    tokio::spawn(outbox::run());
+    tokio::task::yield_now().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let pool = pool(address.port(), Http2::Never);
+    let (connected, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (stream, mut upstream) = (connected.unwrap(), accepted.unwrap().0);
+    upstream.shutdown().await.unwrap();
+    // Its end is known, and nobody has looked.
+    stream.readable().await.unwrap();
+    let connection = Connection::Http1(Http1::new(Stream::tcp(stream), STALL_MAX));
+    let (target, headers) = (PathAndQuery::from_static("/x"), http::HeaderMap::new());
+    let head = RequestHead::new(&Method::GET, &target, &headers);
+    let failure = connection.send(&pool.origin, &head, Outgoing::Done, None).await.unwrap_err();
+    assert!(matches!(failure.error, Broken::Closed), "{failure:?}");
+    let mut come = [0; 1024];
+    let count = upstream.read(&mut come).await.unwrap();
+    assert!(come[..count].starts_with(b"GET /x "), "{count}");
+    assert!(failure.unsent.is_none(), "it is sent a second time");
 }
 
 /// Fails when a client that stops sending keeps a connection open that its upstream has closed

@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::addresses::{Endpoint, Lease};
+use crate::outbox;
 
 /// A plain or an encrypted stream.
 #[derive(Debug)]
@@ -20,8 +21,6 @@ pub(super) struct Stream {
     kind: Kind,
     /// It counts as a connection to an address as long as it is there.
     lease: Option<Lease>,
-    /// How many bytes it has taken; those of TLS are counted below it.
-    taken: u64,
 }
 
 /// What a request is written to.
@@ -34,25 +33,29 @@ pub(super) trait Outlet: AsyncWrite + Unpin {
 impl Outlet for Stream {
     fn handed_over(&self) -> u64 {
         match &self.kind {
-            Either::Right(Either::Right(stream)) => stream.get_ref().0.handed_over(),
-            _ => self.taken,
+            Either::Left(stream) => stream.handed_over(),
+            Either::Right(stream) => stream.get_ref().0.handed_over(),
         }
     }
 }
 
-type Kind = Either<TcpStream, Either<UnixStream, Box<TlsStream<Stream>>>>;
+type Kind = Either<outbox::Stream, Box<TlsStream<Stream>>>;
 
 impl Stream {
     pub(super) fn tcp(stream: TcpStream) -> Self {
-        Self { kind: Either::Left(stream), lease: None, taken: 0 }
+        Self::plain(outbox::Stream::tcp(stream))
     }
 
     pub(super) fn unix(stream: UnixStream) -> Self {
-        Self { kind: Either::Right(Either::Left(stream)), lease: None, taken: 0 }
+        Self::plain(outbox::Stream::unix(stream))
     }
 
     pub(super) fn encrypted(stream: TlsStream<Stream>) -> Self {
-        Self { kind: Either::Right(Either::Right(Box::new(stream))), lease: None, taken: 0 }
+        Self { kind: Either::Right(Box::new(stream)), lease: None }
+    }
+
+    fn plain(stream: outbox::Stream) -> Self {
+        Self { kind: Either::Left(stream), lease: None }
     }
 
     /// The same, which counts as a connection to an address.
@@ -63,29 +66,20 @@ impl Stream {
     /// Where it leads.
     pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         match &self.kind {
-            Either::Right(Either::Right(stream)) => stream.get_ref().0.endpoint(),
-            _ => self.lease.as_ref().map(Lease::endpoint),
+            Either::Right(stream) => stream.get_ref().0.endpoint(),
+            Either::Left(_) => self.lease.as_ref().map(Lease::endpoint),
         }
     }
 
     pub(super) fn chose_http2(&self) -> bool {
         match &self.kind {
-            Either::Right(Either::Right(stream)) => {
-                stream.get_ref().1.alpn_protocol() == Some(b"h2")
-            }
-            _ => false,
+            Either::Right(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Either::Left(_) => false,
         }
     }
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut Kind> {
         Pin::new(&mut self.get_mut().kind)
-    }
-
-    fn takes(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(length)) = &written {
-            self.taken += *length as u64;
-        }
-        written
     }
 }
 
@@ -101,21 +95,19 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.as_mut().inner().poll_write(context, bytes);
-        self.takes(written)
+        self.inner().poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.as_mut().inner().poll_write_vectored(context, slices);
-        self.takes(written)
+        self.inner().poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

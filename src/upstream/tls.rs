@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 use super::error::ConnectError;
 use super::stream::{Stream, welcome};
 use super::{Http2, origin::Tls};
+use crate::outbox;
 pub use verifier::Pin;
 
 /// A server on the same machine takes some time to judge a client's certificate, too.
@@ -224,7 +225,7 @@ pub(super) async fn encrypt(
     let begun = Instant::now();
     let connecting =
         TlsConnector::from(Arc::clone(config)).connect(tls.server_name.clone(), stream);
-    let mut stream = connecting.await.map_err(failed)?;
+    let mut stream = outbox::ahead_of(connecting).await.map_err(failed)?;
     if tls.asked.load(Ordering::Relaxed) && is_tls13(&stream) {
         verdict(&mut stream, begun.elapsed()).await.map_err(failed)?;
     }

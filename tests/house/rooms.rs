@@ -8,7 +8,7 @@ use crate::sources::without_tests;
 
 /// Every room and the rooms that it may import. A room stands below all that it imports, so there
 /// are no circles.
-const ROOMS: [(&str, &[&str]); 27] = [
+const ROOMS: [(&str, &[&str]); 28] = [
     ("clock", &[]),
     ("fields", &[]),
     ("diagnosis", &[]),
@@ -16,7 +16,8 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ("telemetry", &["fields"]),
     ("state", &["secret"]),
     ("http1", &[]),
-    ("upstream", &["clock", "fields", "http1", "telemetry"]),
+    ("outbox", &[]),
+    ("upstream", &["clock", "fields", "http1", "outbox", "telemetry"]),
     ("recipe", &["diagnosis", "fields", "secret"]),
     ("login", &["fields", "recipe", "secret"]),
     // Of `upstream` only the description of where it is, to map `Location` back.
@@ -77,7 +78,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ),
     // Of `route` only the canonical copy of a path.
     ("audit", &["route", "secret", "telemetry"]),
-    ("server", &["access", "fields", "http1", "proxy"]),
+    ("server", &["access", "fields", "http1", "outbox", "proxy"]),
     ("settings", &["access", "diagnosis", "secret"]),
     ("emulator", &["clock"]),
     ("admin", &["clock", "telemetry"]),
@@ -93,6 +94,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
             "forward",
             "limit",
             "login",
+            "outbox",
             "proxy",
             "recipe",
             "recording",

@@ -117,7 +117,7 @@ impl Http1 {
                 }
                 Err(error) => Err(Failure { error: error.into(), unsent: None }),
             },
-            Err(error) => Err(outgoing.failed(error)),
+            Err(error) => Err(outgoing.failed(&wire.stream, error)),
         }
     }
 }

@@ -32,10 +32,10 @@ pub(super) struct Outgoing<B> {
     state: State,
     /// Something was given to the stream and may not have left it.
     is_unflushed: bool,
-    /// Something was written, or may have been: from then on the upstream may have seen it. A whole
-    /// request it cannot have seen before the last write has succeeded, but that is not for us to
-    /// say: servers act on what is not whole, too.
-    has_begun: bool,
+    /// How much had been handed to the system before it, once it is written. With a byte more the
+    /// upstream may have seen it: that it is not whole yet is not for us to say, servers act on what
+    /// is not, too.
+    handed_over_before: Option<u64>,
     stall_max: Duration,
     /// Runs while nothing is taken; most requests never have to wait and need none.
     stall: Option<Pin<Box<Sleep>>>,
@@ -73,7 +73,7 @@ where
             framing,
             state: State::Untouched,
             is_unflushed: false,
-            has_begun: false,
+            handed_over_before: None,
             stall_max,
             stall: None,
             has_moved: false,
@@ -92,13 +92,19 @@ where
 
     /// What becomes of a request that is not answered. The body comes back if no byte of the request
     /// was handed to the system and nothing of the body was taken.
-    pub(super) fn failed(self, error: Broken) -> Failure<B> {
+    pub(super) fn failed(self, stream: &impl Outlet, error: Broken) -> Failure<B> {
+        let has_begun = self.has_begun(stream);
         let error = match error {
-            Broken::Connection(error) if !self.has_begun => Broken::Unsent(error),
+            Broken::Connection(error) if !has_begun => Broken::Unsent(error),
             error => error,
         };
-        let is_untouched = !self.has_begun && self.state == State::Untouched;
+        let is_untouched = !has_begun && self.state == State::Untouched;
         Failure { error, unsent: is_untouched.then_some(self.body) }
+    }
+
+    /// Whether a byte of it was handed to the system.
+    fn has_begun(&self, stream: &impl Outlet) -> bool {
+        self.handed_over_before.is_some_and(|before| stream.handed_over() != before)
     }
 
     /// The end is known by the length: a body need not be asked for it.
@@ -120,11 +126,9 @@ where
         if self.has_stopped() || self.is_over() {
             return Poll::Ready(Ok(()));
         }
-        let before = stream.handed_over();
-        let written = ready!(self.poll_write(stream, context));
-        self.has_begun |= stream.handed_over() != before;
-        match written {
-            Err(Broken::Connection(_)) if self.has_begun => {
+        self.handed_over_before.get_or_insert_with(|| stream.handed_over());
+        match ready!(self.poll_write(stream, context)) {
+            Err(Broken::Connection(_)) if self.has_begun(stream) => {
                 self.state = State::Stopped;
                 Poll::Ready(Ok(()))
             }
@@ -143,7 +147,7 @@ where
                 let written = self.waiting.poll_write(stream, context);
                 let Poll::Ready(written) = written else { return self.poll_stall(context) };
                 written?;
-                (self.has_begun, self.is_unflushed, self.has_moved) = (true, true, true);
+                (self.is_unflushed, self.has_moved) = (true, true);
             }
             if self.has_ended() || comes.is_pending() {
                 if self.is_unflushed {

@@ -219,7 +219,7 @@ fn what_was_handed_over_before_a_write_failed_was_sent() {
         let Poll::Ready(ended) = ended else { panic!("nothing is waited for") };
         // The upstream may still say something of what it has seen.
         assert_eq!(ended.is_err(), is_unsent);
-        let failed = outgoing.failed(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        let failed = outgoing.failed(&breaking, io::Error::from(io::ErrorKind::BrokenPipe).into());
         assert_eq!(failed.unsent.is_some(), is_unsent);
         assert_eq!(matches!(failed.error, Broken::Unsent(_)), is_unsent);
     }
