@@ -32,7 +32,7 @@ use super::patience::Patience;
 use super::prefixed::Prefixed;
 use super::socket::{end_writing, first_word, reset_on_close};
 use super::tunnels::Tunnels;
-use super::{HalfClosed, Limits, Stop, boxed};
+use super::{HalfClosed, Limits, boxed};
 use crate::access::identity::{Credentials, UnixPeer};
 use crate::outbox::{self, Stream};
 use crate::proxy::body::{CutOff, ReplyBody};
@@ -62,7 +62,7 @@ pub(super) async fn serve(
     stream: Stream,
     tls: Option<TlsAcceptor>,
     conversation: Conversation,
-    stop: &Stop,
+    stopping: &CancellationToken,
 ) {
     let Conversation { core, peer, unix, limits, half_closed } = conversation;
     let traffic = Arc::new(Traffic::new(&core.shared.overload));
@@ -77,17 +77,17 @@ pub(super) async fn serve(
     match tls {
         None => {
             if let Some(client) = client(None) {
-                client.converse(stream, false, stop).await;
+                client.converse(stream, false, stopping).await;
             }
         }
-        Some(tls) => match handshake(tls, stream, limits.head_timeout, &stop.accepting).await {
+        Some(tls) => match handshake(tls, stream, limits.head_timeout, stopping).await {
             Ok(None) => {}
             Ok(Some(stream)) => {
                 let session = stream.get_ref().1;
                 let http2 = session.alpn_protocol() == Some(b"h2");
                 let certificate = session.peer_certificates().and_then(<[_]>::first);
                 if let Some(client) = client(certificate.map(|der| der.as_ref())) {
-                    client.converse(stream, http2, stop).await;
+                    client.converse(stream, http2, stopping).await;
                 }
             }
             // A scan, a client that does not trust us, or one that idles: nothing an operator must
@@ -132,24 +132,24 @@ pub(super) struct Client {
 }
 
 impl Client {
-    async fn converse<S: Transport>(self, stream: S, http2: bool, stop: &Stop) {
+    async fn converse<S: Transport>(self, stream: S, http2: bool, stopping: &CancellationToken) {
         let Limits { head_timeout: head, idle_timeout: idle, write, .. } = self.limits;
         let pace = Pace { head, idle, write };
         let stream = Paced::new(stream, Arc::clone(&self.traffic), pace);
         if http2 {
-            return Box::pin(self.converse_in_http2(stream, stop)).await;
+            return Box::pin(self.converse_in_http2(stream, stopping)).await;
         }
         // By ALPN it is HTTP/1.1; without TLS a client may know that we speak HTTP/2.
-        match http1::serve(stream, &self, &stop.accepting).await {
+        match http1::serve(stream, &self, stopping).await {
             End::Closed => {}
             End::Http2(stream, read) => {
                 let stream = Prefixed::new(read.freeze(), stream);
-                Box::pin(self.converse_in_http2(stream, stop)).await;
+                Box::pin(self.converse_in_http2(stream, stopping)).await;
             }
         }
     }
 
-    async fn converse_in_http2<S>(self, stream: S, stop: &Stop)
+    async fn converse_in_http2<S>(self, stream: S, stopping: &CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -189,7 +189,7 @@ impl Client {
             // Requests that have begun are still answered.
             () = async {
                 tokio::select! {
-                    () = stop.accepting.cancelled() => {}
+                    () = stopping.cancelled() => {}
                     () = patience.exhausted() => {}
                     // Only the connection's own look at its pace finds out.
                     () = poll_fn(|_| match traffic.is_to_leave() {

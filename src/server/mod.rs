@@ -25,10 +25,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::yield_now;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::outbox::Stream;
 use crate::proxy::overload::{Load, Overload};
@@ -88,10 +87,10 @@ pub struct Stop {
     pub everything: CancellationToken,
 }
 
-/// Serves one socket on this core until its listener is closed, and until its connections are done.
-/// The task must run on the core's own runtime.
+/// Serves one socket on this core until its listener is closed, and until its connections are done, or cut
+/// off when `everything` is cancelled, which is not before the listener is closed. The task must run on the core's own runtime.
 pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: CancellationToken) {
-    let connections = TaskTracker::new();
+    let mut connections = JoinSet::new();
     let room = Room::new();
     let overload = Arc::clone(&core.shared.overload);
     let mut accepting = Accepting::Well;
@@ -101,6 +100,8 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
     while late < socket::BACKLOG {
         let accepted = tokio::select! {
             biased;
+            // What became of it, it has told itself.
+            Some(_) = connections.join_next() => continue,
             accepted = accept(&socket, &room, &open, &overload, &mut accepting) => accepted,
             () = &mut closing => break,
         };
@@ -113,42 +114,33 @@ pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: Canc
         let peer = Peer::new(name, address, scheme, listener.entry, listener.ways);
         let mut peer = peer.of_pages(listener.pages);
         let connected = (overload.connected(), core.shared.connections.begin(&listener.name));
-        let stop = Stop {
-            accepting: now.ending.clone(),
-            everything: everything.clone(),
-            ..Stop::default()
-        };
+        let stopping = now.ending.clone();
         let (core, tls) = (Arc::clone(&core), listener.tls.clone());
         let (half_closed, limits) = (listener.half_closed, listener.limits);
         let proxies = listener.proxies.clone().filter(|proxies| proxies.contain(address));
         connections.spawn(async move {
-            let served = async {
-                let mut stream = stream;
-                let mut unix = connection::unix_peer(&stream);
-                if proxies.is_some() {
-                    // Boxed: few connections need the room.
-                    let time = limits.head_timeout;
-                    let client = Box::pin(presented(&mut stream, address, time, &stop.accepting));
-                    let Some(client) = client.await else { return };
-                    peer = peer.behind_proxy(client);
-                    // The process is the proxy's.
-                    unix = None;
-                }
-                let conversation = Conversation { core, peer, unix, limits, half_closed };
-                connection::serve(stream, tls, conversation, &stop).await;
-            };
-            tokio::select! {
-                biased;
-                () = served => {}
-                () = stop.everything.cancelled() => {}
+            let _counted = (place, connected);
+            let mut stream = stream;
+            let mut unix = connection::unix_peer(&stream);
+            if proxies.is_some() {
+                // Boxed: few connections need the room.
+                let time = limits.head_timeout;
+                let client = Box::pin(presented(&mut stream, address, time, &stopping));
+                let Some(client) = client.await else { return };
+                peer = peer.behind_proxy(client);
+                // The process is the proxy's.
+                unix = None;
             }
-            drop((place, connected));
+            let conversation = Conversation { core, peer, unix, limits, half_closed };
+            connection::serve(stream, tls, conversation, &stopping).await;
         });
     }
     // The socket is closed first: nobody waits in its queue for an answer that will not come.
     drop(socket);
-    connections.close();
-    connections.wait().await;
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if everything.run_until_cancelled(ended).await.is_none() {
+        connections.shutdown().await;
+    }
 }
 
 /// A future in a box. [`Box::pin`] is given one that has been made, and copies all of its room, most of
