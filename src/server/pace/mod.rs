@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -140,6 +140,8 @@ pub(super) struct Paced<S> {
     head: (u64, Instant),
     /// Set to the next look at what is read.
     reading: Pin<Box<Sleep>>,
+    /// Whom it wakes.
+    reader: Option<Waker>,
     /// How long the client may still take nothing.
     patience: Patience,
     /// Since when it takes nothing, and what had been written by then.
@@ -161,6 +163,7 @@ impl<S> Paced<S> {
             quiet_since: now,
             head: (0, now),
             reading: Box::pin(sleep_until(now + head_max.min(idle_max))),
+            reader: None,
             patience: Patience::new(write),
             stuck: None,
             writing: None,
@@ -195,6 +198,11 @@ impl<S> Paced<S> {
     /// The client sends nothing: fails when a request is overdue.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let head_since = self.head_since();
+        let is_known = self.reader.as_ref().is_some_and(|known| known.will_wake(context.waker()));
+        if is_known && !self.reading.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.reader = Some(context.waker().clone());
         while self.reading.as_mut().poll(context).is_ready() {
             let underway = self.is_underway();
             let (is_http2, is_leaving) = (self.traffic.is_http2(), self.traffic.is_to_leave());
