@@ -63,13 +63,28 @@ impl Clock {
 
     /// The monotonic time now.
     pub fn now(&self) -> Moment {
+        match self.0.pace {
+            Pace::Times(0) => self.moment(Duration::ZERO),
+            Pace::Real | Pace::Times(_) => self.moment(self.0.started.elapsed()),
+        }
+    }
+
+    /// What this clock shows so long after its start by the machine's own time.
+    fn moment(&self, since_start: Duration) -> Moment {
         let run = match self.0.pace {
             Pace::Times(0) => 0,
-            Pace::Real => nanoseconds(self.0.started.elapsed()),
-            Pace::Times(times) => nanoseconds(self.0.started.elapsed().saturating_mul(times)),
+            Pace::Real => nanoseconds(since_start),
+            Pace::Times(times) => nanoseconds(since_start.saturating_mul(times)),
         };
         let moved = self.0.moved.load(Ordering::Relaxed);
         Moment(nanoseconds(REACH_BACK).saturating_add(run).saturating_add(moved))
+    }
+
+    /// The monotonic time now, and by the machine's own time how long ago this clock was started: that
+    /// goes on while a clock that is moved by hand stands still. One reading of the machine's clock.
+    pub fn now_and_since_start(&self) -> (Moment, Duration) {
+        let since_start = self.0.started.elapsed();
+        (self.moment(since_start), since_start)
     }
 
     /// The wall time now. On the machine's clock it may jump in either direction.

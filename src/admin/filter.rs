@@ -1,7 +1,7 @@
 //! Which requests somebody wants to see: by client, upstream, status and path.
 
 use super::problem::Problem;
-use crate::telemetry::Request;
+use crate::telemetry::stories::Story;
 
 /// The longest text of a filter, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
@@ -35,13 +35,13 @@ impl Filter {
         Ok(Self { client, upstream, status, path })
     }
 
-    pub(super) fn takes(&self, request: &Request) -> bool {
+    pub(super) fn takes(&self, request: &Story) -> bool {
         let is = |wanted: &Option<String>, name: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| name == Some(wanted))
         };
-        is(&self.client, request.client())
+        is(&self.client, request.client.as_deref())
             && is(&self.upstream, request.upstream.as_deref())
-            && self.status.is_none_or(|wanted| wanted.takes(request.status.as_u16()))
+            && self.status.is_none_or(|wanted| wanted.takes(request.status))
             && self.path.as_deref().is_none_or(|wanted| fits(wanted, &request.path))
     }
 

@@ -98,12 +98,7 @@ pub(super) async fn upstreams(State(api): State<Arc<Api>>, part: Asked<Part>) ->
 
 pub(super) async fn clients(State(api): State<Arc<Api>>, part: Asked<Part>) -> Listed<Client> {
     let mut page = counted(part, api.gateway.clients())?;
-    for client in &mut page.items {
-        if let Some(seen) = api.records.seen(&client.name) {
-            client.last_used_at = Some(time(seen.last));
-            client.requests = seen.requests;
-        }
-    }
+    api.records.add_seen(&mut page.items);
     Ok(Json(page))
 }
 
@@ -137,23 +132,23 @@ pub(super) async fn requests(
         asked.map_err(wrong_query)?;
     let parts = [&client, &upstream, &status, &path].map(Option::as_deref);
     let filter = Filter::new(parts)?;
-    let all = api.records.requests().into_iter().filter(|one| filter.takes(&one.what));
+    let all = api.records.requests().into_iter().filter(|one| filter.takes(one));
     let all: Vec<_> = all.map(|one| (one.number, one)).collect();
     let total = all.len();
     let page = numbered(limit, after.as_deref(), all, total)?;
     let shares = api.records.shares();
-    Ok(Json(mapped(page, |one| told::request(one.at, &one.what, &shares))))
+    Ok(Json(mapped(page, |one| told::request(&one, &shares))))
 }
 
 pub(super) async fn request(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Result<Json<Request>, Problem> {
-    let found = api.records.requests().into_iter().find(|one| one.what.id.as_str() == id);
+    let found = api.records.requests().into_iter().find(|one| one.id.as_str() == id);
     let found = found.ok_or_else(|| {
         Problem::not_found("no request of this id is kept: it may be too old, or still under way")
     })?;
-    Ok(Json(told::request(found.at, &found.what, &api.records.shares())))
+    Ok(Json(told::request(&found, &api.records.shares())))
 }
 
 pub(super) async fn live(

@@ -17,7 +17,8 @@ use super::filter::Filter;
 use super::problem::Problem;
 use super::records::Records;
 use super::told::{self, Shares};
-use crate::telemetry::{Interest, Login, Request};
+use crate::telemetry::stories::Story;
+use crate::telemetry::{Interest, Login};
 
 /// So many events a watcher may be behind; then it loses the oldest, and is told how many. At full
 /// load that is a fraction of a second.
@@ -33,7 +34,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub(super) enum Told {
     /// A request ended.
-    Request(SystemTime, Arc<Request>),
+    Request(Story),
     /// A login ended.
     Login(SystemTime, Login),
     /// Something else happened to a session, an account or an upstream.
@@ -168,13 +169,13 @@ impl Watching {
                 Err(RecvError::Closed) => return None,
             };
             let event = match &*told {
-                Told::Request(at, request) if self.kinds.request && self.filter.takes(request) => {
+                Told::Request(request) if self.kinds.request && self.filter.takes(request) => {
                     // Few wait for a login; of those it is told how many they were.
                     let shares = match request.awaited {
                         true => self.records.shares(),
                         false => Shares::default(),
                     };
-                    self.event("request", &told::request(*at, request, &shares))
+                    self.event("request", &told::request(request, &shares))
                 }
                 Told::Login(at, login) if self.kinds.login && self.about(Some(&login.upstream)) => {
                     // Those who waited for it are told of when they end.

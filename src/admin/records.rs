@@ -1,5 +1,6 @@
 //! What is remembered of what happened, in memory and bounded: the last requests, logins and
-//! seconds, and when each client was last seen. It reads what rooms report; no request waits for it.
+//! seconds, and when each client was last seen. Of requests it gathers what each core keeps, of
+//! everything else it reads what rooms report; no request waits for it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,17 +13,15 @@ use super::answers::{self, Recent, Summary, Traffic, time};
 use super::live::{LAG_MAX, Told};
 use super::pulse::Pulse;
 use super::told::{self, Shares};
-use crate::telemetry::{Event, Interest, Interests, Login, Reader, Request, Who};
+use crate::clock::Clock;
+use crate::telemetry::stories::{CLIENTS_MAX, Counts, Seen, Stories, Story};
+use crate::telemetry::{Event, Interest, Interests, Login, Reader};
 
 /// Of how many logins the story is kept; an account makes a few a day.
 const LOGINS_KEPT: usize = 1000;
 
 /// Of how many seconds the summary is kept: a quarter of an hour.
 const SUMMARIES_KEPT: usize = 900;
-
-/// Of how many clients it is known when they were last seen; there are hardly more than a
-/// configuration file has room for.
-const CLIENTS_MAX: usize = 100_000;
 
 /// An hour, for counts of logins.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -64,17 +63,11 @@ impl<T> Ring<T> {
     }
 }
 
-/// What is remembered of a client.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) last: SystemTime,
-    pub(super) requests: u64,
-}
-
 /// Everything that is remembered.
 #[derive(Debug)]
 pub struct Records {
-    requests: Mutex<Ring<Arc<Request>>>,
+    /// What each core keeps of its requests.
+    stories: Arc<Stories>,
     logins: Mutex<Ring<Login>>,
     summaries: Mutex<VecDeque<Summary>>,
     clients: Mutex<HashMap<Arc<str>, Seen, RandomState>>,
@@ -82,19 +75,23 @@ pub struct Records {
     logins_of_second: Mutex<(u64, u64)>,
     live: broadcast::Sender<Arc<Told>>,
     interests: Interests,
-    requests_kept: usize,
+    clock: Clock,
 }
 
 /// Reads what is reported into [`Records`].
 #[derive(Debug)]
 pub struct Recorder(Arc<Records>);
 
-/// A recorder and what it fills: the stories of so many requests. Whoever watches has requests
-/// reported by `interests` where none are kept.
-pub fn records(requests_kept: usize, interests: Interests) -> (Recorder, Arc<Records>) {
+/// A recorder and what it fills, beside the stories that cores keep. Whoever watches has requests
+/// reported by `interests`.
+pub fn records(
+    stories: Arc<Stories>,
+    interests: Interests,
+    clock: Clock,
+) -> (Recorder, Arc<Records>) {
     let (live, _) = broadcast::channel(LAG_MAX);
     let records = Arc::new(Records {
-        requests: Mutex::new(Ring::new(requests_kept)),
+        stories,
         logins: Mutex::new(Ring::new(LOGINS_KEPT)),
         summaries: Mutex::default(),
         clients: Mutex::default(),
@@ -102,15 +99,21 @@ pub fn records(requests_kept: usize, interests: Interests) -> (Recorder, Arc<Rec
         logins_of_second: Mutex::default(),
         live,
         interests,
-        requests_kept,
+        clock,
     });
+    // Before the first request.
+    records.set_wall();
     (Recorder(Arc::clone(&records)), records)
 }
 
 impl Reader for Recorder {
     fn read(&mut self, at: SystemTime, event: &Event) {
         match event {
-            Event::Request(request) => self.0.request(at, request),
+            Event::Request(request) => {
+                if self.0.live.receiver_count() > 0 {
+                    self.0.tell(Told::Request(Story::of(at, request)));
+                }
+            }
             Event::Login(login) => self.0.login(at, login),
             // An operator asked for these, and got them.
             Event::Rejected(_) => {}
@@ -124,35 +127,31 @@ impl Reader for Recorder {
         }
     }
 
-    fn wants_requests(&self) -> bool {
-        self.0.requests_kept > 0
-    }
-
     fn dropped(&mut self, count: u64) {
         self.0.tell(Told::Lost(count));
     }
 }
 
 impl Records {
-    fn request(&self, at: SystemTime, request: &Arc<Request>) {
-        let status = request.status.as_u16();
-        lock(&self.pulse).count(request.upstream.as_ref(), status, request.took);
-        if let Some(Who::Client(name)) = &request.who {
-            let mut clients = lock(&self.clients);
+    /// Requests end by the wall clock as it goes now.
+    fn set_wall(&self) {
+        let (_, since_start) = self.clock.now_and_since_start();
+        self.stories.set_wall(since_start, SystemTime::now());
+    }
+
+    /// Adds what cores have counted meanwhile.
+    fn gather(&self) {
+        let (mut pulse, mut clients) = (lock(&self.pulse), lock(&self.clients));
+        let count = |upstream: Option<&Arc<str>>, counts: &Counts| pulse.add(upstream, counts);
+        let see = |name: &Arc<str>, more: Seen| {
             if let Some(seen) = clients.get_mut(name) {
-                *seen = Seen { last: at, requests: seen.requests + 1 };
+                let (last, requests) = (seen.last.max(more.last), seen.requests + more.requests);
+                *seen = Seen { last, requests };
             } else if clients.len() < CLIENTS_MAX {
-                clients.insert(Arc::clone(name), Seen { last: at, requests: 1 });
+                clients.insert(Arc::clone(name), more);
             }
-        }
-        let is_watched = self.live.receiver_count() > 0;
-        if self.requests_kept == 0 && !is_watched {
-            return;
-        }
-        lock(&self.requests).push(at, Arc::clone(request));
-        if is_watched {
-            self.tell(Told::Request(at, Arc::clone(request)));
-        }
+        };
+        self.stories.take_counts(count, see);
     }
 
     fn login(&self, at: SystemTime, login: &Login) {
@@ -174,6 +173,8 @@ impl Records {
 
     /// A second has passed.
     pub(super) fn tick(&self, at: SystemTime, traffic: &Traffic) {
+        self.set_wall();
+        self.gather();
         let counts = lock(&self.pulse).tick();
         let (logins, logins_failed) = std::mem::take(&mut *lock(&self.logins_of_second));
         let is_told = self.is_told();
@@ -201,9 +202,9 @@ impl Records {
         self.tell(Told::Summary(summary));
     }
 
-    /// Whether requests are reported at all.
+    /// Whether requests are counted at all.
     fn is_told(&self) -> bool {
-        self.interests.is_any()
+        self.stories.is_kept() || self.interests.is_any()
     }
 
     /// Watches from now on. A reader that falls behind by more than the bound loses the oldest, and
@@ -213,13 +214,13 @@ impl Records {
     }
 
     /// The requests that are kept, the newest first.
-    pub(super) fn requests(&self) -> Vec<Numbered<Arc<Request>>> {
-        lock(&self.requests).newest_first().cloned().collect()
+    pub(super) fn requests(&self) -> Vec<Story> {
+        self.stories.newest_first()
     }
 
     /// How many requests waited for each login, as far as they are kept.
     pub(super) fn shares(&self) -> Shares {
-        Shares::of(lock(&self.requests).newest_first())
+        Shares::of(self.stories.awaited())
     }
 
     /// The logins that are kept, the newest first.
@@ -232,13 +233,21 @@ impl Records {
         lock(&self.summaries).iter().cloned().collect()
     }
 
-    /// When a client was last seen.
-    pub(super) fn seen(&self, client: &str) -> Option<Seen> {
-        lock(&self.clients).get(client).copied()
+    /// Adds to each of these clients when it was last seen and how many requests it has made.
+    pub(super) fn add_seen(&self, clients: &mut [answers::Client]) {
+        self.gather();
+        let known = lock(&self.clients);
+        for client in clients {
+            if let Some(seen) = known.get(&*client.name) {
+                client.last_used_at = Some(time(seen.last));
+                client.requests = seen.requests;
+            }
+        }
     }
 
     /// What the last minute was like, of all or of one upstream.
     pub(super) fn recent(&self, upstream: Option<&str>) -> Recent {
+        self.gather();
         lock(&self.pulse).recent(upstream, self.is_told())
     }
 
@@ -281,4 +290,95 @@ impl Records {
 /// Nothing panics under these locks: what they hold is whole.
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::telemetry::stories::{Book, Note};
+    use crate::telemetry::{Decision, RequestIds};
+
+    /// What is remembered, and the books of two cores.
+    fn remembered(requests_kept: usize) -> (Arc<Records>, [Arc<Book>; 2], Interests) {
+        let (stories, ids) = (Arc::new(Stories::new(requests_kept)), RequestIds::default());
+        let books = [stories.book(&ids), stories.book(&ids)];
+        let interests = Interests::default();
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH);
+        let (_, records) = records(stories, interests.clone(), clock);
+        (records, books, interests)
+    }
+
+    /// A request of alice ends, so many seconds after the start.
+    fn end(book: &Book, seconds: u64, status: StatusCode) -> SystemTime {
+        book.write(Note {
+            ended: Duration::from_secs(seconds),
+            id: &RequestIds::default().next(),
+            client: Some((1, Arc::from("alice"))),
+            peer: None,
+            upstream: None,
+            account: None,
+            method: &Method::GET,
+            path: "/",
+            decision: Decision::Forwarded,
+            status,
+            reason: "forwarded",
+            generation: None,
+            is_replayed: false,
+            refused: None,
+            is_awaited: false,
+            waited: None,
+            session_after: None,
+            head_after: None,
+            took: Duration::from_millis(5),
+            body_bytes: 0,
+            redacted: 0,
+        })
+    }
+
+    /// Fails when a core's part is left out or counted twice, or an earlier time stands for a later one.
+    #[test]
+    fn a_client_seen_by_two_cores_has_the_sum_of_its_requests_and_the_latest_time() {
+        let (records, books, _) = remembered(10);
+        let last = end(&books[0], 20, StatusCode::OK);
+        end(&books[1], 10, StatusCode::OK);
+        let seen = || {
+            records.gather();
+            lock(&records.clients).get("alice").copied()
+        };
+        assert_eq!(seen(), Some(Seen { last, requests: 2 }));
+        assert_eq!(seen(), Some(Seen { last, requests: 2 }));
+        end(&books[1], 15, StatusCode::OK);
+        assert_eq!(seen(), Some(Seen { last, requests: 3 }));
+    }
+
+    /// Fails when a second tells what another one has told, or leaves out what somebody has asked for
+    /// before it ended.
+    #[test]
+    fn a_second_is_told_once_and_from_all_cores() {
+        let (records, books, _) = remembered(10);
+        let told = || {
+            records.tick(SystemTime::UNIX_EPOCH, &Traffic::default());
+            let last = records.summaries().pop().unwrap();
+            (last.requests, last.errors)
+        };
+        end(&books[0], 1, StatusCode::OK);
+        assert_eq!(records.recent(None).requests, Some(1));
+        end(&books[1], 1, StatusCode::BAD_GATEWAY);
+        assert_eq!((told(), told()), ((Some(2), Some(1)), (Some(0), Some(0))));
+        assert_eq!(records.recent(None).requests, Some(2));
+    }
+
+    /// Fails when counts are shown where nobody counts.
+    #[test]
+    fn where_nothing_is_kept_counts_are_told_only_while_somebody_watches() {
+        let (records, _, interests) = remembered(0);
+        assert_eq!(records.recent(None).requests, None);
+        let watching = interests.begin();
+        assert_eq!(records.recent(None).requests, Some(0));
+        drop(watching);
+        assert_eq!(records.recent(None).requests, None);
+        assert!(records.requests().is_empty());
+    }
 }

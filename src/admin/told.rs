@@ -5,20 +5,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::answers::{self, Decision, LastLogin, LoginOutcome, SessionChange, milliseconds, time};
-use super::records::Numbered;
-use crate::telemetry::{self, About, Event, Login, ReloadStage, Request, Stage};
+use crate::telemetry::stories::Story;
+use crate::telemetry::{self, About, Event, Login, ReloadStage, Stage};
 
 /// How many requests waited for each login, by upstream and generation, as far as they are kept.
 #[derive(Debug, Default)]
 pub(super) struct Shares(HashMap<(Arc<str>, u64), usize>);
 
 impl Shares {
-    pub(super) fn of<'r>(requests: impl Iterator<Item = &'r Numbered<Arc<Request>>>) -> Self {
+    /// Of requests that waited for a login at this upstream, which gave this session.
+    pub(super) fn of(awaited: impl IntoIterator<Item = (Arc<str>, u64)>) -> Self {
         let mut shares = HashMap::new();
-        for request in requests.map(|one| &one.what).filter(|one| one.awaited) {
-            if let (Some(upstream), Some(generation)) = (&request.upstream, request.generation) {
-                *shares.entry((Arc::clone(upstream), generation)).or_insert(0) += 1;
-            }
+        for login in awaited {
+            *shares.entry(login).or_insert(0) += 1;
         }
         Self(shares)
     }
@@ -30,15 +29,15 @@ impl Shares {
 }
 
 /// A request that ended.
-pub(super) fn request(at: SystemTime, one: &Request, shares: &Shares) -> answers::Request {
+pub(super) fn request(one: &Story, shares: &Shares) -> answers::Request {
     let shared = match one.awaited {
         true => shares.with(one.upstream.as_ref(), one.generation).max(1),
         false => 0,
     };
     answers::Request {
         id: one.id.to_string(),
-        at: time(at),
-        client: one.client().map(str::to_owned),
+        at: time(one.at),
+        client: one.client.as_deref().map(str::to_owned),
         peer: one.peer.map(|peer| peer.to_string()),
         upstream: one.upstream.as_deref().map(str::to_owned),
         account: one.account.as_deref().map(str::to_owned),
@@ -50,7 +49,7 @@ pub(super) fn request(at: SystemTime, one: &Request, shares: &Shares) -> answers
             telemetry::Decision::Refused => Decision::Refused,
             telemetry::Decision::Abandoned => Decision::Abandoned,
         },
-        status: one.status.as_u16(),
+        status: one.status,
         reason: one.reason.to_owned(),
         generation: one.generation,
         replayed: one.replayed,
@@ -71,7 +70,7 @@ pub(super) fn request(at: SystemTime, one: &Request, shares: &Shares) -> answers
 }
 
 /// What happened to a request, step by step.
-fn story(one: &Request, shared: usize) -> String {
+fn story(one: &Story, shared: usize) -> String {
     let mut steps = Vec::new();
     let waited = one.waited.map(milliseconds).filter(|waited| *waited > 0);
     if let Some(waited) = waited {
@@ -97,7 +96,7 @@ fn story(one: &Request, shared: usize) -> String {
     if one.redacted > 0 {
         steps.push(format!("{} secrets were taken out of the answer", one.redacted));
     }
-    let (status, took) = (one.status.as_u16(), milliseconds(one.took));
+    let (status, took) = (one.status, milliseconds(one.took));
     steps.push(match (one.decision, one.reason) {
         (_, "forwarded" | "replayed") => format!("{status} from the upstream after {took} ms"),
         (telemetry::Decision::Abandoned, _) | (_, "client_left") => {

@@ -29,6 +29,7 @@ use crate::settings::{
     Settings,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::stories::Stories;
 use crate::telemetry::trace::Tracing;
 use crate::telemetry::{Rejections, Reporter};
 use crate::upstream::tls;
@@ -67,6 +68,7 @@ pub(super) fn shared(
     broker: Broker,
     clock: &Clock,
     reporter: &Reporter,
+    stories: Option<Arc<Stories>>,
     cut_off: CancellationToken,
     tracing: Option<Tracing>,
 ) -> Shared {
@@ -74,6 +76,7 @@ pub(super) fn shared(
         broker,
         clock: clock.clone(),
         reporter: reporter.clone(),
+        stories,
         rejections: Rejections::default(),
         overload: Arc::new(Overload::new(super::strain::descriptors_max())),
         cut_off,

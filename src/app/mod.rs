@@ -261,7 +261,9 @@ impl App {
         let stop = Stop::default();
         let tracing = loaded.settings.traces.as_ref().map(|traces| Tracing::new(traces.ratio));
         let cut_off = stop.everything.clone();
-        let shared = build::shared(broker.clone(), &clock, &reporter, cut_off, tracing);
+        let stories = opened.stories();
+        let kept = stories.clone();
+        let shared = build::shared(broker.clone(), &clock, &reporter, kept, cut_off, tracing);
         let shared = Arc::new(shared);
         let released = CancellationToken::new();
         let in_force = prepared.in_force(&released);
@@ -296,7 +298,7 @@ impl App {
             readers.push(traces);
             sending
         });
-        let (recorder, records) = opened.records(&reporter);
+        let (recorder, records) = opened.records(stories, &reporter, &clock);
         if let Some(recorder) = recorder {
             readers.push(Box::new(recorder));
         }

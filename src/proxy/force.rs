@@ -18,6 +18,7 @@ use crate::route::Table;
 use crate::session::{Session, Upstream, UpstreamId};
 use crate::telemetry::Shows;
 use crate::telemetry::metrics::{Catalog, Tally};
+use crate::telemetry::stories::{self, UpstreamNumber};
 use crate::upstream::Pool;
 
 /// What a configuration says of requests. All cores share it.
@@ -52,9 +53,20 @@ pub struct Serving {
     pub shared: Arc<Shared>,
     /// What is in force.
     pub in_force: Arc<InForce>,
-    /// What the core counts of requests that go by it.
-    pub(super) tally: Arc<Tally>,
+    /// Where the core writes down what has come of requests that go by it.
+    pub(super) books: Arc<Books>,
     destinations: HashMap<UpstreamId, Arc<Destination>, RandomState>,
+}
+
+/// Where one core writes down what has come of its requests.
+#[derive(Debug)]
+pub(super) struct Books {
+    /// What all cores share for as long as the process lives.
+    pub(super) shared: Arc<Shared>,
+    /// What is counted of requests that go by one configuration.
+    pub(super) tally: Arc<Tally>,
+    /// Their stories, where an operator can ask for them.
+    pub(super) stories: Option<Arc<stories::Book>>,
 }
 
 /// An upstream, with one core's connections to it.
@@ -62,6 +74,8 @@ pub struct Serving {
 pub struct Destination {
     /// The upstream.
     pub upstream: Arc<Upstream>,
+    /// Which one it is in the core's stories, where there are any.
+    pub(super) in_stories: Option<UpstreamNumber>,
     /// The connections.
     pub pool: Arc<Connections>,
     /// Those to places that logins tell of, by their origins.
@@ -99,6 +113,7 @@ impl Serving {
     /// With the connections of what was in force before, where they lead to the same.
     pub(super) fn new(
         shared: &Arc<Shared>,
+        stories: Option<&Arc<stories::Book>>,
         in_force: Arc<InForce>,
         before: Option<&Serving>,
     ) -> Self {
@@ -109,13 +124,19 @@ impl Serving {
         let destinations = in_force.upstreams.iter().map(|upstream| {
             let new = || Arc::new(Pool::new(Arc::clone(&upstream.origin)));
             let pool = kept(upstream).unwrap_or_else(new);
+            let accounts = upstream.accounts.iter().map(|account| (account.id.0, &account.name));
+            let in_stories = stories.map(|book| book.upstream(&upstream.name, accounts));
             let (upstream, id) = (Arc::clone(upstream), upstream.id);
             let elsewhere = Mutex::default();
-            (id, Arc::new(Destination { upstream, pool, elsewhere }))
+            (id, Arc::new(Destination { upstream, in_stories, pool, elsewhere }))
         });
         let destinations = destinations.collect();
-        let tally = shared.metrics.tally(&in_force.catalog);
-        Self { shared: Arc::clone(shared), in_force, tally, destinations }
+        let books = Arc::new(Books {
+            shared: Arc::clone(shared),
+            tally: shared.metrics.tally(&in_force.catalog),
+            stories: stories.cloned(),
+        });
+        Self { shared: Arc::clone(shared), in_force, books, destinations }
     }
 
     /// The upstream with this id, as the routes name it.

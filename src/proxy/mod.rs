@@ -54,6 +54,7 @@ use crate::forward::hop::Origin;
 use crate::forward::via::Via;
 use crate::session::Broker;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::stories::{Book, Stories};
 use crate::telemetry::trace::Tracing;
 use crate::telemetry::{Rejected, Rejections, Reporter, RequestIds};
 
@@ -91,6 +92,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Where events are reported.
     pub reporter: Reporter,
+    /// The stories of the last requests; nothing where nobody can ask for them.
+    pub stories: Option<Arc<Stories>>,
     /// The last messages that were rejected.
     pub rejections: Rejections,
     /// What the process can still take on.
@@ -132,6 +135,8 @@ pub struct Core {
     /// Who is waited for.
     pub watch: Arc<Watch>,
     ids: RequestIds,
+    /// The stories of its requests.
+    stories: Option<Arc<Book>>,
     /// Its requests.
     pub under_way: UnderWay,
 }
@@ -205,10 +210,12 @@ impl Core {
     pub fn new(shared: Arc<Shared>, in_force: Arc<InForce>) -> Self {
         let Limits { body, answer, .. } = in_force.limits;
         let watch = Arc::new(Watch::new(body, answer));
-        let serving = ArcSwap::from_pointee(Serving::new(&shared, in_force, None));
-        let deadlines = Deadlines::new(shared.clock.clone());
         let (ids, under_way) = (RequestIds::default(), UnderWay::default());
-        Self { shared, serving, deadlines, watch, ids, under_way }
+        let stories = shared.stories.as_ref().map(|stories| stories.book(&ids));
+        let serving = Serving::new(&shared, stories.as_ref(), in_force, None);
+        let serving = ArcSwap::from_pointee(serving);
+        let deadlines = Deadlines::new(shared.clock.clone());
+        Self { shared, serving, deadlines, watch, ids, stories, under_way }
     }
 
     /// What is in force now.
@@ -222,7 +229,8 @@ impl Core {
         let Limits { body, answer, .. } = in_force.limits;
         self.watch.set(body, answer);
         let before = self.serving();
-        let serving = Serving::new(&self.shared, Arc::clone(in_force), Some(&before));
+        let (stories, in_force) = (self.stories.as_ref(), Arc::clone(in_force));
+        let serving = Serving::new(&self.shared, stories, in_force, Some(&before));
         self.serving.store(Arc::new(serving));
     }
 

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
 use super::error::Problem;
-use super::force::{Destination, Serving};
+use super::force::{Books, Destination, Serving};
 use super::upload::Received;
 use super::{Core, Peer, Shared, UnderWay, message, shown};
 use crate::access::{self, Caller, Issued};
@@ -17,7 +17,8 @@ use crate::fields::Fields;
 use crate::limit::Permits;
 use crate::route::Canonical;
 use crate::session::{AccountId, Generation};
-use crate::telemetry::metrics::{Ended, Replay, Sender, Tally};
+use crate::telemetry::metrics::{Ended, Replay, Sender};
+use crate::telemetry::stories::Note;
 use crate::telemetry::trace::Trace;
 use crate::telemetry::{
     Decision, Decoded, Event, Head, Refused, Rejected, Request, RequestId, Sending, Sendings,
@@ -79,8 +80,7 @@ pub(super) struct Record {
     scheme: &'static str,
     protocol: &'static str,
     shown: Shown,
-    shared: Arc<Shared>,
-    tally: Arc<Tally>,
+    books: Arc<Books>,
     _under_way: UnderWay,
 }
 
@@ -120,8 +120,8 @@ impl Record {
         issued: &Issued<'_>,
         peer: &Peer,
     ) -> Box<Self> {
-        let (shared, tally) = (Arc::clone(&core.shared), Arc::clone(&serving.tally));
-        tally.begun();
+        let (shared, books) = (&core.shared, Arc::clone(&serving.books));
+        books.tally.begun();
         Box::new(Self {
             id: core.ids.next(),
             who: None,
@@ -139,7 +139,7 @@ impl Record {
             generation: None,
             replay: Replay::None,
             sendings: Sendings::default(),
-            trace: trace(&shared, head).map(Box::new),
+            trace: trace(shared, head).map(Box::new),
             refused: None,
             awaited: false,
             received: Received::default(),
@@ -157,8 +157,7 @@ impl Record {
             scheme: peer.scheme,
             protocol: shown::protocol(head.version),
             shown: shown::shown(&serving.in_force.shows, head, issued),
-            shared,
-            tally,
+            books,
             _under_way: core.under_way.clone(),
         })
     }
@@ -196,11 +195,11 @@ impl Record {
     }
 
     /// The path as reports show it: somebody may have put a key or a token into it.
-    fn shown_path(&self) -> String {
+    fn shown_path(&self) -> &str {
         let path = self.target.as_ref().map(PathAndQuery::path).unwrap_or_default();
         match self.repeats_token || access::holds_credential(path.as_bytes()) {
-            true => "/[client credential]".to_owned(),
-            false => path.to_owned(),
+            true => "/[client credential]",
+            false => path,
         }
     }
 
@@ -217,8 +216,9 @@ impl Record {
     /// The message is rejected, and kept for the operator.
     pub(super) fn rejected(&mut self, problem: &Problem) {
         let head = self.rejected.take().unwrap_or_else(|| self.head(std::iter::empty()));
-        self.shared.rejections.keep(Rejected {
-            at: self.shared.clock.wall(),
+        let Shared { rejections, clock, .. } = &*self.books.shared;
+        rejections.keep(Rejected {
+            at: clock.wall(),
             listener: Arc::clone(&self.listener),
             peer: self.peer,
             reason: problem.code(),
@@ -227,7 +227,7 @@ impl Record {
     }
 
     fn head<'n>(&self, names: impl Iterator<Item = &'n str>) -> Head {
-        let path = Canonical::of(&self.shown_path()).path;
+        let path = Canonical::of(self.shown_path()).path;
         // Encoded it may have passed for something else.
         match access::holds_credential(path.as_bytes()) {
             true => Head::new(self.method.as_str(), "/[client credential]", names),
@@ -247,7 +247,7 @@ impl Record {
 
     fn count(&self, took: Duration) {
         let was_answered = self.status.as_u16() != LEFT_STATUS || self.reason != CLIENT_LEFT;
-        self.tally.ended(&Ended {
+        self.books.tally.ended(&Ended {
             route: self.route,
             sender: self.sender,
             method: &self.method,
@@ -266,7 +266,7 @@ impl Record {
 
     /// The clock that the request is measured by.
     pub(super) fn clock(&self) -> &Clock {
-        &self.shared.clock
+        &self.books.shared.clock
     }
 }
 
@@ -275,27 +275,50 @@ fn trace(shared: &Shared, head: &message::Head) -> Option<Trace> {
     shared.tracing.as_ref()?.begin(&head.headers)
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        let Shared { clock, reporter, .. } = &*self.shared;
-        let seems_left = matches!(self.reason, CLIENT_LEFT | UPGRADED);
-        if seems_left && self.shared.cut_off.is_cancelled() {
-            self.reason = Problem::Stopping.code();
-        }
-        let took = clock.now().saturating_since(self.started);
-        self.count(took);
-        // What an operator has to know is reported in any case.
-        let trace = self.trace.take().filter(|trace| trace.is_sampled);
-        if !reporter.wants_requests() && self.redacted == 0 && trace.is_none() {
-            return;
-        }
-        let (route, server) = self.tally.names(self.route);
+impl Record {
+    /// Writes its story, where it is kept or somebody watches.
+    fn tell(&mut self, (since_start, took): (Duration, Duration), is_reported: bool) -> SystemTime {
+        let Some(book) = &self.books.stories else { return SystemTime::now() };
+        let who = if is_reported { self.who.clone() } else { self.who.take() };
+        let client = match (who, self.sender) {
+            (Some(Who::Client(name)), Sender::Client(number)) => Some((number, name)),
+            _ => None,
+        };
+        let after = |moment: Moment| moment.saturating_since(self.started);
+        book.write(Note {
+            ended: since_start,
+            id: &self.id,
+            client,
+            peer: self.peer,
+            upstream: self.destination.as_ref().and_then(|to| to.in_stories),
+            account: self.allowed.map(|(account, _)| account.0),
+            method: &self.method,
+            path: self.shown_path(),
+            decision: self.decision(),
+            status: self.status,
+            reason: self.reason,
+            generation: self.generation.map(|generation| generation.0),
+            is_replayed: self.replay == Replay::Sent,
+            refused: self.refused(),
+            is_awaited: self.awaited,
+            waited: self.admitted_at.map(after),
+            session_after: self.session_at.map(after),
+            head_after: self.head_at.map(after),
+            took,
+            body_bytes: self.body_bytes,
+            redacted: self.redacted,
+        })
+    }
+
+    /// Everything that is told of it.
+    fn report(&mut self, at: SystemTime, took: Duration, trace: Option<Box<Trace>>) {
+        let (route, server) = self.books.tally.names(self.route);
         let upstream = self.destination.take().map(|to| Arc::clone(&to.upstream));
         let account = upstream.as_ref().zip(self.allowed);
         let account = account.and_then(|(upstream, (account, _))| upstream.account(account));
         let account = account.map(|account| Arc::clone(&account.name));
         let after = |moment: Moment| moment.saturating_since(self.started);
-        reporter.report(Event::Request(Arc::new(Request {
+        let request = Request {
             id: self.id.clone(),
             who: self.who.take(),
             peer: self.peer,
@@ -307,7 +330,7 @@ impl Drop for Record {
             account,
             grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
-            path: self.shown_path(),
+            path: self.shown_path().to_owned(),
             sendings: self.sendings,
             server,
             trace,
@@ -317,9 +340,7 @@ impl Drop for Record {
             reason: self.reason,
             generation: self.generation.map(|generation| generation.0),
             replayed: self.replay == Replay::Sent,
-            refused: self
-                .refused
-                .map(|(generation, status)| Refused { generation: generation.0, status }),
+            refused: self.refused(),
             awaited: self.awaited,
             waited: self.admitted_at.map(after),
             session_after: self.session_at.map(after),
@@ -328,6 +349,38 @@ impl Drop for Record {
             body_bytes: self.body_bytes,
             redacted: self.redacted,
             decoded: self.decoded.take(),
-        })));
+        };
+        self.books.shared.reporter.report_at(at, Event::Request(Arc::new(request)));
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        let refused = |(Generation(generation), status)| Refused { generation, status };
+        self.refused.map(refused)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Shared { clock, reporter, cut_off, .. } = &*self.books.shared;
+        let seems_left = matches!(self.reason, CLIENT_LEFT | UPGRADED);
+        if seems_left && cut_off.is_cancelled() {
+            self.reason = Problem::Stopping.code();
+        }
+        let (now, since_start) = clock.now_and_since_start();
+        let took = now.saturating_since(self.started);
+        self.count(took);
+        // What an operator has to know is reported in any case.
+        let trace = self.trace.take().filter(|trace| trace.is_sampled);
+        let is_wanted = reporter.wants_requests();
+        let is_reported = is_wanted || self.redacted > 0 || trace.is_some();
+        let is_kept = self.books.stories.as_ref().is_some_and(|book| book.is_kept());
+        let at = match is_kept || is_wanted {
+            true => self.tell((since_start, took), is_reported),
+            false if is_reported => SystemTime::now(),
+            false => return,
+        };
+        if is_reported {
+            self.report(at, took, trace);
+        }
     }
 }

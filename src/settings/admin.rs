@@ -90,7 +90,7 @@ impl Default for Written {
     }
 }
 
-/// At some 500 bytes each: half a mebibyte, and a quiet day of one client.
+/// At 256 bytes each: a quarter of a mebibyte on each core, and a quiet day of one client.
 const REQUESTS_KEPT: usize = 1000;
 
 /// A listener for those who watch over Doorward: `/livez`, `/readyz` and `/metrics`, and nothing

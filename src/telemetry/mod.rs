@@ -15,6 +15,7 @@ mod request;
 mod request_id;
 mod revocation;
 mod rotation;
+pub mod stories;
 mod strain;
 pub mod trace;
 pub mod visible;
@@ -373,8 +374,13 @@ impl Reporter {
 
     /// Reports an event. Never waits: at the bound the event is dropped and counted.
     pub fn report(&self, event: Event) {
+        self.report_at(SystemTime::now(), event);
+    }
+
+    /// The same of what happened at `at`.
+    pub fn report_at(&self, at: SystemTime, event: Event) {
         let is_crowded = matches!(event, Event::Request(_)) && self.sender.capacity() <= RESERVED;
-        if is_crowded || self.sender.try_send((SystemTime::now(), event)).is_err() {
+        if is_crowded || self.sender.try_send((at, event)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

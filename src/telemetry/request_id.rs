@@ -22,13 +22,20 @@ const BYTES_MAX: usize = PREFIX_BYTES + DIGITS_MAX;
 /// Gives ids that are unique without a system call: each core of each process has others.
 #[derive(Debug)]
 pub struct RequestIds {
-    prefix: [u8; PREFIX_BYTES],
+    prefix: Prefix,
     next: AtomicU64,
 }
 
+/// How all ids of one core begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prefix([u8; PREFIX_BYTES]);
+
 /// A request's id. Clones share it.
 #[derive(Clone)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId {
+    field: HeaderValue,
+    number: u64,
+}
 
 /// The text of an id, which lies beside the count of its clones.
 struct Text {
@@ -46,53 +53,65 @@ impl Default for RequestIds {
         {
             *place = digit;
         }
-        Self { prefix, next: AtomicU64::new(0) }
+        Self { prefix: Prefix(prefix), next: AtomicU64::new(0) }
     }
 }
 
 impl RequestIds {
     /// The next one.
     pub fn next(&self) -> RequestId {
-        RequestId::new(&self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+        self.prefix.id(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn prefix(&self) -> Prefix {
+        self.prefix
     }
 }
 
-impl RequestId {
-    /// The prefix, and the number in hexadecimal digits: eight, or more where it needs them.
-    fn new(prefix: &[u8; PREFIX_BYTES], number: u64) -> Self {
+impl Prefix {
+    /// The id with this number: the prefix, and the number in hexadecimal digits, eight or more where
+    /// it needs them.
+    pub(super) fn id(self, number: u64) -> RequestId {
         let mut bytes = [0; BYTES_MAX];
         let (begin, end) = bytes.split_at_mut(PREFIX_BYTES);
-        begin.copy_from_slice(prefix);
+        begin.copy_from_slice(&self.0);
         let digits = ((u64::BITS - number.leading_zeros()).div_ceil(4) as usize).max(DIGITS_MIN);
         for (place, left) in end.iter_mut().zip((0..digits).rev()) {
             *place = hexadecimal((number >> (4 * left)) as u8 & 0xf);
         }
-        Self::of(Bytes::from_owner(Text { bytes, length: PREFIX_BYTES + digits }))
+        RequestId::of(Bytes::from_owner(Text { bytes, length: PREFIX_BYTES + digits }), number)
     }
+}
 
+impl RequestId {
     /// An id that is known before; what is no value of a field is none.
     pub fn from_static(text: &'static str) -> Self {
-        Self::of(Bytes::from_static(text.as_bytes()))
+        Self::of(Bytes::from_static(text.as_bytes()), 0)
     }
 
-    fn of(text: Bytes) -> Self {
+    fn of(text: Bytes, number: u64) -> Self {
         // Hexadecimal digits and a dash are a header value.
         let value = HeaderValue::from_maybe_shared(text);
-        let mut value = value.unwrap_or(HeaderValue::from_static("-"));
+        let mut field = value.unwrap_or(HeaderValue::from_static("-"));
         // None comes again: HTTP/2 must not fill its table of what comes again with them, nor search
         // all of it for each (RFC 7541 section 6.2.3).
-        value.set_sensitive(true);
-        Self(value)
+        field.set_sensitive(true);
+        Self { field, number }
+    }
+
+    /// The number in it; 0 where it is not one that [`RequestIds`] gave.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// The value of a field.
     pub fn field(&self) -> HeaderValue {
-        self.0.clone()
+        self.field.clone()
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        self.field.to_str().unwrap_or_default()
     }
 }
 
@@ -124,7 +143,7 @@ mod tests {
 
     #[test]
     fn no_table_of_http2_keeps_a_request_id() {
-        let id = RequestId::new(b"0123456789abcdef-", 10);
+        let id = Prefix(*b"0123456789abcdef-").id(10);
         assert_eq!(id.as_str(), "0123456789abcdef-0000000a");
         assert!(id.field().is_sensitive());
     }
@@ -132,7 +151,7 @@ mod tests {
     #[test]
     fn numbers_of_requests_have_eight_digits_or_as_many_as_they_need() {
         for number in [0, 1, 0x9abc_def0, u64::from(u32::MAX) + 1, u64::MAX] {
-            let id = RequestId::new(b"0123456789abcdef-", number);
+            let id = Prefix(*b"0123456789abcdef-").id(number);
             assert_eq!(id.to_string(), format!("0123456789abcdef-{number:08x}"));
         }
     }

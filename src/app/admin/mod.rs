@@ -19,6 +19,7 @@ use crate::admin::{self, Bound, Gateway, Metrics, Parts, Place, Recorder, Record
 use crate::clock::Clock;
 use crate::proxy::Shared;
 use crate::settings::{Admin, Loaded};
+use crate::telemetry::stories::Stories;
 use crate::telemetry::{Event, Operation, Reporter, WeakReporter};
 pub(super) use described::Current;
 
@@ -90,10 +91,20 @@ fn unix(named: Option<&Path>, usual: Option<&Path>) -> Result<Option<Bound>, Sta
 }
 
 impl Opened {
+    /// Where cores keep the stories of requests, where somebody can ask for them.
+    pub(super) fn stories(&self) -> Option<Arc<Stories>> {
+        (!self.operators.is_empty()).then(|| Arc::new(Stories::new(self.requests_kept)))
+    }
+
     /// What remembers requests and logins, where somebody can ask for them.
-    pub(super) fn records(&self, reporter: &Reporter) -> (Option<Recorder>, Arc<Records>) {
-        let kept = if self.operators.is_empty() { 0 } else { self.requests_kept };
-        let (recorder, records) = admin::records(kept, reporter.interests());
+    pub(super) fn records(
+        &self,
+        stories: Option<Arc<Stories>>,
+        reporter: &Reporter,
+        clock: &Clock,
+    ) -> (Option<Recorder>, Arc<Records>) {
+        let stories = stories.unwrap_or_default();
+        let (recorder, records) = admin::records(stories, reporter.interests(), clock.clone());
         (Some(recorder).filter(|_| !self.operators.is_empty()), records)
     }
 

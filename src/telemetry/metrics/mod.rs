@@ -21,6 +21,7 @@ pub use catalog::{CLIENTS_MAX, Catalog, RouteNames, UpstreamNames};
 pub use families::{ALL, Family, Kind};
 pub use format::Format;
 pub use state::{Account, Limit, Listener, State, Upstream};
+pub(super) use tally::Method;
 pub use tally::{Ended, Replay, Sender, Tally};
 
 use super::Reader;

@@ -117,7 +117,7 @@ impl Hash for Word {
 
 /// A method, out of a closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Method {
+pub(in crate::telemetry) enum Method {
     Get,
     Head,
     Post,
@@ -132,7 +132,7 @@ pub(super) enum Method {
 }
 
 impl Method {
-    fn of(method: &http::Method) -> Self {
+    pub(in crate::telemetry) fn of(method: &http::Method) -> Self {
         match *method {
             http::Method::GET => Self::Get,
             http::Method::POST => Self::Post,
@@ -148,7 +148,7 @@ impl Method {
         }
     }
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::telemetry) fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Head => "HEAD",
