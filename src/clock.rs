@@ -206,4 +206,21 @@ mod tests {
         clock.sleep(Duration::from_secs(3600)).await;
         assert!(clock.now() >= Moment::default() + Duration::from_secs(3600));
     }
+
+    /// Fails when what is ordered by the machine's own time stands still with a clock that does.
+    #[test]
+    fn the_time_since_the_start_goes_on_while_a_clock_stands_still() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH);
+        let (moment, since_start) = clock.now_and_since_start();
+        loop {
+            let (still, later) = clock.now_and_since_start();
+            assert_eq!(still, moment);
+            if later > since_start {
+                break;
+            }
+        }
+        clock.advance(Duration::from_secs(3600));
+        let (moved, _) = clock.now_and_since_start();
+        assert_eq!(moved, moment + Duration::from_secs(3600));
+    }
 }

@@ -72,7 +72,8 @@ pub(super) struct Written {
     #[schemars(extend("examples" = [["doorward.internal"]]))]
     pub(super) hosts: Vec<String>,
     /// Of how many requests the story is kept in memory: who, what, by which session, how long; no
-    /// query, no field and no body. 0 keeps none; then requests are told only while somebody watches.
+    /// query, no field and no body. Each core has room for so many, at 256 bytes each, which it takes
+    /// as they come. 0 keeps none; then requests are told only while somebody watches.
     #[schemars(range(max = 100_000))]
     pub(super) requests_kept: usize,
 }

@@ -1,3 +1,5 @@
+//! What is promised of stories: their order, what is left of old ones, and that counts are told once.
+
 use std::thread;
 
 use super::slot::PATH_BYTES_MAX;
@@ -48,8 +50,15 @@ fn paths(stories: &Stories) -> Vec<String> {
 }
 
 /// What was counted: requests of all, and by the names of upstreams and clients.
-fn counted(stories: &Stories) -> (u64, Vec<(String, u64)>, Vec<(String, Seen)>) {
-    let (mut all, mut upstreams, mut clients) = (0, Vec::new(), Vec::new());
+#[derive(Debug, Default, PartialEq)]
+struct Sums {
+    all: u64,
+    upstreams: Vec<(String, u64)>,
+    clients: Vec<(String, Seen)>,
+}
+
+fn counted(stories: &Stories) -> Sums {
+    let Sums { mut all, mut upstreams, mut clients } = Sums::default();
     stories.take_counts(
         |upstream, counts| {
             all += counts.requests;
@@ -57,7 +66,7 @@ fn counted(stories: &Stories) -> (u64, Vec<(String, u64)>, Vec<(String, Seen)>) 
         },
         |name, seen| clients.push((name.to_string(), seen)),
     );
-    (all, upstreams, clients)
+    Sums { all, upstreams, clients }
 }
 
 /// Fails when cores come one behind the other, when more is told than is kept of all together, or when
@@ -132,7 +141,7 @@ fn a_story_that_is_written_over_leaves_nothing() {
         head_after: some,
         body_bytes: 9,
         redacted: 2,
-        ..note(ids_static(), 1, &long)
+        ..note(some_id(), 1, &long)
     };
     book.write(first());
     let story = &stories.newest_first()[0];
@@ -146,7 +155,7 @@ fn a_story_that_is_written_over_leaves_nothing() {
 
     for (ended, path) in [(2, "/short"), (3, ""), (4, &*"/x".repeat(PATH_BYTES_MAX / 2))] {
         book.write(first());
-        book.write(note(ids_static(), ended, path));
+        book.write(note(some_id(), ended, path));
         let all = stories.newest_first();
         let [story] = &*all else { panic!("{all:?}") };
         assert_eq!((&*story.path, &story.method), (path, &Method::GET));
@@ -156,12 +165,12 @@ fn a_story_that_is_written_over_leaves_nothing() {
     }
     // A long path over a longer one, and over none.
     for path in ["/y".repeat(PATH_BYTES_MAX), "/z".repeat(4000), "/w".repeat(PATH_BYTES_MAX)] {
-        book.write(note(ids_static(), 9, &path));
+        book.write(note(some_id(), 9, &path));
         assert_eq!(paths(&stories), [path]);
     }
 }
 
-fn ids_static() -> &'static RequestId {
+fn some_id() -> &'static RequestId {
     static ID: std::sync::LazyLock<RequestId> = std::sync::LazyLock::new(id);
     &ID
 }
@@ -210,16 +219,17 @@ fn what_was_counted_is_told_once_and_from_all_cores() {
     let again = [books[1].upstream(&cms, []), books[1].upstream(&reports, [])];
     assert_eq!(again[1], first[1]);
     books[1].write(Note { upstream: Some(again[0]), ..note(&id(), 3, "/") });
-    let (all, mut upstreams, _) = counted(&stories);
+    let Sums { all, mut upstreams, .. } = counted(&stories);
     upstreams.sort();
     let expected = [("cms", 1), ("cms", 1), ("reports", 1)];
     assert_eq!(upstreams, expected.map(|(name, count)| (name.to_owned(), count)));
     assert_eq!(all, 5);
-    assert_eq!(counted(&stories), (0, Vec::new(), Vec::new()));
+    assert_eq!(counted(&stories), Sums::default());
     // What is counted into is exchanged each time.
     for _ in 0..3 {
         books[0].write(Note { upstream: Some(first[0]), ..note(&id(), 4, "/") });
-        assert_eq!(counted(&stories), (1, vec![("cms".to_owned(), 1)], Vec::new()));
+        let upstreams = vec![("cms".to_owned(), 1)];
+        assert_eq!(counted(&stories), Sums { all: 1, upstreams, clients: Vec::new() });
     }
 }
 
@@ -232,7 +242,7 @@ fn each_core_tells_which_clients_it_has_seen() {
         book.write(Note { client: Some((4, Arc::clone(&alice))), ..note(&id(), ended, "/") });
     }
     let last = UNIX_EPOCH + Duration::from_secs(START) + Duration::from_micros(3);
-    let (all, _, clients) = counted(&stories);
+    let Sums { all, clients, .. } = counted(&stories);
     assert_eq!((all, clients), (3, vec![("alice".to_owned(), Seen { last, requests: 3 })]));
     // Where none is kept, none is told.
     assert!(stories.newest_first().is_empty() && stories.awaited().is_empty());
