@@ -4,7 +4,7 @@
 //! its metrics.
 //!
 //! None of it is on the data path: it runs on the control side, has sockets of its own, and what it
-//! remembers is what rooms report anyway. What it shows and does is given by [`Gateway`].
+//! remembers is what rooms report anyway, and what each core keeps of its requests. What it shows and does is given by [`Gateway`].
 
 mod actions;
 pub mod answers;
