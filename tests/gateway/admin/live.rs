@@ -6,7 +6,7 @@ use doorward::emulator::Vendor;
 use doorward::server::Address;
 use serde_json::{Value, json};
 
-use super::{ask, key, problem, shown, watched};
+use super::{ADMIN, ask, key, problem, shown, watched};
 use crate::client::{Door, Raw};
 use crate::harness::{Scene, Setup, within};
 use crate::vendors::read;
@@ -73,6 +73,25 @@ async fn requests_logins_and_changes_are_told_as_they_happen() {
     assert_eq!(kept["items"][0], summary);
     drop(live);
     scene.stop().await;
+}
+
+/// Fails when a watcher depends on what is kept, or what is told live differs from what is kept.
+#[tokio::test]
+async fn requests_are_told_live_as_they_are_kept_and_also_where_none_is() {
+    for kept in [0, 10] {
+        let tables = format!("{ADMIN}requests_kept = {kept}\n");
+        let scene = Setup::of(Vendor::Contentstack).tables(&tables).start().await;
+        let mut live = Live::open(&scene, "?events=request").await;
+        assert_eq!(read(&scene).send().await.status, 200);
+        let told = live.next("request").await;
+        assert_eq!(shown(&scene, "/admin/v1/status").await["recent"]["requests"], 1);
+        let all = shown(&scene, "/admin/v1/requests").await;
+        match kept {
+            0 => assert_eq!(all["total"], 0),
+            _ => assert_eq!(all["items"], json!([told])),
+        }
+        scene.stop().await;
+    }
 }
 
 /// Fails when a filter lets other requests through.
