@@ -194,13 +194,9 @@ impl Record {
         }
     }
 
-    /// The path as reports show it: somebody may have put a key or a token into it.
+    /// The path as reports show it.
     fn shown_path(&self) -> &str {
-        let path = self.target.as_ref().map(PathAndQuery::path).unwrap_or_default();
-        match self.repeats_token || access::holds_credential(path.as_bytes()) {
-            true => "/[client credential]",
-            false => path,
-        }
+        shown_path(self.target.as_ref(), self.repeats_token)
     }
 
     /// What is wrong may be in these fields: their names are kept with the message, if it is
@@ -275,9 +271,17 @@ fn trace(shared: &Shared, head: &message::Head) -> Option<Trace> {
     shared.tracing.as_ref()?.begin(&head.headers)
 }
 
+/// When a request has ended.
+struct End {
+    /// Since the start of the process's clock.
+    since_start: Duration,
+    /// Since its own head.
+    took: Duration,
+}
+
 impl Record {
     /// Writes its story, where it is kept or somebody watches.
-    fn tell(&mut self, (since_start, took): (Duration, Duration), is_reported: bool) -> SystemTime {
+    fn tell(&mut self, ended: End, path: &str, is_reported: bool) -> SystemTime {
         let Some(book) = &self.books.stories else { return SystemTime::now() };
         let who = if is_reported { self.who.clone() } else { self.who.take() };
         let client = match (who, self.sender) {
@@ -286,14 +290,14 @@ impl Record {
         };
         let after = |moment: Moment| moment.saturating_since(self.started);
         book.write(Note {
-            ended: since_start,
+            ended: ended.since_start,
             id: &self.id,
             client,
             peer: self.peer,
             upstream: self.destination.as_ref().and_then(|to| to.in_stories),
             account: self.allowed.map(|(account, _)| account.0),
             method: &self.method,
-            path: self.shown_path(),
+            path,
             decision: self.decision(),
             status: self.status,
             reason: self.reason,
@@ -304,14 +308,14 @@ impl Record {
             waited: self.admitted_at.map(after),
             session_after: self.session_at.map(after),
             head_after: self.head_at.map(after),
-            took,
+            took: ended.took,
             body_bytes: self.body_bytes,
             redacted: self.redacted,
         })
     }
 
     /// Everything that is told of it.
-    fn report(&mut self, at: SystemTime, took: Duration, trace: Option<Box<Trace>>) {
+    fn report(&mut self, at: SystemTime, took: Duration, path: &str, trace: Option<Box<Trace>>) {
         let (route, server) = self.books.tally.names(self.route);
         let upstream = self.destination.take().map(|to| Arc::clone(&to.upstream));
         let account = upstream.as_ref().zip(self.allowed);
@@ -330,7 +334,7 @@ impl Record {
             account,
             grant: self.allowed.and_then(|(_, grant)| grant),
             method: self.method.clone(),
-            path: self.shown_path().to_owned(),
+            path: path.to_owned(),
             sendings: self.sendings,
             server,
             trace,
@@ -359,6 +363,15 @@ impl Record {
     }
 }
 
+/// The path of a target as reports show it: somebody may have put a key or a token into it.
+fn shown_path(target: Option<&PathAndQuery>, repeats_token: bool) -> &str {
+    let path = target.map(PathAndQuery::path).unwrap_or_default();
+    match repeats_token || access::holds_credential(path.as_bytes()) {
+        true => "/[client credential]",
+        false => path,
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let Shared { clock, reporter, cut_off, .. } = &*self.books.shared;
@@ -374,13 +387,17 @@ impl Drop for Record {
         let is_wanted = reporter.wants_requests();
         let is_reported = is_wanted || self.redacted > 0 || trace.is_some();
         let is_kept = self.books.stories.as_ref().is_some_and(|book| book.is_kept());
+        if !(is_kept || is_reported) {
+            return;
+        }
+        let target = self.target.take();
+        let path = shown_path(target.as_ref(), self.repeats_token);
         let at = match is_kept || is_wanted {
-            true => self.tell((since_start, took), is_reported),
-            false if is_reported => SystemTime::now(),
-            false => return,
+            true => self.tell(End { since_start, took }, path, is_reported),
+            false => SystemTime::now(),
         };
         if is_reported {
-            self.report(at, took, trace);
+            self.report(at, took, path, trace);
         }
     }
 }
