@@ -8,8 +8,10 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -90,8 +92,12 @@ impl Outbox {
             self.send();
             return None;
         }
-        if !outgoing.lock().may_wait() {
-            return None;
+        {
+            let mut side = outgoing.lock();
+            if !side.left.is_empty() || side.failed.is_some() {
+                return None;
+            }
+            side.is_waiting = true;
         }
         if self.messages.is_empty() {
             sender.wake_by_ref();
@@ -111,19 +117,21 @@ impl Outbox {
 
     /// Hands all that waits to the system.
     fn send(&mut self) {
-        let mut begin = 0;
+        // Whatever happens, nobody gets the bytes of another one.
+        let (mut bytes, mut begin) = (std::mem::take(&mut self.bytes), 0);
         for (outgoing, end) in self.messages.drain(..) {
-            let message = self.bytes.get(begin..end).unwrap_or_default();
-            outgoing.lock().send(message, &outgoing);
+            outgoing.send(bytes.get(begin..end).unwrap_or_default());
             begin = end;
         }
-        self.bytes.clear();
+        bytes.clear();
+        self.bytes = bytes;
     }
 }
 
 /// A connection of a client or to an upstream whose short messages leave together with those of others.
-/// A message that was taken is on its way: that it could not be handed to the system is told by the next
-/// write, or by a read, which then finds the end.
+/// That one was written, and that all was flushed, means that it is on its way: whether the system has
+/// taken it is known a turn later, when a flush waits for what it has not, and fails where it never
+/// will. Used on one core alone.
 #[derive(Debug)]
 pub struct Stream {
     incoming: Either<tcp::OwnedReadHalf, unix::OwnedReadHalf>,
@@ -132,82 +140,137 @@ pub struct Stream {
 
 /// The side that is written to: its stream's, and the outbox's while something waits.
 #[derive(Debug)]
-struct Outgoing(Mutex<Side>);
+struct Outgoing {
+    side: Mutex<Side>,
+    /// How many bytes the system has taken.
+    handed_over: AtomicU64,
+}
+
+type Half = Either<tcp::OwnedWriteHalf, unix::OwnedWriteHalf>;
 
 #[derive(Debug)]
 struct Side {
     /// Taken only when it is dropped.
-    half: Option<Either<tcp::OwnedWriteHalf, unix::OwnedWriteHalf>>,
-    /// How many bytes the system has taken.
-    handed_over: u64,
+    half: Option<Half>,
     /// Something waits in the outbox.
     is_waiting: bool,
-    /// What the system did not take when it left the outbox, of at most [`BYTES_MAX`] and a message.
+    /// What the system did not take when it left the outbox: at most [`BYTES_MAX`] and a message.
     left: Vec<u8>,
     /// Writes what is left.
     writing: Option<AbortHandle>,
-    /// Whoever waits for that.
+    /// Whoever waits until more can be written.
     waker: Option<Waker>,
-    /// Why it could not be handed over.
-    error: Option<io::Error>,
+    /// Why nothing can be handed over any more.
+    failed: Option<io::ErrorKind>,
     /// Its stream is gone: nobody waits for what the system does not take at once.
     is_abandoned: bool,
 }
 
-impl Outgoing {
-    /// Nothing panics under the lock: what it holds is whole.
-    fn lock(&self) -> MutexGuard<'_, Side> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Drop for Side {
     fn drop(&mut self) {
-        // Dropped as it is, it would tell the other end that this one has ended: nobody may take a
-        // message that is cut for a whole one.
+        // The halves of tokio end when they are dropped, each by itself; a socket is closed as a whole. Where
+        // something is left, nobody may take that for its end.
         match self.half.take() {
-            Some(Either::Left(half)) => half.forget(),
+            Some(Either::Left(half)) => {
+                if !self.left.is_empty() || self.failed.is_some() {
+                    _ = SockRef::from(half.as_ref()).set_linger(Some(Duration::ZERO));
+                }
+                half.forget();
+            }
             Some(Either::Right(half)) => half.forget(),
             None => {}
         }
     }
 }
 
-impl Side {
-    /// Whether a message may wait in the outbox, as it then does: not behind what is left of one, nor
-    /// where it would fail.
-    fn may_wait(&mut self) -> bool {
-        self.is_waiting = self.left.is_empty() && self.error.is_none();
-        self.is_waiting
+impl Outgoing {
+    /// Nothing panics under the lock: what it holds is whole.
+    fn lock(&self) -> MutexGuard<'_, Side> {
+        self.side.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_taken(&self, length: usize) {
+        self.handed_over.fetch_add(length as u64, Ordering::Relaxed);
     }
 
     /// Hands a message to the system; what that does not take at once is written by a task of its own.
-    fn send(&mut self, message: &[u8], outgoing: &Arc<Outgoing>) {
-        self.is_waiting = false;
-        if self.error.is_some() {
+    fn send(self: &Arc<Self>, message: &[u8]) {
+        let mut side = self.lock();
+        side.is_waiting = false;
+        if side.failed.is_some() {
             return;
         }
-        let taken = match self.left.is_empty() {
-            true => self.try_write(message),
-            // What waited in front of it.
+        let taken = match side.left.is_empty() {
+            true => side.try_write(message),
+            // It waited in front of this one.
             false => Ok(0),
         };
-        let rest = match taken {
-            Ok(length) => message.get(length..).unwrap_or_default(),
-            Err(error) => return self.fail(error),
+        let taken = match taken {
+            Ok(length) => length,
+            Err(error) => return side.fail(&error),
         };
-        if rest.is_empty() || self.is_abandoned {
-            return;
-        }
-        self.left.extend_from_slice(rest);
-        if self.writing.is_none() {
-            let outgoing = Arc::clone(outgoing);
-            let writing = poll_fn(move |context| outgoing.lock().poll_write_left(context));
-            self.writing = Some(tokio::spawn(writing).abort_handle());
+        self.has_taken(taken);
+        let rest = message.get(taken..).unwrap_or_default();
+        side.left.extend_from_slice(rest);
+        if !rest.is_empty() && side.writing.is_none() && !side.is_abandoned {
+            let outgoing = Arc::clone(self);
+            let writing = poll_fn(move |context| outgoing.poll_write_left(context));
+            side.writing = Some(tokio::spawn(writing).abort_handle());
         }
     }
 
-    fn try_write(&mut self, message: &[u8]) -> io::Result<usize> {
+    /// Writes what is left until nothing is, or until it fails.
+    fn poll_write_left(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut side = self.lock();
+        let Side { half, left, .. } = &mut *side;
+        let mut failed = None;
+        while let Some(half) = half
+            && !left.is_empty()
+            && failed.is_none()
+        {
+            match ready!(Pin::new(half).poll_write(context, left)) {
+                Ok(0) => failed = Some(io::ErrorKind::WriteZero.into()),
+                Ok(length) => {
+                    self.has_taken(length);
+                    left.drain(..length);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            side.fail(&error);
+        }
+        // A connection that waits has no buffer.
+        side.left = Vec::new();
+        side.writing = None;
+        if let Some(waker) = side.waker.take() {
+            waker.wake();
+        }
+        Poll::Ready(())
+    }
+
+    /// Asks the system, once nothing is left.
+    fn poll_half<T>(
+        &self,
+        context: &mut Context<'_>,
+        ask: impl FnOnce(Pin<&mut Half>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut side = self.lock();
+        ready!(side.poll_left(context))?;
+        let asked = match &mut side.half {
+            Some(half) => ask(Pin::new(half), context),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
+        if asked.is_pending() {
+            // The system wakes one alone: whoever writes what is left of a later message, too.
+            side.note(context);
+        }
+        asked
+    }
+}
+
+impl Side {
+    fn try_write(&self, message: &[u8]) -> io::Result<usize> {
         let written = match &self.half {
             Some(Either::Left(half)) => half.try_write(message),
             Some(Either::Right(half)) => half.try_write(message),
@@ -215,79 +278,36 @@ impl Side {
         };
         match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Ok(length) => {
-                self.handed_over += length as u64;
-                Ok(length)
-            }
-            failed => failed,
+            written => written,
         }
     }
 
-    /// Writes what is left until nothing is, or until it fails.
-    fn poll_write_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while !self.left.is_empty() {
-            let Some(half) = &mut self.half else { return Poll::Ready(()) };
-            match ready!(Pin::new(half).poll_write(context, &self.left)) {
-                Ok(0) => self.fail(io::ErrorKind::WriteZero.into()),
-                Ok(length) => {
-                    self.handed_over += length as u64;
-                    self.left.drain(..length);
-                }
-                Err(error) => self.fail(error),
-            }
-        }
-        // A connection that waits has no buffer.
+    /// Whoever reads is not left to wait for the answer to what has not left: it finds the end behind
+    /// what has come. A Unix socket would have the other end learn of that, which may still answer; it
+    /// fails only where that has ended, or wants nothing more.
+    fn fail(&mut self, error: &io::Error) {
+        self.failed = Some(error.kind());
         self.left = Vec::new();
-        self.writing = None;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-        Poll::Ready(())
-    }
-
-    /// The connection ends: whoever reads from it is not left to wait for an answer to what has not
-    /// left.
-    fn fail(&mut self, error: io::Error) {
-        self.left.clear();
-        self.error = Some(error);
-        // It may have ended by itself.
-        _ = self.shutdown(Shutdown::Both);
-    }
-
-    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match &self.half {
-            Some(Either::Left(half)) => SockRef::from(half.as_ref()).shutdown(how),
-            Some(Either::Right(half)) => SockRef::from(half.as_ref()).shutdown(how),
-            None => Ok(()),
+        if let Some(Either::Left(half)) = &self.half {
+            // It may have ended by itself.
+            _ = SockRef::from(half.as_ref()).shutdown(Shutdown::Read);
         }
     }
 
-    /// Waits until nothing is left of what left the outbox.
+    /// Waits until nothing is left of what has left the outbox.
     fn poll_left(&mut self, context: &Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(error) = self.error.take() {
-            return Poll::Ready(Err(error));
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
         }
         if self.left.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        self.waker.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
+        self.note(context);
         Poll::Pending
     }
 
-    /// Asks the system once nothing is left.
-    fn poll_half<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        ask: impl FnOnce(
-            Pin<&mut Either<tcp::OwnedWriteHalf, unix::OwnedWriteHalf>>,
-            &mut Context<'_>,
-        ) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        ready!(self.poll_left(context))?;
-        match &mut self.half {
-            Some(half) => ask(Pin::new(half), context),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
+    fn note(&mut self, context: &Context<'_>) {
+        self.waker.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
     }
 }
 
@@ -304,21 +324,18 @@ impl Stream {
         Self::new(Either::Right(incoming), Either::Right(outgoing))
     }
 
-    fn new(
-        incoming: Either<tcp::OwnedReadHalf, unix::OwnedReadHalf>,
-        half: Either<tcp::OwnedWriteHalf, unix::OwnedWriteHalf>,
-    ) -> Self {
-        let side = Side {
+    fn new(incoming: Either<tcp::OwnedReadHalf, unix::OwnedReadHalf>, half: Half) -> Self {
+        let side = Mutex::new(Side {
             half: Some(half),
-            handed_over: 0,
             is_waiting: false,
             left: Vec::new(),
             writing: None,
             waker: None,
-            error: None,
+            failed: None,
             is_abandoned: false,
-        };
-        Self { incoming, outgoing: Arc::new(Outgoing(Mutex::new(side))) }
+        });
+        let outgoing = Arc::new(Outgoing { side, handed_over: AtomicU64::new(0) });
+        Self { incoming, outgoing }
     }
 
     /// The socket. What is written to it by itself overtakes what waits.
@@ -329,29 +346,38 @@ impl Stream {
         }
     }
 
-    /// How many bytes have been handed to the system, what waits included, which is handed over first.
-    pub fn handed_over(&self) -> u64 {
-        self.send().handed_over
+    /// How many bytes the system has taken up to now.
+    pub fn taken(&self) -> u64 {
+        self.outgoing.handed_over.load(Ordering::Relaxed)
     }
 
-    /// Ends our side, behind what waits.
+    /// The same when what waits has been handed over, which is done first.
+    pub fn handed_over(&self) -> u64 {
+        self.settle();
+        self.taken()
+    }
+
+    /// Ends our side, behind what waits. Where the system has not taken all of that, the connection is
+    /// cut when it is dropped.
     ///
     /// # Errors
     /// When the connection has ended by itself.
     pub fn end_writing(&self) -> io::Result<()> {
-        self.send().shutdown(Shutdown::Write)
+        self.settle();
+        let side = self.outgoing.lock();
+        match &side.half {
+            _ if !side.left.is_empty() => Ok(()),
+            Some(Either::Left(half)) => SockRef::from(half.as_ref()).shutdown(Shutdown::Write),
+            Some(Either::Right(half)) => SockRef::from(half.as_ref()).shutdown(Shutdown::Write),
+            None => Ok(()),
+        }
     }
 
     /// Nothing of it waits any more.
-    fn send(&self) -> MutexGuard<'_, Side> {
+    fn settle(&self) {
         if self.outgoing.lock().is_waiting {
             OUTBOX.with_borrow_mut(Outbox::send);
         }
-        self.outgoing.lock()
-    }
-
-    fn wait(&self, parts: &[IoSlice<'_>]) -> Option<usize> {
-        OUTBOX.with_borrow_mut(|outbox| outbox.take(&self.outgoing, parts))
     }
 }
 
@@ -371,15 +397,7 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.incoming).poll_read(context, buffer))?;
-        if buffer.filled().len() == before
-            && let Some(error) = this.outgoing.lock().error.take()
-        {
-            return Poll::Ready(Err(error));
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().incoming).poll_read(context, buffer)
     }
 }
 
@@ -397,16 +415,16 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(length) = self.wait(slices) {
+        let waits = OUTBOX.with_borrow_mut(|outbox| outbox.take(&self.outgoing, slices));
+        if let Some(length) = waits {
             return Poll::Ready(Ok(length));
         }
-        let mut side = self.outgoing.lock();
-        let written = side.poll_half(context, |half, context| match slices {
+        let written = self.outgoing.poll_half(context, |half, context| match slices {
             [one] => half.poll_write(context, one),
             all => half.poll_write_vectored(context, all),
         });
         if let Poll::Ready(Ok(length)) = &written {
-            side.handed_over += *length as u64;
+            self.outgoing.has_taken(*length);
         }
         written
     }
@@ -421,7 +439,8 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.send().poll_half(context, |half, context| half.poll_shutdown(context))
+        self.settle();
+        self.outgoing.poll_half(context, |half, context| half.poll_shutdown(context))
     }
 }
 

@@ -131,15 +131,8 @@ async fn parts_that_are_written_one_after_the_other_are_one_message() {
 #[tokio::test]
 async fn what_the_system_does_not_take_is_written_later() {
     start().await;
-    let (mut stream, peer) = pair();
+    let (mut stream, written, peer) = full().await;
     let mut context = Context::from_waker(Waker::noop());
-    let mut written = 0;
-    let long = vec![b'l'; 100_000];
-    stream.writable().await;
-    // Until nothing fits any more, for either of both ends.
-    while let Poll::Ready(length) = Pin::new(&mut stream).poll_write(&mut context, &long) {
-        written += length.unwrap();
-    }
     let short = [b's'; 5000];
     assert!(Pin::new(&mut stream).poll_write(&mut context, &short).is_ready(), "it waits");
     assert!(Pin::new(&mut stream).poll_flush(&mut context).is_ready());
@@ -157,10 +150,80 @@ async fn what_the_system_does_not_take_is_written_later() {
     assert_eq!(stream.handed_over(), come.len() as u64);
 }
 
-/// Fails when whoever waits for an answer is not told that its message could not leave, or when it
-/// passes for one that has.
+/// A connection of which the system takes nothing more, how many bytes it has taken, and the other end,
+/// which has not read them.
+async fn full() -> (Stream, usize, Peer) {
+    let (mut stream, peer) = pair();
+    stream.writable().await;
+    let (mut context, mut written) = (Context::from_waker(Waker::noop()), 0);
+    let long = vec![b'l'; 100_000];
+    while let Poll::Ready(length) = Pin::new(&mut stream).poll_write(&mut context, &long) {
+        written += length.unwrap();
+    }
+    (stream, written, peer)
+}
+
+/// Fails when the end overtakes what is left: whoever flushes, lets others run and flushes again knows
+/// that nothing is.
 #[tokio::test]
-async fn a_message_that_cannot_leave_ends_the_connection() {
+async fn a_second_flush_waits_for_what_the_first_one_could_not_know() {
+    start().await;
+    let (mut stream, written, peer) = full().await;
+    stream.write_all(&[b's'; 5000]).await.unwrap();
+    stream.flush().await.unwrap();
+    yield_now().await;
+    let reading = std::thread::spawn(move || all(&peer).unwrap());
+    stream.flush().await.unwrap();
+    stream.end_writing().unwrap();
+    assert_eq!(reading.join().unwrap().len(), written + 5000);
+}
+
+/// Fails when a message of which the system has not taken all passes for a whole one.
+#[tokio::test]
+async fn a_connection_of_which_something_is_left_does_not_end_in_the_proper_way() {
+    start().await;
+    let (mut stream, written, peer) = full().await;
+    stream.write_all(&[b's'; 5000]).await.unwrap();
+    stream.end_writing().unwrap();
+    assert!((written as u64..written as u64 + 5000).contains(&stream.taken()));
+    drop(stream);
+    // The task that writes what is left, too.
+    yield_now().await;
+    assert_eq!(all(&peer).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// Fails when whoever waits to write is not woken because what is left of a later message is written by
+/// another task.
+#[tokio::test]
+async fn whoever_waits_to_write_is_woken_whatever_was_written_since() {
+    start().await;
+    let (mut stream, written, peer) = full().await;
+    let waiting = std::pin::pin!(async {
+        let long = vec![b'l'; 100_000];
+        let mut has_waited = false;
+        let polled = poll_fn(|context| {
+            let polled = Pin::new(&mut stream).poll_write(context, &long);
+            if polled.is_pending() && !std::mem::replace(&mut has_waited, true) {
+                let nobody = &mut Context::from_waker(Waker::noop());
+                assert!(Pin::new(&mut stream).poll_write(nobody, b"short").is_ready());
+            }
+            polled
+        });
+        polled.await.unwrap()
+    });
+    let reading = std::thread::spawn(move || {
+        let mut peer = peer;
+        peer.set_nonblocking(false).unwrap();
+        peer.read_exact(&mut vec![0; written + 5]).unwrap();
+        peer
+    });
+    assert!(waiting.await > 0);
+    reading.join().unwrap();
+}
+
+/// Fails when a message that could not leave passes for one that has, or when more is written behind it.
+#[tokio::test]
+async fn behind_a_message_that_cannot_leave_nothing_is_written() {
     start().await;
     let (mut stream, peer) = pair();
     stream.writable().await;
@@ -168,12 +231,11 @@ async fn a_message_that_cannot_leave_ends_the_connection() {
     stream.write_all(b"lost").await.unwrap();
     drop(peer);
     assert_eq!(stream.handed_over(), 0);
-    assert!(stream.read(&mut [0]).await.is_err());
-    assert!(stream.write_all(&[0; 9000]).await.is_err());
-    assert!(
-        stream.write_all(b"short").await.is_err()
-            || stream.read(&mut [0]).await.is_ok_and(|n| n == 0)
-    );
+    for length in [9000, 5, 9000] {
+        assert!(stream.write_all(&vec![0; length]).await.is_err(), "{length}");
+    }
+    assert!(stream.flush().await.is_err() && stream.shutdown().await.is_err());
+    assert!(stream.read(&mut [0]).await.map_or(true, |count| count == 0));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 /// A connection whose bytes are nobody's but the tunnel's.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
     /// Ends our side so that nobody takes it for the end of what was to be said, where its protocol
-    /// tells one from the other. All has been flushed before.
+    /// tells one from the other. All has been flushed before, and taken by the system.
     fn poll_cut(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(context)
     }
@@ -51,6 +51,8 @@ struct Way {
     is_unflushed: bool,
     /// Where it comes from has failed.
     is_broken: bool,
+    /// Since then all else has run once.
+    has_waited: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +103,8 @@ impl Way {
     fn new() -> Self {
         let room = vec![0; ROOM_BYTES].into_boxed_slice();
         let (begin, end, state) = (0, 0, State::Open);
-        Self { room, begin, end, state, is_unflushed: false, is_broken: false }
+        let (is_unflushed, is_broken, has_waited) = (false, false, false);
+        Self { room, begin, end, state, is_unflushed, is_broken, has_waited }
     }
 
     /// Whether nothing is left to be done for whoever takes it.
@@ -147,6 +150,13 @@ impl Way {
                 Poll::Pending => return Poll::Pending,
             },
             State::Ending if self.is_unflushed => ready!(self.poll_flush(to, context)),
+            // What was flushed may leave only at the end of this turn, as far as the system takes it: a
+            // second flush waits for the rest, for which nobody else would.
+            State::Ending if self.is_broken && !self.has_waited => {
+                (self.is_unflushed, self.has_waited) = (true, true);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             State::Ending => {
                 // Who is gone needs not be told.
                 _ = ready!(to.poll_end(self.is_broken, context));
@@ -195,5 +205,119 @@ impl<'b> Side<'b> {
             // It is dropped next, which is no clean end.
             (true, Who::Upstream) => Poll::Ready(Ok(())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What a client sees.
+    #[derive(Default)]
+    struct Seen {
+        come: Vec<u8>,
+        flushes: usize,
+        /// After how many flushes it was cut off.
+        cut_after: Option<usize>,
+    }
+
+    /// A client of whose bytes the system takes nothing before the end of a turn: only then a flush
+    /// knows that something is left.
+    struct Late(Arc<Mutex<Seen>>);
+
+    impl AsyncRead for Late {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Late {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.lock().unwrap().come.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let mut seen = self.0.lock().unwrap();
+            seen.flushes += 1;
+            if seen.flushes == 2 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            panic!("it passes for the proper end");
+        }
+    }
+
+    impl Duplex for Late {
+        fn poll_cut(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let mut seen = self.0.lock().unwrap();
+            seen.cut_after = Some(seen.flushes);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// An upstream that says something and breaks off.
+    struct Breaking(&'static [u8]);
+
+    impl AsyncRead for Breaking {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            room: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            match std::mem::take(&mut self.0) {
+                b"" => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                words => {
+                    room.put_slice(words);
+                    Poll::Ready(Ok(()))
+                }
+            }
+        }
+    }
+
+    impl AsyncWrite for Breaking {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl Duplex for Breaking {}
+
+    /// Fails when what came before an end that is none is lost with the connection of a client that is
+    /// slow to take it.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_cut_off_when_the_system_has_taken_what_it_was_sent() {
+        let (seen, bytes) = (Arc::<Mutex<Seen>>::default(), AtomicU64::new(0));
+        let client = Side::new(Who::Client, Box::new(Late(Arc::clone(&seen))), &bytes);
+        let upstream = Side::new(Who::Upstream, Box::new(Breaking(b"last words")), &bytes);
+        pass(client, upstream).await;
+        let seen = seen.lock().unwrap();
+        assert_eq!((&*seen.come, seen.cut_after), (&b"last words"[..], Some(3)));
     }
 }

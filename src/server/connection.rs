@@ -66,7 +66,7 @@ pub(super) async fn serve(
 ) {
     let Conversation { core, peer, unix, limits, half_closed } = conversation;
     let traffic = Arc::new(Traffic::new(&core.shared.overload));
-    let stream = Metered::new(stream, Arc::clone(&traffic), reset_on_close);
+    let stream = Metered::new(stream, Arc::clone(&traffic));
     let client = |certificate: Option<&[u8]>| {
         let peer = peer.connected(&Credentials { certificate, unix });
         // TLS has taken a certificate that cannot be read here: whose it is cannot be known.
@@ -100,10 +100,10 @@ pub(super) async fn serve(
 /// The encrypted stream; nothing when the server stops before the client has said anything.
 async fn handshake(
     tls: TlsAcceptor,
-    stream: Metered<Stream>,
+    stream: Metered,
     time: Duration,
     stopping: &CancellationToken,
-) -> io::Result<Option<Box<TlsStream<Metered<Stream>>>>> {
+) -> io::Result<Option<Box<TlsStream<Metered>>>> {
     let accepting = async {
         if first_word(stream.stream(), stopping).await.is_none() {
             return Ok(None);
@@ -353,7 +353,7 @@ fn builder(limits: Limits, streams: Streams) -> http2::Builder<Streams> {
     builder
 }
 
-impl Transport for Metered<Stream> {
+impl Transport for Metered {
     fn reset_at_end(&self) {
         reset_on_close(self.stream());
     }

@@ -1,5 +1,5 @@
-//! A client's stream below TLS: what the system takes for the client is counted here, since above TLS
-//! nobody sees it.
+//! A client's stream below TLS: what the system takes for the client is told here, since above TLS nobody
+//! sees it.
 
 use std::io;
 use std::pin::Pin;
@@ -9,41 +9,49 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pace::Traffic;
+use super::socket::reset_on_close;
+use crate::outbox::Stream;
 
 /// A stream that tells its connection's traffic what was written.
-pub(super) struct Metered<S> {
-    stream: S,
+pub(super) struct Metered {
+    stream: Stream,
     traffic: Arc<Traffic>,
-    /// Has the system throw away what the client has not taken.
-    discard: fn(&S),
+    /// So much was told of what the system has taken.
+    told: u64,
 }
 
-impl<S> Metered<S> {
-    pub(super) fn new(stream: S, traffic: Arc<Traffic>, discard: fn(&S)) -> Self {
-        Self { stream, traffic, discard }
+impl Metered {
+    pub(super) fn new(stream: Stream, traffic: Arc<Traffic>) -> Self {
+        Self { stream, traffic, told: 0 }
     }
 
-    pub(super) fn stream(&self) -> &S {
+    pub(super) fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    fn note(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.traffic.wrote(*bytes);
+    /// Does something with the stream, and tells what the system has taken by then: some of it may have
+    /// left since it was written.
+    fn telling<T>(&mut self, act: impl FnOnce(Pin<&mut Stream>) -> T) -> T {
+        let done = act(Pin::new(&mut self.stream));
+        let taken = self.stream.taken();
+        if taken > self.told {
+            self.traffic.wrote(taken - self.told);
+            self.told = taken;
         }
+        done
     }
 }
 
-impl<S> Drop for Metered<S> {
+impl Drop for Metered {
     fn drop(&mut self) {
         // The system would go on offering it for minutes, to a client that takes nothing.
         if self.traffic.is_cut() {
-            (self.discard)(&self.stream);
+            reset_on_close(&self.stream);
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl AsyncRead for Metered {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,16 +61,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl AsyncWrite for Metered {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.note(&written);
-        written
+        self.get_mut().telling(|stream| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -70,10 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
-        this.note(&written);
-        written
+        self.get_mut().telling(|stream| stream.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -81,10 +83,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        self.get_mut().telling(|stream| stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        self.get_mut().telling(|stream| stream.poll_shutdown(context))
     }
 }

@@ -42,8 +42,8 @@ pub use proxy_protocol::Senders;
 pub use socket::{Address, Bound, Ownership, Socket, Unregistered, bind};
 pub use tls::{ClientCertificates, Presence, Tls, TlsError, server as tls_server};
 
-/// After an accept that failed for want of descriptors or memory, this long until the next: trying
-/// at once would only burn CPU.
+/// After an accept that failed for want of descriptors or memory, this long until the next, unless a
+/// connection ends: trying at once would only burn CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of connections.
@@ -87,8 +87,9 @@ pub struct Stop {
     pub everything: CancellationToken,
 }
 
-/// Serves one socket on this core until its listener is closed, and until its connections are done, or cut
-/// off when `everything` is cancelled, which is not before the listener is closed. The task must run on the core's own runtime.
+/// Serves one socket on this core until its listener is closed, and until its connections are done, or
+/// cut off when `everything` is cancelled, which is not before the listener is closed. The task must run
+/// on the core's own runtime.
 pub async fn serve(socket: Socket, open: Open, core: Arc<Core>, everything: CancellationToken) {
     let mut connections = JoinSet::new();
     let room = Room::new();

@@ -1,8 +1,10 @@
 //! Connections are used again where that is right, and nobody waits for somebody else's body.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -10,7 +12,7 @@ use http::{HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -370,6 +372,25 @@ async fn no_connection_takes_a_request() {
     // Without a body it goes on by itself.
     let answer = send(&pool, Method::GET, Outgoing::Done).await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
+}
+
+/// Fails when a request is given to a connection that has not taken all of the one before.
+#[tokio::test]
+async fn a_connection_that_has_not_taken_all_takes_no_request() {
+    tokio::spawn(outbox::run());
+    tokio::task::yield_now().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (connected, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let mut stream = Stream::tcp(connected.unwrap());
+    let (long, nobody) = (vec![0; 100_000], &mut Context::from_waker(Waker::noop()));
+    while Pin::new(&mut stream).poll_write(nobody, &long).is_ready() {}
+    stream.write_all(b"the last of it").await.unwrap();
+    let mut connection = Http1::new(stream, STALL_MAX);
+    assert!(connection.is_usable());
+    tokio::task::yield_now().await;
+    assert!(!connection.is_usable());
+    drop(accepted);
 }
 
 /// Fails when a request that waits while its connection is found to have ended is sent anew and leaves

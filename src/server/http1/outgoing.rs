@@ -22,6 +22,8 @@ pub(super) struct Outgoing<B> {
     framing: Framing,
     /// Why the body broke off; told when what came before it has left.
     error: Option<Cut>,
+    /// Since then all else has run once.
+    has_waited: bool,
     /// Something was given to the stream and may not have left it.
     is_unflushed: bool,
     takes_trailers: bool,
@@ -60,6 +62,7 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
             body: None,
             framing: Framing::Length(0),
             error: None,
+            has_waited: false,
             is_unflushed: false,
             takes_trailers: false,
             trailers: None,
@@ -72,7 +75,7 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
         self.framing == Framing::Close
     }
 
-    /// Writes what can be written, for a turn of it. Ready when all has left. The lock is never held
+    /// Writes what can be written, for a turn of it. Ready when all is on its way. The lock is never held
     /// while the body is asked: it may want the rest of its request.
     ///
     /// # Errors
@@ -111,6 +114,13 @@ impl<B: Body<Data = Bytes, Error = CutOff> + Unpin> Outgoing<B> {
             if self.is_unflushed {
                 ready!(Pin::new(stream).poll_flush(context))?;
                 self.is_unflushed = false;
+            }
+            if self.error.is_some() && !self.has_waited {
+                // What was flushed may leave only at the end of this turn, as far as the system takes
+                // it: a second flush waits for the rest, which is lost with the connection.
+                (self.has_waited, self.is_unflushed) = (true, true);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
             return match (self.error.take(), &self.body) {
                 (Some(error), _) => Poll::Ready(Err(error)),

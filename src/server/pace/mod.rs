@@ -69,8 +69,8 @@ impl Traffic {
     }
 
     /// So many bytes were taken by the system for the client.
-    pub(super) fn wrote(&self, bytes: usize) {
-        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn wrote(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether the client was cut off because it took nothing.

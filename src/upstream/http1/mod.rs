@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Body;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
 
 use super::addresses::Endpoint;
@@ -66,14 +66,18 @@ impl Http1 {
     }
 
     /// Whether the upstream has neither closed the connection nor said something that nobody asked
-    /// for. Costs no system call where nothing has come.
+    /// for, and has taken what was written before. Costs no system call where nothing has come.
     pub(super) fn is_usable(&mut self) -> bool {
         let Wire { stream, read, .. } = &mut *self.0;
+        let mut nobody = Context::from_waker(Waker::noop());
+        if !matches!(Pin::new(&mut *stream).poll_flush(&mut nobody), Poll::Ready(Ok(()))) {
+            return false;
+        }
         // A task that has used up its turn would be told that nothing has come.
         let come = pin!(unconstrained(poll_fn(|context| {
             Pin::new(&mut *stream).poll_read(context, &mut ReadBuf::new(&mut [0]))
         })));
-        read.is_empty() && come.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        read.is_empty() && come.poll(&mut nobody).is_pending()
     }
 
     /// Where the connection leads.

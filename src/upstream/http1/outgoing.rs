@@ -1,5 +1,6 @@
 //! A request on its way out: its head, then its body as it comes.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(super) struct Outgoing<B> {
     stall_max: Duration,
     /// Runs while nothing is taken; most requests never have to wait and need none.
     stall: Option<Pin<Box<Sleep>>>,
-    /// Something was taken since it was set.
-    has_moved: bool,
+    /// How much had been handed to the system when it was last looked at.
+    stalled_at: u64,
 }
 
 /// How far a body has come.
@@ -76,7 +77,7 @@ where
             handed_over_before: None,
             stall_max,
             stall: None,
-            has_moved: false,
+            stalled_at: 0,
         }
     }
 
@@ -96,6 +97,7 @@ where
         let has_begun = self.has_begun(stream);
         let error = match error {
             Broken::Connection(error) if !has_begun => Broken::Unsent(error),
+            Broken::Closed if !has_begun => Broken::Unsent(io::ErrorKind::ConnectionAborted.into()),
             error => error,
         };
         let is_untouched = !has_begun && self.state == State::Untouched;
@@ -145,14 +147,16 @@ where
             let comes = self.poll_body(context)?;
             while !self.waiting.is_empty() {
                 let written = self.waiting.poll_write(stream, context);
-                let Poll::Ready(written) = written else { return self.poll_stall(context) };
+                let Poll::Ready(written) = written else { return self.poll_stall(stream, context) };
                 written?;
-                (self.is_unflushed, self.has_moved) = (true, true);
+                self.is_unflushed = true;
             }
             if self.has_ended() || comes.is_pending() {
                 if self.is_unflushed {
                     let flushed = Pin::new(&mut *stream).poll_flush(context);
-                    let Poll::Ready(flushed) = flushed else { return self.poll_stall(context) };
+                    let Poll::Ready(flushed) = flushed else {
+                        return self.poll_stall(stream, context);
+                    };
                     flushed?;
                     self.is_unflushed = false;
                 }
@@ -163,10 +167,15 @@ where
 
     /// Fails when nothing has been taken for too long. A client that is slow to send does not count:
     /// then there is nothing to write.
-    fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll_stall(
+        &mut self,
+        stream: &impl Outlet,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
         let stall_max = self.stall_max;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_max)));
-        if std::mem::take(&mut self.has_moved) {
+        let handed_over = stream.handed_over();
+        if std::mem::replace(&mut self.stalled_at, handed_over) != handed_over {
             stall.as_mut().reset(Instant::now() + stall_max);
         }
         stall.as_mut().poll(context).map(|()| Err(Broken::Stalled))

@@ -297,9 +297,9 @@ async fn a_chunk_has_ended_before_the_next_one_begins() {
     }
 }
 
-/// Takes a byte of whatever is written whenever it is let.
+/// Takes a byte of whatever is written whenever it is let, and counts them.
 #[derive(Default)]
-struct Let(usize);
+struct Let(usize, u64);
 
 impl AsyncWrite for Let {
     fn poll_write(
@@ -310,7 +310,7 @@ impl AsyncWrite for Let {
         if self.0 == 0 {
             return Poll::Pending;
         }
-        self.0 -= 1;
+        (self.0, self.1) = (self.0 - 1, self.1 + 1);
         Poll::Ready(Ok(1))
     }
 
@@ -325,7 +325,7 @@ impl AsyncWrite for Let {
 
 impl Outlet for Let {
     fn handed_over(&self) -> u64 {
-        0
+        self.1
     }
 }
 
