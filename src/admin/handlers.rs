@@ -58,6 +58,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Status> {
     let (troubles, summary) =
         summary::of(&sessions, &upstreams, &checks, &configuration, gateway.is_stopping());
     let uptime = api.clock.now().saturating_since(api.started);
+    let (recent, each) = records.recent(upstreams.iter().map(|upstream| &*upstream.name));
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: time(api.started_at),
@@ -71,12 +72,12 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Status> {
         configuration,
         listeners: gateway.listeners(),
         traffic: gateway.traffic(),
-        recent: records.recent(None),
+        recent,
         upstreams: upstreams
             .into_iter()
-            .map(|upstream| {
+            .zip(each)
+            .map(|(upstream, recent)| {
                 let (logins, logins_failed) = records.logins_of(&upstream.name, now);
-                let recent = records.recent(Some(&upstream.name));
                 UpstreamTraffic { name: upstream.name, recent, logins, logins_failed }
             })
             .collect(),

@@ -145,8 +145,8 @@ impl Records {
         let count = |upstream: Option<&Arc<str>>, counts: &Counts| pulse.add(upstream, counts);
         let see = |name: &Arc<str>, more: Seen| {
             if let Some(seen) = clients.get_mut(name) {
-                let (last, requests) = (seen.last.max(more.last), seen.requests + more.requests);
-                *seen = Seen { last, requests };
+                let (ended, requests) = (seen.ended.max(more.ended), seen.requests + more.requests);
+                *seen = Seen { ended, requests };
             } else if clients.len() < CLIENTS_MAX {
                 clients.insert(Arc::clone(name), more);
             }
@@ -239,16 +239,21 @@ impl Records {
         let known = lock(&self.clients);
         for client in clients {
             if let Some(seen) = known.get(&*client.name) {
-                client.last_used_at = Some(time(seen.last));
+                client.last_used_at = Some(time(self.stories.wall_time(seen.ended)));
                 client.requests = seen.requests;
             }
         }
     }
 
-    /// What the last minute was like, of all or of one upstream.
-    pub(super) fn recent(&self, upstream: Option<&str>) -> Recent {
+    /// What the last minute was like, of all and of each of these upstreams.
+    pub(super) fn recent<'u>(
+        &self,
+        upstreams: impl IntoIterator<Item = &'u str>,
+    ) -> (Recent, Vec<Recent>) {
         self.gather();
-        lock(&self.pulse).recent(upstream, self.is_told())
+        let (pulse, is_told) = (lock(&self.pulse), self.is_told());
+        let each = upstreams.into_iter().map(|upstream| pulse.recent(Some(upstream), is_told));
+        (pulse.recent(None, is_told), each.collect())
     }
 
     /// How many logins an upstream had in the last hour, and how many of them failed.
@@ -311,9 +316,10 @@ mod tests {
     }
 
     /// A request of alice ends, so many seconds after the start.
-    fn end(book: &Book, seconds: u64, status: StatusCode) -> SystemTime {
+    fn end(book: &Book, seconds: u64, status: StatusCode) -> Duration {
+        let ended = Duration::from_secs(seconds);
         book.write(Note {
-            ended: Duration::from_secs(seconds),
+            ended,
             id: &RequestIds::default().next(),
             client: Some((1, Arc::from("alice"))),
             peer: None,
@@ -334,23 +340,24 @@ mod tests {
             took: Duration::from_millis(5),
             body_bytes: 0,
             redacted: 0,
-        })
+        });
+        ended
     }
 
     /// Fails when a core's part is left out or counted twice, or an earlier time stands for a later one.
     #[test]
     fn a_client_seen_by_two_cores_has_the_sum_of_its_requests_and_the_latest_time() {
         let (records, books, _) = remembered(10);
-        let last = end(&books[0], 20, StatusCode::OK);
+        let ended = end(&books[0], 20, StatusCode::OK);
         end(&books[1], 10, StatusCode::OK);
         let seen = || {
             records.gather();
             lock(&records.clients).get("alice").copied()
         };
-        assert_eq!(seen(), Some(Seen { last, requests: 2 }));
-        assert_eq!(seen(), Some(Seen { last, requests: 2 }));
+        assert_eq!(seen(), Some(Seen { ended, requests: 2 }));
+        assert_eq!(seen(), Some(Seen { ended, requests: 2 }));
         end(&books[1], 15, StatusCode::OK);
-        assert_eq!(seen(), Some(Seen { last, requests: 3 }));
+        assert_eq!(seen(), Some(Seen { ended, requests: 3 }));
     }
 
     /// Fails when a second tells what another one has told, or leaves out what somebody has asked for
@@ -364,21 +371,21 @@ mod tests {
             (last.requests, last.errors)
         };
         end(&books[0], 1, StatusCode::OK);
-        assert_eq!(records.recent(None).requests, Some(1));
+        assert_eq!(records.recent([]).0.requests, Some(1));
         end(&books[1], 1, StatusCode::BAD_GATEWAY);
         assert_eq!((told(), told()), ((Some(2), Some(1)), (Some(0), Some(0))));
-        assert_eq!(records.recent(None).requests, Some(2));
+        assert_eq!(records.recent([]).0.requests, Some(2));
     }
 
     /// Fails when counts are shown where nobody counts.
     #[test]
     fn where_nothing_is_kept_counts_are_told_only_while_somebody_watches() {
         let (records, _, interests) = remembered(0);
-        assert_eq!(records.recent(None).requests, None);
+        assert_eq!(records.recent([]).0.requests, None);
         let watching = interests.begin();
-        assert_eq!(records.recent(None).requests, Some(0));
+        assert_eq!(records.recent([]).0.requests, Some(0));
         drop(watching);
-        assert_eq!(records.recent(None).requests, None);
+        assert_eq!(records.recent([]).0.requests, None);
         assert!(records.requests().is_empty());
     }
 }

@@ -469,8 +469,11 @@ fn draw_first() -> Result<(), BuildError> {
     aws_lc_rs::rand::fill(&mut [0]).map_err(|_| NoRandomness.into())
 }
 
+/// So many a configuration may ask for, too.
+const CORES_MAX: usize = 1024;
+
 fn available_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, usize::from).min(CORES_MAX)
 }
 
 /// Judges and reads the settings, with the recipes that they name.

@@ -357,8 +357,8 @@ impl Stream {
         self.taken()
     }
 
-    /// Ends our side, behind what waits. Where the system has not taken all of that, the connection is
-    /// cut when it is dropped.
+    /// Ends our side, behind what waits. Where the system has not taken all of that, the connection does
+    /// not end before it is dropped: then it is reset, which a Unix socket cannot be.
     ///
     /// # Errors
     /// When the connection has ended by itself.
@@ -366,7 +366,7 @@ impl Stream {
         self.settle();
         let side = self.outgoing.lock();
         match &side.half {
-            _ if !side.left.is_empty() => Ok(()),
+            _ if !side.left.is_empty() || side.failed.is_some() => Ok(()),
             Some(Either::Left(half)) => SockRef::from(half.as_ref()).shutdown(Shutdown::Write),
             Some(Either::Right(half)) => SockRef::from(half.as_ref()).shutdown(Shutdown::Write),
             None => Ok(()),

@@ -51,8 +51,17 @@ struct Way {
     is_unflushed: bool,
     /// Where it comes from has failed.
     is_broken: bool,
-    /// Since then all else has run once.
-    has_waited: bool,
+    /// Whether all else has run once since then.
+    waited: Waited,
+}
+
+/// Whether all other tasks that were ready have run once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    No,
+    /// They do when the present turn of this task is over.
+    ThisTurn,
+    Yes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +80,8 @@ enum State {
 pub(super) async fn pass(mut client: Side<'_>, mut upstream: Side<'_>) {
     let (mut up, mut down) = (Way::new(), Way::new());
     let passing = poll_fn(|context| {
+        up.turn_begins();
+        down.turn_begins();
         // Each may change what the other one is to do.
         for _ in 0..2 {
             up.poll(&mut client, &mut upstream, context);
@@ -89,6 +100,7 @@ pub(super) async fn pass(mut client: Side<'_>, mut upstream: Side<'_>) {
     });
     passing.await;
     let lingering = poll_fn(|context| {
+        up.turn_begins();
         up.poll(&mut client, &mut upstream, context);
         match up.state {
             State::Over => Poll::Ready(()),
@@ -103,8 +115,15 @@ impl Way {
     fn new() -> Self {
         let room = vec![0; ROOM_BYTES].into_boxed_slice();
         let (begin, end, state) = (0, 0, State::Open);
-        let (is_unflushed, is_broken, has_waited) = (false, false, false);
-        Self { room, begin, end, state, is_unflushed, is_broken, has_waited }
+        let (is_unflushed, is_broken, waited) = (false, false, Waited::No);
+        Self { room, begin, end, state, is_unflushed, is_broken, waited }
+    }
+
+    /// Its task runs again.
+    fn turn_begins(&mut self) {
+        if self.waited == Waited::ThisTurn {
+            self.waited = Waited::Yes;
+        }
     }
 
     /// Whether nothing is left to be done for whoever takes it.
@@ -149,11 +168,12 @@ impl Way {
                 Poll::Pending if self.is_unflushed => ready!(self.poll_flush(to, context)),
                 Poll::Pending => return Poll::Pending,
             },
+            State::Ending if self.waited == Waited::ThisTurn => return Poll::Pending,
             State::Ending if self.is_unflushed => ready!(self.poll_flush(to, context)),
             // What was flushed may leave only at the end of this turn, as far as the system takes it: a
             // second flush waits for the rest, for which nobody else would.
-            State::Ending if self.is_broken && !self.has_waited => {
-                (self.is_unflushed, self.has_waited) = (true, true);
+            State::Ending if self.is_broken && self.waited == Waited::No => {
+                (self.is_unflushed, self.waited) = (true, Waited::ThisTurn);
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -218,13 +238,15 @@ mod tests {
     #[derive(Default)]
     struct Seen {
         come: Vec<u8>,
-        flushes: usize,
-        /// After how many flushes it was cut off.
-        cut_after: Option<usize>,
+        /// It waits for the end of the turn, until which nothing of it is known to be left.
+        is_waiting: bool,
+        is_left: bool,
+        /// What had left when it was cut off.
+        cut_behind: Option<Vec<u8>>,
     }
 
-    /// A client of whose bytes the system takes nothing before the end of a turn: only then a flush
-    /// knows that something is left.
+    /// A client of whose bytes the system takes nothing when they are sent, at the end of a turn: only
+    /// then a flush knows that something is left.
     struct Late(Arc<Mutex<Seen>>);
 
     impl AsyncRead for Late {
@@ -243,14 +265,21 @@ mod tests {
             _: &mut Context<'_>,
             bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
-            self.0.lock().unwrap().come.extend_from_slice(bytes);
+            let (seen, message) = (Arc::clone(&self.0), bytes.to_vec());
+            {
+                let mut seen = seen.lock().unwrap();
+                seen.come.extend(message);
+                seen.is_waiting = true;
+            }
+            tokio::spawn(async move {
+                let mut seen = seen.lock().unwrap();
+                (seen.is_waiting, seen.is_left) = (false, true);
+            });
             Poll::Ready(Ok(bytes.len()))
         }
 
         fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            let mut seen = self.0.lock().unwrap();
-            seen.flushes += 1;
-            if seen.flushes == 2 {
+            if std::mem::take(&mut self.0.lock().unwrap().is_left) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -265,7 +294,8 @@ mod tests {
     impl Duplex for Late {
         fn poll_cut(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             let mut seen = self.0.lock().unwrap();
-            seen.cut_after = Some(seen.flushes);
+            seen.cut_behind = Some(std::mem::take(&mut seen.come));
+            assert!(!seen.is_waiting && !seen.is_left, "something is left");
             Poll::Ready(Ok(()))
         }
     }
@@ -317,7 +347,6 @@ mod tests {
         let client = Side::new(Who::Client, Box::new(Late(Arc::clone(&seen))), &bytes);
         let upstream = Side::new(Who::Upstream, Box::new(Breaking(b"last words")), &bytes);
         pass(client, upstream).await;
-        let seen = seen.lock().unwrap();
-        assert_eq!((&*seen.come, seen.cut_after), (&b"last words"[..], Some(3)));
+        assert_eq!(seen.lock().unwrap().cut_behind.as_deref(), Some(&b"last words"[..]));
     }
 }

@@ -1,7 +1,7 @@
 //! The stories of the last requests and what was counted of them since somebody looked, kept by the
 //! core that served them and in place: only that core writes to its [`Book`], once for each request,
 //! and its lock is free but while somebody reads a few stories. In the long run nothing is allocated,
-//! but for clients, methods and long paths that were not seen before.
+//! but for methods of no list and for paths of more than 108 bytes.
 
 mod counts;
 mod ring;
@@ -36,7 +36,7 @@ pub const CLIENTS_MAX: usize = 100_000;
 /// Bits of a story's number that tell its core: as many as the configuration may ask for.
 const CORE_BITS: u32 = 10;
 
-/// Stories that are read in one go. A core whose reader is at work waits for so many at most.
+/// Stories that are read in one go: a core that finds its reader at work mostly waits for no more.
 const READ_MAX: usize = 32;
 
 /// Accounts of an upstream whose names are known, of all configurations that there were. Beyond it
@@ -94,7 +94,8 @@ struct Counted {
 #[derive(Debug)]
 struct Client {
     name: Arc<str>,
-    last: u64,
+    /// When its last one ended: nanoseconds since the start, which no wall clock changes.
+    ended: u64,
     requests: u64,
 }
 
@@ -112,8 +113,8 @@ struct Named {
 /// What is remembered of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When a request of it last ended.
-    pub last: SystemTime,
+    /// When a request of it last ended, since the start.
+    pub ended: Duration,
     /// How many have ended.
     pub requests: u64,
 }
@@ -182,6 +183,11 @@ impl Stories {
         let wall = nanoseconds(wall.duration_since(UNIX_EPOCH).unwrap_or_default());
         let Wall(ahead) = &*self.wall;
         ahead.store(wall.wrapping_sub(nanoseconds(since_start)), Ordering::Relaxed);
+    }
+
+    /// What the wall clock shows, as far as is known, so long after the start.
+    pub fn wall_time(&self, since_start: Duration) -> SystemTime {
+        system_time(self.wall.at(nanoseconds(since_start)))
     }
 
     /// The book of one more core, whose requests have these ids.
@@ -257,8 +263,8 @@ impl Stories {
             for (upstream, some) in all.filter(|(_, some)| some.requests > 0) {
                 counts(upstream, some);
             }
-            for Client { name, last, requests } in counted.clients.values() {
-                clients(name, Seen { last: system_time(*last), requests: *requests });
+            for Client { name, ended, requests } in counted.clients.values() {
+                clients(name, Seen { ended: Duration::from_nanos(*ended), requests: *requests });
             }
             counted.clear();
         }
@@ -296,10 +302,10 @@ impl Book {
     /// Counts a request that ended, and keeps its story where any is kept. Returns when that was.
     pub fn write(&self, note: Note<'_>) -> SystemTime {
         let ended = nanoseconds(note.ended);
-        let at = ended.wrapping_add(self.wall.0.load(Ordering::Relaxed));
+        let at = self.wall.at(ended);
         let mut kept = lock(&self.kept);
         let Kept { last_number, counted, ring } = &mut *kept;
-        counted.count(at, &note);
+        counted.count(ended, &note);
         if let Some(slot) = ring.next() {
             // By the time of the end; where two have ended in the same microsecond, by their order.
             let number = (ended / 1000) << CORE_BITS | self.core;
@@ -328,8 +334,15 @@ impl Book {
     }
 }
 
+impl Wall {
+    /// Nanoseconds since 1970, so many after the start.
+    fn at(&self, since_start: u64) -> u64 {
+        since_start.wrapping_add(self.0.load(Ordering::Relaxed))
+    }
+}
+
 impl Counted {
-    fn count(&mut self, at: u64, note: &Note<'_>) {
+    fn count(&mut self, ended: u64, note: &Note<'_>) {
         let counts = match note.upstream {
             None => &mut self.nowhere,
             Some(UpstreamNumber(number)) => {
@@ -344,10 +357,10 @@ impl Counted {
         counts.count(note.status.as_u16(), note.took);
         let Some((number, name)) = &note.client else { return };
         if let Some(client) = self.clients.get_mut(number) {
-            client.last = at;
+            client.ended = ended;
             client.requests += 1;
         } else if self.clients.len() < CLIENTS_MAX {
-            let client = Client { name: Arc::clone(name), last: at, requests: 1 };
+            let client = Client { name: Arc::clone(name), ended, requests: 1 };
             self.clients.insert(*number, client);
         }
     }

@@ -17,6 +17,13 @@ const SLOT_BYTES: usize = 256;
 /// A path that is longer has memory of its own.
 pub(super) const PATH_BYTES_MAX: usize = 108;
 
+/// Of a path that is longer still, so much of the beginning is kept: a story must not be as long as a head
+/// may be.
+const LONG_BYTES_MAX: usize = 2048;
+
+/// Stands for the rest of it.
+const REST: &str = "…";
+
 /// Memory of a long path is used again for another one, unless it is longer than this.
 const LONG_BYTES_KEPT: usize = 1024;
 
@@ -116,7 +123,7 @@ impl Slot {
         }
     }
 
-    /// Writes a story over what is here; nothing of that is left.
+    /// Writes a story over what is here; nothing of that is shown any more.
     pub(super) fn write(&mut self, number: u64, at: u64, note: Note<'_>) {
         self.number = number;
         self.at = at;
@@ -172,10 +179,14 @@ impl Slot {
 
 impl Rare {
     fn rewrite_path(&mut self, path: &str) {
-        if self.path.capacity() > LONG_BYTES_KEPT.max(path.len()) {
+        if self.path.capacity() > LONG_BYTES_KEPT {
             self.path = String::new();
         }
         self.path.clear();
-        self.path.push_str(path);
+        let kept = path.floor_char_boundary(LONG_BYTES_MAX);
+        self.path.push_str(path.get(..kept).unwrap_or_default());
+        if kept < path.len() {
+            self.path.push_str(REST);
+        }
     }
 }

@@ -164,10 +164,13 @@ fn a_story_that_is_written_over_leaves_nothing() {
         assert!(stories.awaited().is_empty());
     }
     // A long path over a longer one, and over none.
-    for path in ["/y".repeat(PATH_BYTES_MAX), "/z".repeat(4000), "/w".repeat(PATH_BYTES_MAX)] {
+    for path in ["/y".repeat(PATH_BYTES_MAX), "/z".repeat(1000), "/w".repeat(PATH_BYTES_MAX)] {
         book.write(note(some_id(), 9, &path));
         assert_eq!(paths(&stories), [path]);
     }
+    // One that is as long as a head may be takes no such memory.
+    book.write(note(some_id(), 10, &format!("/{}", "é".repeat(30_000))));
+    assert_eq!(paths(&stories), [format!("/{}…", "é".repeat(1023))]);
 }
 
 fn some_id() -> &'static RequestId {
@@ -241,9 +244,9 @@ fn each_core_tells_which_clients_it_has_seen() {
     for ended in [1, 2, 3] {
         book.write(Note { client: Some((4, Arc::clone(&alice))), ..note(&id(), ended, "/") });
     }
-    let last = UNIX_EPOCH + Duration::from_secs(START) + Duration::from_micros(3);
+    let ended = Duration::from_micros(3);
     let Sums { all, clients, .. } = counted(&stories);
-    assert_eq!((all, clients), (3, vec![("alice".to_owned(), Seen { last, requests: 3 })]));
+    assert_eq!((all, clients), (3, vec![("alice".to_owned(), Seen { ended, requests: 3 })]));
     // Where none is kept, none is told.
     assert!(stories.newest_first().is_empty() && stories.awaited().is_empty());
 }
