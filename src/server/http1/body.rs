@@ -18,14 +18,14 @@ const READ_BYTES: usize = 16 * 1024;
 /// The same where it is known; less where less is to come.
 const READ_BYTES_LONG: usize = 64 * 1024;
 
-/// Room for what is read at once of a body that comes fast.
+/// Room for what is read at once of a body that comes fast: that has once filled the room that it had.
 const READ_BYTES_MAX: usize = 512 * 1024;
 
 /// A body on its way in. Dropped before its end, it is given up.
 struct Reading<S: Transport> {
     wire: Arc<Wire<S>>,
     left: Left,
-    /// How much room the next reading gets; it grows with what comes.
+    /// How much room the next reading gets.
     room: usize,
 }
 
@@ -82,7 +82,7 @@ impl<S: Transport> Reading<S> {
             }
             // There may have been more.
             if wire.read.capacity() == wire.read.len() {
-                self.room = (self.room * 2).min(READ_BYTES_MAX);
+                self.room = READ_BYTES_MAX;
             }
         }
     }
