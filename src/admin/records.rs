@@ -299,11 +299,12 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use http::{Method, StatusCode};
+    use http::StatusCode;
 
     use super::*;
+    use crate::telemetry::RequestIds;
+    use crate::telemetry::stories::tests::note;
     use crate::telemetry::stories::{Book, Note};
-    use crate::telemetry::{Decision, RequestIds};
 
     /// What is remembered, and the books of two cores.
     fn remembered(requests_kept: usize) -> (Arc<Records>, [Arc<Book>; 2], Interests) {
@@ -317,30 +318,9 @@ mod tests {
 
     /// A request of alice ends, so many seconds after the start.
     fn end(book: &Book, seconds: u64, status: StatusCode) -> Duration {
-        let ended = Duration::from_secs(seconds);
-        book.write(Note {
-            ended,
-            id: &RequestIds::default().next(),
-            client: Some((1, Arc::from("alice"))),
-            peer: None,
-            upstream: None,
-            account: None,
-            method: &Method::GET,
-            path: "/",
-            decision: Decision::Forwarded,
-            status,
-            reason: "forwarded",
-            generation: None,
-            is_replayed: false,
-            refused: None,
-            is_awaited: false,
-            waited: None,
-            session_after: None,
-            head_after: None,
-            took: Duration::from_millis(5),
-            body_bytes: 0,
-            redacted: 0,
-        });
+        let (id, ended) = (RequestIds::default().next(), Duration::from_secs(seconds));
+        let client = Some((1, Arc::from("alice")));
+        book.write(Note { ended, client, status, ..note(&id, 0, "/") });
         ended
     }
 

@@ -19,10 +19,10 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::task::AbortHandle;
 use tokio_util::either::Either;
 
-/// So many messages wait at most; with one more all of them leave.
+/// When there are so many messages, all of them leave.
 const MESSAGES_MAX: usize = 64;
 
-/// So much of them: it has to stay in the processor's caches until it leaves.
+/// The same of their bytes: what waits has to stay in the processor's caches until it leaves.
 const BYTES_MAX: usize = 64 * 1024;
 
 /// What is longer goes to the system at once, behind all that waits: waking somebody costs little beside it.

@@ -8,7 +8,7 @@ mod ring;
 mod slot;
 mod story;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

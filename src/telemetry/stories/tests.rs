@@ -19,7 +19,7 @@ fn id() -> RequestId {
 }
 
 /// A request that ended so many microseconds after the start.
-fn note<'a>(id: &'a RequestId, ended: u64, path: &'a str) -> Note<'a> {
+pub(crate) fn note<'a>(id: &'a RequestId, ended: u64, path: &'a str) -> Note<'a> {
     Note {
         ended: Duration::from_micros(ended),
         id,
