@@ -24,6 +24,9 @@ pub struct Fields {
     /// The values of those that do not stand in the head, one behind the other.
     added: Vec<u8>,
     list: Vec<Kept>,
+    /// The marks of their names, and of some that have gone: most names that are looked for are not
+    /// there, and need not be compared with all that are.
+    marks: u64,
 }
 
 /// One of them.
@@ -95,7 +98,7 @@ impl Found {
         let begin = begin.ok_or(Elsewhere)?;
         let value = Place::new(begin, value.len()).ok_or(Elsewhere)?;
         self.end = self.end.max(begin + value.length as usize);
-        self.fields.list.push(Kept { name, value, is_sensitive: false });
+        self.fields.push(Kept { name, value, is_sensitive: false });
         Ok(())
     }
 
@@ -161,13 +164,15 @@ impl Fields {
     where
         N: Borrow<HeaderName> + Clone + 'a,
     {
-        let fields = self.list.iter().filter(move |field| field.name == *name.borrow());
+        let list = self.with_names_like(name.borrow());
+        let fields = list.iter().filter(move |field| field.name == *name.borrow());
         fields.map(|field| self.value(field.value))
     }
 
     /// The value of the first field of a name.
     pub fn get(&self, name: impl Borrow<HeaderName>) -> Option<&[u8]> {
-        let field = self.list.iter().find(|field| field.name == *name.borrow())?;
+        let list = self.with_names_like(name.borrow());
+        let field = list.iter().find(|field| field.name == *name.borrow())?;
         Some(self.value(field.value))
     }
 
@@ -178,20 +183,20 @@ impl Fields {
 
     /// Whether there is a field of a name.
     pub fn contains(&self, name: impl Borrow<HeaderName>) -> bool {
-        self.list.iter().any(|field| field.name == *name.borrow())
+        self.with_names_like(name.borrow()).iter().any(|field| field.name == *name.borrow())
     }
 
     /// Puts one behind the others.
     pub fn append(&mut self, name: HeaderName, value: impl Borrow<HeaderValue>) {
         let (value, is_sensitive) = self.add(value.borrow());
-        self.list.push(Kept { name, value, is_sensitive });
+        self.push(Kept { name, value, is_sensitive });
     }
 
     /// Puts one in the place of all others of its name.
     pub fn insert(&mut self, name: HeaderName, value: impl Borrow<HeaderValue>) {
         let (value, is_sensitive) = self.add(value.borrow());
-        match self.list.iter().position(|field| field.name == name) {
-            None => self.list.push(Kept { name, value, is_sensitive }),
+        match self.with_names_like(&name).iter().position(|field| field.name == name) {
+            None => self.push(Kept { name, value, is_sensitive }),
             Some(first) => {
                 let mut index = 0;
                 self.list.retain_mut(|field| {
@@ -215,7 +220,7 @@ impl Fields {
 
     /// Removes those that are not to stay.
     pub fn retain(&mut self, mut stays: impl FnMut(&HeaderName, &[u8]) -> bool) {
-        let Self { head, added, list } = self;
+        let Self { head, added, list, .. } = self;
         list.retain(|field| stays(&field.name, field.value.of(head, added)));
     }
 
@@ -228,6 +233,19 @@ impl Fields {
                     (field.value, field.is_sensitive) = (value, is_sensitive);
                 }
             }
+        }
+    }
+
+    fn push(&mut self, field: Kept) {
+        self.marks |= mark(&field.name);
+        self.list.push(field);
+    }
+
+    /// All of them, or none where no name has the same mark.
+    fn with_names_like(&self, name: &HeaderName) -> &[Kept] {
+        match self.marks & mark(name) {
+            0 => &[],
+            _ => &self.list,
         }
     }
 
@@ -356,6 +374,13 @@ impl fmt::Debug for Fields {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_set().entries(self.names()).finish()
     }
+}
+
+/// One bit of 64, by the length of a name and its first letter.
+fn mark(name: &HeaderName) -> u64 {
+    let name = name.as_str().as_bytes();
+    let first = name.first().map_or(0, |first| usize::from(*first));
+    1 << ((name.len() ^ first) % 64)
 }
 
 /// A value as a text; nothing unless all of it is visible ASCII, blanks and tabs.

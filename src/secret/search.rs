@@ -89,7 +89,8 @@ impl Search {
 
     /// Whether a piece stands somewhere in `text`.
     pub fn is_in(&self, text: &[u8]) -> bool {
-        self.next(text, 0).is_some()
+        // Most names and values of fields are shorter than any piece.
+        text.len() >= SEARCHED_BYTES_MIN && self.next(text, 0).is_some()
     }
 
     /// The first place at `from` or behind it where a piece begins, and the longest of those that
