@@ -73,22 +73,18 @@ pub(super) fn each<E>(
         _ => None,
     });
     let places = KEY_FIELDS.iter().chain(*key_headers).chain(vendor).chain(&recipe.strip_headers);
-    // Most fields are in none of them, as the lengths of their names tell without a comparison.
-    let length = |name: &HeaderName| 1_u64 << (name.as_str().len() % 64);
-    let lengths = places.clone().fold(0, |lengths, place| lengths | length(place));
-    // By their places, whatever their order: the first key that is shown is the one that counts.
-    let mut shown = Vec::new();
-    for (name, value) in *headers {
-        if lengths & length(name) != 0
-            && *name != header::AUTHORIZATION
-            && let Some(place) = places.clone().position(|place| place == name)
+    // By their places, whatever the order of the fields: the first key that is shown is the one that
+    // counts. A name may be in more than one place.
+    for (index, place) in places.clone().enumerate() {
+        if *place == header::AUTHORIZATION
+            || !headers.contains(place)
+            || places.clone().take(index).any(|before| before == place)
         {
-            shown.push((place, value));
+            continue;
         }
-    }
-    shown.sort_by_key(|(place, _)| *place);
-    for text in shown.iter().filter_map(|(_, value)| fields::text(value)) {
-        look(text.trim(), Stands::Field)?;
+        for text in headers.get_all(place).filter_map(fields::text) {
+            look(text.trim(), Stands::Field)?;
+        }
     }
     for field in headers.get_all(header::COOKIE).filter_map(fields::text) {
         for pair in field.split(';') {

@@ -1,5 +1,6 @@
 //! Fields that belong to one connection only, and those that say where a message came from.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -134,7 +135,7 @@ struct Named {
 #[derive(Debug)]
 pub struct Told<'a> {
     origin: &'a Origin,
-    named: Named,
+    named: Cow<'a, Named>,
 }
 
 impl Told<'_> {
@@ -173,8 +174,8 @@ impl Origin {
     pub fn told(&self, host: &str) -> Told<'_> {
         let first = self.first.get_or_init(|| self.named(host));
         let named = match first.host.as_bytes() == host.as_bytes() {
-            true => first.clone(),
-            false => self.named(host),
+            true => Cow::Borrowed(first),
+            false => Cow::Owned(self.named(host)),
         };
         Told { origin: self, named }
     }

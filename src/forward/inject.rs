@@ -8,6 +8,7 @@ use percent_encoding::utf8_percent_encode;
 
 use super::body::{BodyKind, Placed, Way};
 use super::{hop, xml};
+use crate::fields::Fields;
 use crate::login::render::{header_value, is_cookie_value};
 use crate::login::{Jar, Material};
 use crate::recipe::template::{Rendered, URL_VALUE};
@@ -269,12 +270,25 @@ fn session_value(text: &str) -> Option<HeaderValue> {
 /// what the recipe names, every field that the session itself sets, and fields with `_` in their
 /// names, which pass for others in some servers, unless the upstream is known to read them.
 pub fn passes_for_credential(recipe: &Recipe, name: &HeaderName) -> bool {
-    recipe.strip_headers.contains(name)
-        || recipe.inject.iter().any(|injection| injection.always_sets(name))
-        || !hop::is_plain(name)
-            && (matches!(*name, header::AUTHORIZATION | header::COOKIE)
-                || *name == COOKIE2
-                || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name)))
+    owned_names(recipe).any(|owned| owned == name) || passes_by_its_name(recipe, name)
+}
+
+/// The names of those fields among `headers` that are the session's own by the recipe: mostly none.
+pub fn owned<'a>(recipe: &'a Recipe, headers: &Fields) -> Vec<&'a HeaderName> {
+    owned_names(recipe).filter(|name| headers.contains(*name)).collect()
+}
+
+/// What [`passes_for_credential`] says of a field that is none of [`owned`].
+pub fn passes_by_its_name(recipe: &Recipe, name: &HeaderName) -> bool {
+    !hop::is_plain(name)
+        && (matches!(*name, header::AUTHORIZATION | header::COOKIE)
+            || *name == COOKIE2
+            || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name)))
+}
+
+fn owned_names(recipe: &Recipe) -> impl Iterator<Item = &HeaderName> {
+    let set = recipe.inject.iter().filter_map(Injection::always_set);
+    recipe.strip_headers.iter().chain(set)
 }
 
 fn is_alias(name: &HeaderName) -> bool {
@@ -282,12 +296,16 @@ fn is_alias(name: &HeaderName) -> bool {
 }
 
 impl Injection {
-    /// Whether the session sets this field whatever the client says.
-    fn always_sets(&self, field: &HeaderName) -> bool {
-        matches!(&self.into, InjectInto::Header(name, template)
-            if name == field
-                && self.overwrite == Overwrite::Always
-                && template.reads().next().is_some())
+    /// The field that the session sets whatever the client says.
+    fn always_set(&self) -> Option<&HeaderName> {
+        match &self.into {
+            InjectInto::Header(name, template)
+                if self.overwrite == Overwrite::Always && template.reads().next().is_some() =>
+            {
+                Some(name)
+            }
+            _ => None,
+        }
     }
 }
 

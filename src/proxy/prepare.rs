@@ -33,6 +33,8 @@ pub(super) struct Prepared<'a> {
     target: &'a PathAndQuery,
     /// The path that the upstream sees, without its base path.
     pub(super) path: &'a str,
+    /// Whether the path that the client asked for shows a credential: the upstream's is a part of it.
+    shows_credential: bool,
     /// The client's fields that travel on.
     kept: Vec<Field<'a>>,
     told: Told<'a>,
@@ -93,6 +95,7 @@ pub(super) fn request<'a>(
     };
     let (nominated, withheld) =
         (hop::nominated(headers), Withheld::of(issued, &serving.in_force.key_headers));
+    let owned = inject::owned(recipe, headers);
     let max_forwards = to.call.forwards_left.map(|left| HeaderValue::from(left.saturating_sub(1)));
     let is_our_handshake = upgrade.as_ref().is_some_and(|wanted| wanted.key().is_some());
     let trace = record.trace.as_deref();
@@ -102,7 +105,8 @@ pub(super) fn request<'a>(
     let stays = |name: &HeaderName| {
         hop::stays(name, &nominated)
             || withheld.is_ours(name)
-            || inject::passes_for_credential(recipe, name)
+            || owned.contains(&name)
+            || inject::passes_by_its_name(recipe, name)
             || *name == hop::REQUEST_ID
             // Said anew: wherever a body is held back, and with one forwarding less. Trailers end here.
             || *name == header::EXPECT
@@ -142,6 +146,7 @@ pub(super) fn request<'a>(
         method: &head.method,
         target: &to.call.target,
         path: upstream_path(to.call, to.route),
+        shows_credential: record.shows_credential,
         kept,
         told: peer.origin.told(to.call.host),
         via: serving.shared.via.entry(head.version),
@@ -245,7 +250,7 @@ impl Prepared<'_> {
         upstream: &Upstream,
     ) -> Result<Cow<'_, PathAndQuery>, Problem> {
         let (base_path, recipe) = (&session.origin(upstream).base_path, &upstream.recipe);
-        if access::holds_credential(self.path.as_bytes()) {
+        if self.shows_credential && access::holds_credential(self.path.as_bytes()) {
             // It cannot be taken out of a path.
             return Err(Problem::BadRequest("the path holds a client key or token"));
         }

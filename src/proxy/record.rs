@@ -42,8 +42,10 @@ pub(super) struct Record {
     pub(super) allowed: Option<(AccountId, Option<usize>)>,
     pub(super) method: Method,
     target: Option<PathAndQuery>,
-    /// Whether the target has the bearer token in it, too: then it is never shown.
+    /// Whether the target has the bearer token in it, too.
     pub(super) repeats_token: bool,
+    /// Whether the path shows that or another credential: then it is never shown.
+    pub(super) shows_credential: bool,
     pub(super) status: StatusCode,
     pub(super) reason: &'static str,
     pub(super) generation: Option<Generation>,
@@ -122,6 +124,10 @@ impl Record {
     ) -> Box<Self> {
         let (shared, books) = (&core.shared, Arc::clone(&serving.books));
         books.tally.begun();
+        let target = head.uri.path_and_query();
+        let is_repeated = |text: &str| issued.is_repeated_in(text.as_bytes());
+        let repeats_token = target.is_some_and(|target| is_repeated(target.as_str()));
+        let path = target.map(PathAndQuery::path).unwrap_or_default();
         Box::new(Self {
             id: core.ids.next(),
             who: None,
@@ -131,9 +137,9 @@ impl Record {
             destination: None,
             allowed: None,
             method: head.method.clone(),
-            target: head.uri.path_and_query().cloned(),
-            repeats_token: (head.uri.path_and_query())
-                .is_some_and(|target| issued.is_repeated_in(target.as_str().as_bytes())),
+            target: target.cloned(),
+            repeats_token,
+            shows_credential: repeats_token || access::holds_credential(path.as_bytes()),
             status: StatusCode::from_u16(LEFT_STATUS).unwrap_or(StatusCode::BAD_REQUEST),
             reason: CLIENT_LEFT,
             generation: None,
@@ -196,7 +202,7 @@ impl Record {
 
     /// The path as reports show it.
     fn shown_path(&self) -> &str {
-        shown_path(self.target.as_ref(), self.repeats_token)
+        shown_path(self.target.as_ref(), self.shows_credential)
     }
 
     /// What is wrong may be in these fields: their names are kept with the message, if it is
@@ -364,11 +370,10 @@ impl Record {
 }
 
 /// The path of a target as reports show it: somebody may have put a key or a token into it.
-fn shown_path(target: Option<&PathAndQuery>, repeats_token: bool) -> &str {
-    let path = target.map(PathAndQuery::path).unwrap_or_default();
-    match repeats_token || access::holds_credential(path.as_bytes()) {
+fn shown_path(target: Option<&PathAndQuery>, shows_credential: bool) -> &str {
+    match shows_credential {
         true => "/[client credential]",
-        false => path,
+        false => target.map(PathAndQuery::path).unwrap_or_default(),
     }
 }
 
@@ -391,7 +396,7 @@ impl Drop for Record {
             return;
         }
         let target = self.target.take();
-        let path = shown_path(target.as_ref(), self.repeats_token);
+        let path = shown_path(target.as_ref(), self.shows_credential);
         let at = match is_kept || is_wanted {
             true => self.tell(End { since_start, took }, path, is_reported),
             false => SystemTime::now(),
