@@ -5,19 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::ending::{Ending, Why};
 use super::error::Problem;
 use super::record::{CLIENT_LEFT, NOT_TAKEN, Record, UNDECODABLE};
-use super::stream::{Filters, Stream};
+use super::stream::Stream;
 use super::tunnel::Tunnel;
 use super::upload::{Unwanted, Upload};
 use crate::forward::coding::Undecodable;
-use crate::forward::replay::{Replay, Sending};
+use crate::forward::replay::Replay;
 use crate::session::Hold;
-use crate::upstream::{AnswerBody, Broken};
+use crate::upstream::Broken;
 
 /// The body of an answer to a client.
 #[derive(Debug)]
@@ -46,17 +45,10 @@ pub(super) enum Content {
 
 impl Content {
     /// What has been read whole, with the fields that came behind it.
-    pub(super) fn whole(
-        seen: Bytes,
-        rest: AnswerBody<Sending<Upload>>,
-        filters: Filters,
-        trailers: Option<HeaderMap>,
-    ) -> Self {
-        match trailers {
-            None => Self::Whole(seen),
-            Some(trailers) => {
-                Self::Streamed(Box::new(Stream::new(seen, rest, filters).before(trailers)))
-            }
+    pub(super) fn whole(body: Box<Stream>) -> Self {
+        match body.trailers {
+            None => Self::Whole(body.seen),
+            Some(_) => Self::Streamed(body),
         }
     }
 }

@@ -9,7 +9,6 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::error::Problem;
 use super::force::Serving;
 use super::inspect::{Extent, Looked};
-use super::stream::Filters;
 use crate::clock::Moment;
 use crate::fields::{self, Fields};
 use crate::forward::coding::{self, Coding, Decoder, Undecodable};
@@ -40,17 +39,17 @@ pub(super) struct Concealment<'a> {
     pub(super) reading_time: Duration,
 }
 
-/// What was concealed, and what the rest of the answer has to go through.
+/// What was concealed.
 #[derive(Debug, Default)]
 pub(super) struct Concealed {
-    pub(super) filters: Filters,
     /// How many stretches were replaced so far.
     pub(super) redacted: u64,
     pub(super) decoded: Option<Decoded>,
 }
 
 impl Concealment<'_> {
-    /// Conceals what has been read of an answer, and reads what has to be read whole for that.
+    /// Conceals what has been read of an answer, reads what has to be read whole for that, and says what the
+    /// rest has to go through.
     ///
     /// # Errors
     /// When the answer cannot be searched, or broke off.
@@ -68,7 +67,7 @@ impl Concealment<'_> {
         let is_needless = self.redactor.secrets().is_empty() && self.search != SearchBodies::Decode;
         if self.search == SearchBodies::Off || is_needless {
             // A checksum of what was masked would tell of it.
-            concealed.filters.behind = Some(self.redactor).filter(|_| self.pointers.is_none());
+            answer.body.filters.behind = Some(self.redactor).filter(|_| self.pointers.is_none());
             return Ok(concealed);
         }
         if is_part(answer) {
@@ -84,16 +83,16 @@ impl Concealment<'_> {
         if answer.extent != Extent::Whole {
             // Its head leaves before anybody knows what is in it: its tag stays, which is for what
             // the upstream has; so do its checksums, which then say that something is missing.
-            concealed.filters.redactor = Some(self.redactor);
-            concealed.filters.messages = Messages::of(&answer.headers);
+            answer.body.filters.redactor = Some(self.redactor);
+            answer.body.filters.messages = Messages::of(&answer.headers);
             return Ok(concealed);
         }
-        if let Some((body, count)) = shield::redact(self.redactor.secrets(), &answer.seen) {
-            answer.seen = body;
+        if let Some((body, count)) = shield::redact(self.redactor.secrets(), &answer.body.seen) {
+            answer.body.seen = body;
             is_changed(&mut answer.headers);
             concealed.redacted = count;
         }
-        concealed.filters.behind = Some(self.redactor).filter(|_| self.pointers.is_none());
+        answer.body.filters.behind = Some(self.redactor).filter(|_| self.pointers.is_none());
         Ok(concealed)
     }
 
@@ -113,7 +112,7 @@ impl Concealment<'_> {
         if let Ok(codings) = coding::codings(&answer.headers)
             && !codings.is_empty()
         {
-            concealed.decoded = Some(decoded(&codings, answer.seen.len()));
+            concealed.decoded = Some(decoded(&codings, answer.body.seen.len()));
         }
         let content =
             match shield::mask(&content, pointers, self.redactor.secrets(), self.placeholder) {
@@ -137,12 +136,12 @@ impl Concealment<'_> {
         let deadline = self.deadline.max(clock.now() + self.reading_time);
         answer.read(bytes_max, clock, deadline).await;
         match answer.extent {
-            Extent::Whole if answer.seen.is_empty() => return Ok(None),
+            Extent::Whole if answer.body.seen.is_empty() => return Ok(None),
             Extent::Whole => {}
             Extent::BrokenOff => return Err(Problem::UpstreamBroken),
             Extent::Part => return Err(Problem::AnswerWithheld),
         }
-        let content = coding::decode(&answer.headers, &answer.seen, bytes_max);
+        let content = coding::decode(&answer.headers, &answer.body.seen, bytes_max);
         content.map(Some).map_err(|_| Problem::AnswerWithheld)
     }
 }
@@ -169,7 +168,7 @@ fn decode(
     let codings = coding::codings(&answer.headers).map_err(|_| Problem::AnswerWithheld)?;
     if answer.extent == Extent::Whole {
         let bytes_max = serving.in_force.limits.mask_body_bytes_max;
-        let content = match coding::decode(&answer.headers, &answer.seen, bytes_max) {
+        let content = match coding::decode(&answer.headers, &answer.body.seen, bytes_max) {
             // As in answers to HEAD: there is nothing to decode, and nobody knows its length.
             Ok(content) if content.is_empty() => None,
             Ok(content) => Some(content),
@@ -180,7 +179,7 @@ fn decode(
             Err(_) => return Err(Problem::AnswerWithheld),
         };
         if let Some(content) = content {
-            concealed.decoded = Some(decoded(&codings, answer.seen.len()));
+            concealed.decoded = Some(decoded(&codings, answer.body.seen.len()));
             put(answer, content);
             return Ok(());
         }
@@ -188,10 +187,10 @@ fn decode(
     coding::describe_decoded(&mut answer.headers);
     is_changed(&mut answer.headers);
     if answer.extent == Extent::Whole {
-        answer.seen = Bytes::new();
+        answer.body.seen = Bytes::new();
     } else {
         concealed.decoded = Some(decoded(&codings, 0));
-        concealed.filters.decoder = Some(Box::new(Decoder::new(&codings)));
+        answer.body.filters.decoder = Some(Box::new(Decoder::new(&codings)));
     }
     Ok(())
 }
@@ -203,8 +202,8 @@ fn decoded(codings: &[Coding], coded_bytes: usize) -> Decoded {
 
 /// Makes `content` the answer's body.
 fn put(answer: &mut Looked, content: Vec<u8>) {
-    answer.seen = Bytes::from(content);
-    coding::describe_identity(&mut answer.headers, &answer.seen);
+    answer.body.seen = Bytes::from(content);
+    coding::describe_identity(&mut answer.headers, &answer.body.seen);
     is_changed(&mut answer.headers);
 }
 

@@ -23,7 +23,6 @@ use super::parse::{self, Call};
 use super::places::{place, scope};
 use super::prepare::{self, Prepared};
 use super::record::{self, Record};
-use super::stream::Stream;
 use super::throttle;
 use super::tunnel::{self, Agreed, Offered, Tunnel, Wanted};
 use super::upload::Upload;
@@ -465,16 +464,17 @@ async fn finish(
         let is_replayed = record.replay == Replayed::Sent;
         record.reason = if is_replayed { record::REPLAYED } else { record::FORWARDED };
     }
-    let Looked { status, headers, seen, extent, rest, trailers, .. } = answer;
+    let Looked { status, headers, extent, body, .. } = answer;
     let (content, ending) = match extent {
-        Extent::Whole if status == StatusCode::SWITCHING_PROTOCOLS => {
-            (Content::Whole(seen), Ending::of_tunnel(to.upstream, &held.session, to.key.as_ref()))
-        }
-        Extent::Whole => (Content::whole(seen, rest, concealed.filters, trailers), None),
+        Extent::Whole if status == StatusCode::SWITCHING_PROTOCOLS => (
+            Content::Whole(body.seen),
+            Ending::of_tunnel(to.upstream, &held.session, to.key.as_ref()),
+        ),
+        Extent::Whole => (Content::whole(body), None),
         _ => {
             let (session, key) = (&held.session, to.key.as_ref());
             let ending = Ending::of_answer(to.upstream, session, key, &headers, &shared.clock);
-            (Content::Streamed(Box::new(Stream::new(seen, rest, concealed.filters))), ending)
+            (Content::Streamed(body), ending)
         }
     };
     let answer = Answer { status, headers, body: content };

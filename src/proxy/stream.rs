@@ -22,14 +22,14 @@ use crate::upstream::AnswerBody;
 #[derive(Debug)]
 pub(super) struct Stream {
     /// What was looked at already.
-    seen: Bytes,
-    rest: AnswerBody<Sending<Upload>>,
-    filters: Filters,
+    pub(super) seen: Bytes,
+    pub(super) rest: AnswerBody<Sending<Upload>>,
+    pub(super) filters: Filters,
     /// What may be passed on next.
     ready: Bytes,
     has_ended: bool,
     /// The fields that came behind the body.
-    trailers: Option<HeaderMap>,
+    pub(super) trailers: Option<HeaderMap>,
 }
 
 /// What a body goes through, in this order.
@@ -69,13 +69,16 @@ impl Filters {
 const MASKED: &str = "*";
 
 impl Stream {
-    pub(super) fn new(seen: Bytes, rest: AnswerBody<Sending<Upload>>, filters: Filters) -> Self {
-        Self { seen, rest, filters, ready: Bytes::new(), has_ended: false, trailers: None }
-    }
-
-    /// The same, with fields that have come behind the body already.
-    pub(super) fn before(self, trailers: HeaderMap) -> Self {
-        Self { trailers: Some(trailers), ..self }
+    /// One of which nothing has come, and that goes through nothing yet.
+    pub(super) fn new(rest: AnswerBody<Sending<Upload>>) -> Self {
+        Self {
+            seen: Bytes::new(),
+            rest,
+            filters: Filters::default(),
+            ready: Bytes::new(),
+            has_ended: false,
+            trailers: None,
+        }
     }
 
     /// The fields that may be passed on behind the body, when it has ended; once.
