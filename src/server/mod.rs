@@ -23,6 +23,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::{JoinSet, yield_now};
@@ -157,6 +158,34 @@ fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 async fn heard_out(stopping: &CancellationToken) {
     stopping.cancelled().await;
     yield_now().await;
+}
+
+/// The same, asked for again and again in one task: as long as nothing has changed, that costs one look.
+struct Stopped<'a> {
+    stopping: &'a CancellationToken,
+    heard_out: Pin<&'a mut (dyn Future<Output = ()> + Send)>,
+    /// Whoever is woken.
+    waker: Option<Waker>,
+}
+
+impl<'a> Stopped<'a> {
+    /// Of `stopping`, by what [`heard_out`] makes of it.
+    fn new(
+        stopping: &'a CancellationToken,
+        heard_out: Pin<&'a mut (dyn Future<Output = ()> + Send)>,
+    ) -> Self {
+        Self { stopping, heard_out, waker: None }
+    }
+
+    /// As of a future, until it is ready.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let is_waited_for = |waker: &Waker| waker.will_wake(context.waker());
+        if self.waker.as_ref().is_some_and(is_waited_for) && !self.stopping.is_cancelled() {
+            return Poll::Pending;
+        }
+        self.waker = Some(context.waker().clone());
+        self.heard_out.as_mut().poll(context)
+    }
 }
 
 /// The client's address as a proxy in front presents it; nothing where the connection is refused, or

@@ -18,12 +18,11 @@ use std::task::Poll;
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
-use super::boxed;
 use super::connection::Client;
-use super::heard_out;
 use super::linger::Linger;
 use super::pace::{Traffic, Underway};
 use super::prefixed::Prefixed;
+use super::{Stopped, boxed, heard_out};
 use crate::proxy::body::ReplyBody;
 use crate::proxy::exchange::{exchange, refuse};
 use crate::proxy::message::Answer;
@@ -124,33 +123,33 @@ pub(super) async fn serve<S: Transport>(
 ) -> End<S> {
     let wire = Wire::new(stream, client.half_closed);
     let connection = Connection { wire, client, stopping };
-    let mut stopped = pin!(heard_out(stopping));
+    let stopped = pin!(heard_out(stopping));
+    let mut stopped = Stopped::new(stopping, stopped);
     let limits = &client.limits;
     let (bytes_max, fields_max) = (limits.request_head_bytes_max, limits.header_fields_max);
     let bounds = Bounds { bytes_max, fields_max };
     let mut age = Age::New;
     let then = loop {
-        let then =
-            match next(&connection.wire, &client.traffic, bounds, age, stopped.as_mut()).await {
-                // Boxed: most of the time there is none.
-                Next::Request(head) => boxed(|| connection.answer(head)).await,
-                Next::Refused(bad) => {
-                    tracing::debug!(error = %bad, "a request is refused");
-                    client.core.shared.reject_unread(&client.peer, bad.reason());
-                    Box::pin(connection.refuse(bad)).await
-                }
-                Next::Http2 => {
-                    let taken = connection.wire.lock().take();
-                    return match taken {
-                        Some((stream, read)) => End::Http2(stream, read),
-                        None => End::Closed,
-                    };
-                }
-                Next::Nothing => match age {
-                    Age::New => Then::Close,
-                    Age::Used => Then::Linger,
-                },
-            };
+        let then = match next(&connection.wire, &client.traffic, bounds, age, &mut stopped).await {
+            // Boxed: most of the time there is none.
+            Next::Request(head) => boxed(|| connection.answer(head)).await,
+            Next::Refused(bad) => {
+                tracing::debug!(error = %bad, "a request is refused");
+                client.core.shared.reject_unread(&client.peer, bad.reason());
+                Box::pin(connection.refuse(bad)).await
+            }
+            Next::Http2 => {
+                let taken = connection.wire.lock().take();
+                return match taken {
+                    Some((stream, read)) => End::Http2(stream, read),
+                    None => End::Closed,
+                };
+            }
+            Next::Nothing => match age {
+                Age::New => Then::Close,
+                Age::Used => Then::Linger,
+            },
+        };
         if then != Then::Next {
             break then;
         }
@@ -360,7 +359,7 @@ async fn next<S: Transport>(
     traffic: &Traffic,
     bounds: Bounds,
     age: Age,
-    mut stopped: Pin<&mut impl Future<Output = ()>>,
+    stopped: &mut Stopped<'_>,
 ) -> Next {
     let (mut age, mut looked_at, mut has_come) = (age, 0, true);
     poll_fn(|context| {
@@ -396,7 +395,7 @@ async fn next<S: Transport>(
             }
         }
         // A head that has begun may come to its end.
-        match wire.read.is_empty() && stopped.as_mut().poll(context).is_ready() {
+        match wire.read.is_empty() && stopped.poll(context).is_ready() {
             true => Poll::Ready(Next::Nothing),
             false => Poll::Pending,
         }

@@ -14,13 +14,14 @@ use http_body_util::{BodyExt, Empty};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_util::sync::CancellationToken;
 
 use super::head::Bounds;
 use super::wire::{Body, Transport, Wire};
 use super::{Age, Next, body, next};
 use crate::properties::{Draws, pieces};
-use crate::server::HalfClosed;
 use crate::server::pace::Traffic;
+use crate::server::{HalfClosed, Stopped};
 
 /// What is sent at most: several heads that are too large.
 const SENT_BYTES_MAX: usize = 40_000;
@@ -150,9 +151,11 @@ pub(super) async fn read_by_us(pieces: &[&[u8]], bounds: Bounds) -> (Vec<Seen>, 
     let reading = async {
         let mut seen = Vec::new();
         let mut age = Age::New;
-        let mut stopped = pin!(pending());
+        let never = CancellationToken::new();
+        let heard_out = pin!(pending());
+        let mut stopped = Stopped::new(&never, heard_out);
         let ended = loop {
-            let next = next(&wire, &traffic, bounds, age, stopped.as_mut()).await;
+            let next = next(&wire, &traffic, bounds, age, &mut stopped).await;
             assert!(wire.lock().read.len() <= bounds.bytes_max + READ_BYTES_MAX);
             let head = match next {
                 Next::Request(head) => head,

@@ -285,7 +285,9 @@ impl<S: Transport> State<S> {
 
     /// Nothing is kept while the connection waits, of a buffer that is empty.
     pub(super) fn idle(&mut self) {
-        self.read = BytesMut::new();
+        if self.read.capacity() > 0 {
+            self.read = BytesMut::new();
+        }
         self.waker = None;
     }
 }
