@@ -164,14 +164,14 @@ impl Fields {
     where
         N: Borrow<HeaderName> + Clone + 'a,
     {
-        let list = self.with_names_like(name.borrow());
+        let list = self.candidates(name.borrow());
         let fields = list.iter().filter(move |field| field.name == *name.borrow());
         fields.map(|field| self.value(field.value))
     }
 
     /// The value of the first field of a name.
     pub fn get(&self, name: impl Borrow<HeaderName>) -> Option<&[u8]> {
-        let list = self.with_names_like(name.borrow());
+        let list = self.candidates(name.borrow());
         let field = list.iter().find(|field| field.name == *name.borrow())?;
         Some(self.value(field.value))
     }
@@ -183,7 +183,7 @@ impl Fields {
 
     /// Whether there is a field of a name.
     pub fn contains(&self, name: impl Borrow<HeaderName>) -> bool {
-        self.with_names_like(name.borrow()).iter().any(|field| field.name == *name.borrow())
+        self.candidates(name.borrow()).iter().any(|field| field.name == *name.borrow())
     }
 
     /// Puts one behind the others.
@@ -195,7 +195,7 @@ impl Fields {
     /// Puts one in the place of all others of its name.
     pub fn insert(&mut self, name: HeaderName, value: impl Borrow<HeaderValue>) {
         let (value, is_sensitive) = self.add(value.borrow());
-        match self.with_names_like(&name).iter().position(|field| field.name == name) {
+        match self.candidates(&name).iter().position(|field| field.name == name) {
             None => self.push(Kept { name, value, is_sensitive }),
             Some(first) => {
                 let mut index = 0;
@@ -242,7 +242,7 @@ impl Fields {
     }
 
     /// All of them, or none where no name has the same mark.
-    fn with_names_like(&self, name: &HeaderName) -> &[Kept] {
+    fn candidates(&self, name: &HeaderName) -> &[Kept] {
         match self.marks & mark(name) {
             0 => &[],
             _ => &self.list,

@@ -149,8 +149,11 @@ proptest! {
         let list: Vec<_> = list.iter().map(|(name, value)| (name, value.as_bytes())).collect();
         prop_assert_eq!(fields.iter().collect::<Vec<_>>(), list);
         prop_assert_eq!(&HeaderMap::from(fields.clone()), &map);
-        for name in map.keys() {
-            prop_assert_eq!(fields.get(name), map.get(name).map(HeaderValue::as_bytes));
+        for name in [A, B, header::HOST].into_iter().chain(NAMES.map(HeaderName::from_static)) {
+            prop_assert_eq!(fields.get(&name), map.get(&name).map(HeaderValue::as_bytes));
+            prop_assert_eq!(fields.contains(&name), map.contains_key(&name));
+            let all = map.get_all(&name).iter().map(HeaderValue::as_bytes);
+            prop_assert!(fields.get_all(&name).eq(all), "{}", name);
         }
         prop_assert_eq!(HeaderMap::from(Fields::from(map.clone())), map);
     }

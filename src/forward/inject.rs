@@ -270,23 +270,39 @@ fn session_value(text: &str) -> Option<HeaderValue> {
 /// what the recipe names, every field that the session itself sets, and fields with `_` in their
 /// names, which pass for others in some servers, unless the upstream is known to read them.
 pub fn passes_for_credential(recipe: &Recipe, name: &HeaderName) -> bool {
-    owned_names(recipe).any(|owned| owned == name) || passes_by_its_name(recipe, name)
+    names(recipe).any(|named| named == name) || passes_by_its_name(recipe, name)
 }
 
-/// The names of those fields among `headers` that are the session's own by the recipe: mostly none.
-pub fn owned<'a>(recipe: &'a Recipe, headers: &Fields) -> Vec<&'a HeaderName> {
-    owned_names(recipe).filter(|name| headers.contains(*name)).collect()
+/// The fields of one request that could pass for a credential.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    recipe: &'a Recipe,
+    /// Those that the recipe names; mostly none.
+    named: Vec<&'a HeaderName>,
 }
 
-/// What [`passes_for_credential`] says of a field that is none of [`owned`].
-pub fn passes_by_its_name(recipe: &Recipe, name: &HeaderName) -> bool {
+impl<'a> Credentials<'a> {
+    /// Those among these fields.
+    pub fn among(recipe: &'a Recipe, headers: &Fields) -> Self {
+        Self { recipe, named: names(recipe).filter(|name| headers.contains(*name)).collect() }
+    }
+
+    /// What [`passes_for_credential`] says of one of the fields.
+    pub fn have(&self, name: &HeaderName) -> bool {
+        self.named.contains(&name) || passes_by_its_name(self.recipe, name)
+    }
+}
+
+/// Whether a field passes for a credential whose name the recipe does not say.
+fn passes_by_its_name(recipe: &Recipe, name: &HeaderName) -> bool {
     !hop::is_plain(name)
         && (matches!(*name, header::AUTHORIZATION | header::COOKIE)
             || *name == COOKIE2
             || (is_alias(name) && !recipe.spelling.underscore_headers.contains(name)))
 }
 
-fn owned_names(recipe: &Recipe) -> impl Iterator<Item = &HeaderName> {
+/// What the recipe takes from clients, and what the session itself sets.
+fn names(recipe: &Recipe) -> impl Iterator<Item = &HeaderName> {
     let set = recipe.inject.iter().filter_map(Injection::always_set);
     recipe.strip_headers.iter().chain(set)
 }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::body::BodyKind;
-use super::inject::{Injector, passes_for_credential};
+use super::inject::{Credentials, Injector, passes_for_credential};
 use super::{coding, hop, target, upgrade, via};
 use crate::diagnosis::Document;
 use crate::fields::Fields;
@@ -154,7 +154,11 @@ fn with_the_session(sent: &Fields, token: &str, query: &str) {
     let cookies = Jar::kept("", [parts]);
     let material = Material { values: values_of_login, cookies, expires: None, longest: None };
     let mut headers = sent.clone();
-    headers.retain(|name, _| !passes_for_credential(&LOADED, name));
+    let credentials = Credentials::among(&LOADED, sent);
+    for name in sent.names() {
+        assert_eq!(credentials.have(name), passes_for_credential(&LOADED, name), "{name}");
+    }
+    headers.retain(|name, _| !credentials.have(name));
     for name in headers.names() {
         assert!(!name.as_str().contains('_'), "{name} passes for another");
         let is_credential = ["authorization", "cookie", "x-api-key", "x-token"];

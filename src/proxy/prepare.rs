@@ -18,7 +18,8 @@ use crate::access::{self, Withheld};
 use crate::fields::Field;
 use crate::forward::body::{self, BodyKind};
 use crate::forward::hop::Told;
-use crate::forward::{coding, hop, inject, target};
+use crate::forward::inject::Credentials;
+use crate::forward::{coding, hop, target};
 use crate::recipe::{EndpointRule, Overwrite};
 use crate::route::Route;
 use crate::session::{SearchBodies, Session, Upstream};
@@ -33,7 +34,8 @@ pub(super) struct Prepared<'a> {
     target: &'a PathAndQuery,
     /// The path that the upstream sees, without its base path.
     pub(super) path: &'a str,
-    /// Whether the path that the client asked for shows a credential: the upstream's is a part of it.
+    /// Whether a credential was found in what the client asked for. The path that the upstream sees is the end of
+    /// the client's: it has none that the whole has not.
     shows_credential: bool,
     /// The client's fields that travel on.
     kept: Vec<Field<'a>>,
@@ -95,7 +97,7 @@ pub(super) fn request<'a>(
     };
     let (nominated, withheld) =
         (hop::nominated(headers), Withheld::of(issued, &serving.in_force.key_headers));
-    let owned = inject::owned(recipe, headers);
+    let credentials = Credentials::among(recipe, headers);
     let max_forwards = to.call.forwards_left.map(|left| HeaderValue::from(left.saturating_sub(1)));
     let is_our_handshake = upgrade.as_ref().is_some_and(|wanted| wanted.key().is_some());
     let trace = record.trace.as_deref();
@@ -105,8 +107,7 @@ pub(super) fn request<'a>(
     let stays = |name: &HeaderName| {
         hop::stays(name, &nominated)
             || withheld.is_ours(name)
-            || owned.contains(&name)
-            || inject::passes_by_its_name(recipe, name)
+            || credentials.have(name)
             || *name == hop::REQUEST_ID
             // Said anew: wherever a body is held back, and with one forwarding less. Trailers end here.
             || *name == header::EXPECT
@@ -250,6 +251,7 @@ impl Prepared<'_> {
         upstream: &Upstream,
     ) -> Result<Cow<'_, PathAndQuery>, Problem> {
         let (base_path, recipe) = (&session.origin(upstream).base_path, &upstream.recipe);
+        debug_assert!(self.shows_credential || !access::holds_credential(self.path.as_bytes()));
         if self.shows_credential && access::holds_credential(self.path.as_bytes()) {
             // It cannot be taken out of a path.
             return Err(Problem::BadRequest("the path holds a client key or token"));

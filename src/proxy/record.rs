@@ -44,7 +44,7 @@ pub(super) struct Record {
     target: Option<PathAndQuery>,
     /// Whether the target has the bearer token in it, too.
     pub(super) repeats_token: bool,
-    /// Whether the path shows that or another credential: then it is never shown.
+    /// Whether that is so, or the path has another credential in it: then the path is never shown.
     pub(super) shows_credential: bool,
     pub(super) status: StatusCode,
     pub(super) reason: &'static str,

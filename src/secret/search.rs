@@ -89,7 +89,7 @@ impl Search {
 
     /// Whether a piece stands somewhere in `text`.
     pub fn is_in(&self, text: &[u8]) -> bool {
-        // Most names and values of fields are shorter than any piece.
+        // No piece is as short as most names of fields are.
         text.len() >= SEARCHED_BYTES_MIN && self.next(text, 0).is_some()
     }
 

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::coop::unconstrained;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -156,11 +157,13 @@ fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 /// Waits until `stopping` is cancelled, and then until the runtime has asked the system once more: who
 /// looks for something ahead of this finds what had come by then. Must run on tokio's runtime.
 async fn heard_out(stopping: &CancellationToken) {
-    stopping.cancelled().await;
+    // A task that has used up its turn would else be told to come again, and would not be waiting.
+    unconstrained(stopping.cancelled()).await;
     yield_now().await;
 }
 
-/// The same, asked for again and again in one task: as long as nothing has changed, that costs one look.
+/// The same, asked for again and again in one task: whoever has been told once to wait is waiting, and as
+/// long as nothing has changed, to ask again costs one look.
 struct Stopped<'a> {
     stopping: &'a CancellationToken,
     heard_out: Pin<&'a mut (dyn Future<Output = ()> + Send)>,

@@ -123,8 +123,8 @@ pub(super) async fn serve<S: Transport>(
 ) -> End<S> {
     let wire = Wire::new(stream, client.half_closed);
     let connection = Connection { wire, client, stopping };
-    let stopped = pin!(heard_out(stopping));
-    let mut stopped = Stopped::new(stopping, stopped);
+    let heard_out = pin!(heard_out(stopping));
+    let mut stopped = Stopped::new(stopping, heard_out);
     let limits = &client.limits;
     let (bytes_max, fields_max) = (limits.request_head_bytes_max, limits.header_fields_max);
     let bounds = Bounds { bytes_max, fields_max };

@@ -4,7 +4,6 @@
 #![allow(clippy::panic)]
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +20,7 @@ use super::wire::{Body, Transport, Wire};
 use super::{Age, Next, body, next};
 use crate::properties::{Draws, pieces};
 use crate::server::pace::Traffic;
-use crate::server::{HalfClosed, Stopped};
+use crate::server::{HalfClosed, Stopped, heard_out};
 
 /// What is sent at most: several heads that are too large.
 const SENT_BYTES_MAX: usize = 40_000;
@@ -152,7 +151,7 @@ pub(super) async fn read_by_us(pieces: &[&[u8]], bounds: Bounds) -> (Vec<Seen>, 
         let mut seen = Vec::new();
         let mut age = Age::New;
         let never = CancellationToken::new();
-        let heard_out = pin!(pending());
+        let heard_out = pin!(heard_out(&never));
         let mut stopped = Stopped::new(&never, heard_out);
         let ended = loop {
             let next = next(&wire, &traffic, bounds, age, &mut stopped).await;

@@ -199,6 +199,20 @@ async fn leave_is_given_when_the_body_is_asked_for() {
     }
 }
 
+/// Fails when a connection that waits holds the memory of a request before.
+#[tokio::test]
+async fn a_connection_that_waits_holds_nothing_of_a_body() {
+    let (mut client, server) = duplex(1024);
+    let wire = Wire::new(server, HalfClosed::Left);
+    let mut incoming = body::incoming(&wire, Length::Exact(4), false);
+    client.write_all(b"body").await.unwrap();
+    let body = incoming.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!((&body[..], wire.lock().body()), (&b"body"[..], Body::Over));
+    drop(incoming);
+    wire.lock().idle();
+    assert!(body.is_unique());
+}
+
 /// Fails when whoever sends a body on waits for ever for a client whose connection is over.
 #[tokio::test]
 async fn whoever_reads_a_body_learns_that_its_connection_is_over() {

@@ -285,9 +285,8 @@ impl<S: Transport> State<S> {
 
     /// Nothing is kept while the connection waits, of a buffer that is empty.
     pub(super) fn idle(&mut self) {
-        if self.read.capacity() > 0 {
-            self.read = BytesMut::new();
-        }
+        // One without room may still hold the memory of what was taken out of it.
+        self.read = BytesMut::new();
         self.waker = None;
     }
 }
