@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tools
@@ -14,26 +14,30 @@ FOLDER = tools.REPOSITORY / "target" / "pgo"
 # On two busy cores; about a quarter of it when they are idle.
 BUILD_TIME_MAX = 60 * 60
 
+# Of both, as the names of functions must be the same. Names of this form have no dots: what looks like `f.cold` is a part
+# of `f` for BOLT, and the other form has that for a function `cold` in an implementation for a type.
+FLAGS = ("-Csymbol-mangling-version=v0",)
+
 Say = Callable[[str], None]
 
 
 def counting(say: Say) -> Path:
     """Doorward that writes what it counted into the file of `LLVM_PROFILE_FILE` when it ends."""
-    built = build("counting", f"-Cprofile-generate={FOLDER / 'raw'}", say)
+    built = build("counting", [f"-Cprofile-generate={FOLDER / 'raw'}"], say)
     # The next build takes its place.
     return Path(shutil.copy(built, FOLDER / "doorward.counting"))
 
 
-def optimised(profile: Path, say: Say) -> Path:
-    """The release."""
-    return build("optimised", f"-Cprofile-use={profile}", say)
+def optimised(profile: Path, more: Sequence[str], say: Say) -> Path:
+    """The release, with what else the compiler is told."""
+    return build("optimised", [f"-Cprofile-use={profile}", *more], say)
 
 
-def build(what: str, flag: str, say: Say) -> Path:
-    """A release build with one more flag of the compiler. Its settings are those of any other: cargo makes them a part
+def build(what: str, more: Sequence[str], say: Say) -> Path:
+    """A release build with more flags of the compiler. Its settings are those of any other: cargo makes them a part
     of the names of functions, by which the compiler finds the counts of each."""
     say(f"the {what} build, several minutes")
-    flags = " ".join(filter(None, [os.environ.get("RUSTFLAGS", ""), flag]))
+    flags = " ".join(filter(None, [os.environ.get("RUSTFLAGS", ""), *FLAGS, *more]))
     environment = {**os.environ, "RUSTFLAGS": flags}
     # `CARGO_ENCODED_RUSTFLAGS` would go before.
     environment.pop("CARGO_ENCODED_RUSTFLAGS", None)

@@ -12,13 +12,15 @@ from pathlib import Path
 from types import FrameType
 
 import builds
+import layout
 import profdata
 import stage as stages
 import tools
 import training
 
 DESCRIPTION = """Builds Doorward twice: first so that it counts which parts of it run, then, after a training load on
-loopback, as a release that these counts have optimised. The path of that release is printed on standard output."""
+loopback, as a release that these counts have optimised. BOLT lays that one out anew, by what it counts under the same
+load. The path of the release is printed on standard output."""
 
 
 def arguments(line: Sequence[str] | None) -> argparse.Namespace:
@@ -29,8 +31,9 @@ def arguments(line: Sequence[str] | None) -> argparse.Namespace:
         type=tools.absolute,
         help="train this build, made by an earlier run, instead of making a new one",
     )
+    parser.add_argument("--no-layout", action="store_true", help="leave the release as the compiler has laid it out")
     parser.add_argument("--no-install", action="store_true", help="say what is missing instead of installing it")
-    parser.add_argument("--keep", action="store_true", help="keep the build that counts, and what it counted")
+    parser.add_argument("--keep", action="store_true", help="keep the builds that count, and what they counted")
     return parser.parse_args(line)
 
 
@@ -45,21 +48,34 @@ def make(chosen: argparse.Namespace) -> Path:
     training.install(not chosen.no_install)
     merger = profdata.find(not chosen.no_install)
     say(f"counts are merged by {merger}")
+    optimiser = None if chosen.no_layout else layout.find(not chosen.no_install)
+    say(f"laid out by {optimiser.optimiser}" if optimiser else "not laid out anew")
     counting = chosen.train or builds.counting(say)
     say("training, about a minute")
-    raw = builds.FOLDER / "raw"
-    shutil.rmtree(raw, ignore_errors=True)
-    training.train(counting, raw, say)
+    raw = emptied(builds.FOLDER / "raw")
+    training.train(counting, counting, raw, training.WHOLE, say)
     profile = builds.FOLDER / "doorward.profdata"
     profdata.merge(merger, raw, profile)
     say(f"{profile}: {profile.stat().st_size / 1e6:.1f} MB")
-    built = builds.optimised(profile, say)
+    built = builds.optimised(profile, layout.FLAGS if optimiser else (), say)
     profdata.check(merger, profile, built)
+    branches = emptied(builds.FOLDER / "layout")
+    if optimiser:
+        layout.lay_out(optimiser, built, branches, say)
+    if not chosen.keep:
+        shutil.rmtree(branches)
     if not chosen.keep and not chosen.train:
         shutil.rmtree(raw)
         counting.unlink()
     say(f"done in {(time.monotonic() - begun) / 60:.0f} minutes")
     return built
+
+
+def emptied(folder: Path) -> Path:
+    """A folder without what an earlier run has left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def terminated(_signal: int, _frame: FrameType | None) -> None:

@@ -24,12 +24,6 @@ import workloads
 from stage import Process, Stage
 from workloads import Load, Target
 
-# Of each kind of load, in each of the two runs.
-SECONDS = 1.5
-H2LOAD_REQUESTS = 4_000
-# Of each request that is made one by one, mostly those that fail.
-ODD_TIMES = 20
-
 START_TIME_MAX = 60.0
 STOP_TIME_MAX = 60.0
 ANSWER_TIME_MAX = 30.0
@@ -71,6 +65,23 @@ class Untrained(stages.Failure):
 
 
 @dataclass(frozen=True)
+class Amount:
+    """How much there is of it, in each of the two runs."""
+
+    # Of each kind of load.
+    seconds: float
+    # Of each kind of load that h2load makes.
+    requests: int
+    # Each request that is made one by one, mostly those that fail.
+    times: int
+
+
+WHOLE = Amount(seconds=1.5, requests=4_000, times=20)
+# Shows that a build does all that the training asks for.
+TRIAL = Amount(seconds=0.1, requests=200, times=1)
+
+
+@dataclass(frozen=True)
 class Vendor:
     """A local server that runs."""
 
@@ -109,20 +120,20 @@ def install(may_install: bool) -> None:
     tools.install_packages(["h2load"], may_install)
 
 
-def train(binary: Path, raw: Path, say: builds.Say) -> None:
-    """Both runs; their counts are in `raw` afterwards."""
-    raw.mkdir(parents=True)
+def train(binary: Path, helper: Path, counts: Path, amount: Amount, say: builds.Say) -> None:
+    """Both runs; the counts of the compiler's are in `counts` afterwards. Upstreams and keys are the helper's work, which
+    is not to be counted."""
     stage = stages.open_stage(())
     # Of all that counts only the gateway is to be fast.
     os.environ["LLVM_PROFILE_FILE"] = str(stage.folder / "discarded")
     try:
-        key = proxies.new_key(str(binary))
+        key = proxies.new_key(str(helper))
         for rich in (False, True):
             say("with everything on" if rich else "as beside an application")
-            vendors = {name: start_vendor(stage, binary, name, rich) for name in SWITCHES}
-            gateway = start_gateway(stage, binary, raw, vendors, key, rich)
-            volume(stage, gateway, key, rich)
-            oddities(gateway, vendors, key)
+            vendors = {name: start_vendor(stage, helper, name, rich) for name in SWITCHES}
+            gateway = start_gateway(stage, binary, counts, vendors, key, rich)
+            volume(stage, gateway, key, amount, rich)
+            oddities(gateway, vendors, key, amount)
             stop(gateway.process)
             stage.end_all_but(())
     finally:
@@ -153,7 +164,7 @@ def start_vendor(stage: Stage, binary: Path, name: str, tls: bool) -> Vendor:
 
 
 def start_gateway(
-    stage: Stage, binary: Path, raw: Path, vendors: dict[str, Vendor], key: proxies.ClientKey, rich: bool
+    stage: Stage, binary: Path, counts: Path, vendors: dict[str, Vendor], key: proxies.ClientKey, rich: bool
 ) -> Gateway:
     opened, plain, tls = stage.port(), stage.port(), stage.port()
     folder = stage.folder / ("rich" if rich else "poor")
@@ -210,7 +221,7 @@ key = {{ env = "TRAINING_KEY" }}
 """
     (folder / "doorward.toml").write_text(text)
     environment = {
-        "LLVM_PROFILE_FILE": str(raw / f"{folder.name}.profraw"),
+        "LLVM_PROFILE_FILE": str(counts / f"{folder.name}.profraw"),
         "TRAINING_KEY": "a key of the training, as long as it must be",
         **{f"TRAINING_{name.upper()}": vendor.password for name, vendor in vendors.items()},
     }
@@ -242,7 +253,7 @@ def stop(process: Process) -> None:
 # --- Many requests --------------------------------------------------------------------------------
 
 
-def volume(stage: Stage, gateway: Gateway, key: proxies.ClientKey, rich: bool) -> None:
+def volume(stage: Stage, gateway: Gateway, key: proxies.ClientKey, amount: Amount, rich: bool) -> None:
     """What there is a lot of: reads, writes, files, new connections, and some refusals."""
     people = gateway.keyed
     programs = Target(gateway.open, people.tls, PROGRAMS)
@@ -271,14 +282,14 @@ def volume(stage: Stage, gateway: Gateway, key: proxies.ClientKey, rich: bool) -
         with connected(target.plain) as connection:
             # So that the many are what they are meant to be.
             ask(connection, "POST" if load.post_bytes else "GET", load.path, expected, fields)
-        limit = ["--any", "--seconds", str(SECONDS)]
-        checked(load, workloads.run(stage, load, target, limit, SECONDS + workloads.PATIENCE))
+        limit = ["--any", "--seconds", str(amount.seconds)]
+        checked(load, workloads.run(stage, load, target, limit, amount.seconds + workloads.PATIENCE))
     for path in (REPORTS_USER, CONTENT_TYPES, SEARCH):
-        h2load(stage, path, people, [])
-    h2load(stage, CONTENT_TYPES, people, ["--h1"])
+        h2load(stage, path, people, amount, [])
+    h2load(stage, CONTENT_TYPES, people, amount, ["--h1"])
     posted = stage.folder / "posted"
     posted.write_bytes(b"p" * 5_000)
-    h2load(stage, UPLOAD, vendors_own, ["-d", str(posted)])
+    h2load(stage, UPLOAD, vendors_own, amount, ["-d", str(posted)])
 
 
 def checked(load: Load, outcome: workloads.Outcome) -> None:
@@ -286,27 +297,27 @@ def checked(load: Load, outcome: workloads.Outcome) -> None:
         raise Untrained(f"{outcome.errors} errors, first: {outcome.first_error}, for {load}")
 
 
-def h2load(stage: Stage, path: str, target: Target, more: list[str]) -> None:
+def h2load(stage: Stage, path: str, target: Target, amount: Amount, more: list[str]) -> None:
     """HTTP/2, unless `more` says another; over TLS."""
-    command = [tools.found("h2load") or "h2load", "-c", "6", "-m", "10", "-t", "1", "-n", str(H2LOAD_REQUESTS), *more]
+    command = [tools.found("h2load") or "h2load", "-c", "6", "-m", "10", "-t", "1", "-n", str(amount.requests), *more]
     for text in target.fields:
         command += ["-H", text]
     command += [f"--connect-to=127.0.0.1:{target.tls}", f"https://localhost:{target.tls}{path}"]
     pinned = stages.pinned(stage.load_core)
     told = subprocess.run([*pinned, *command], capture_output=True, text=True, timeout=workloads.PATIENCE).stdout
     protocol = "http/1.1" if "--h1" in more else "h2"
-    if f"Application protocol: {protocol}" not in told or f" {H2LOAD_REQUESTS} succeeded" not in told:
+    if f"Application protocol: {protocol}" not in told or f" {amount.requests} succeeded" not in told:
         raise Untrained(f"h2load of {path}:\n{told}")
 
 
 # --- Requests one by one --------------------------------------------------------------------------
 
 
-def oddities(gateway: Gateway, vendors: dict[str, Vendor], key: proxies.ClientKey) -> None:
+def oddities(gateway: Gateway, vendors: dict[str, Vendor], key: proxies.ClientKey, amount: Amount) -> None:
     """What there is little of."""
     port = gateway.keyed.plain
     own = dict(text.split(": ", 1) for text in (*PROGRAMS, f"Authorization: Bearer {key.key}"))
-    for _ in range(ODD_TIMES):
+    for _ in range(amount.times):
         with connected(port) as connection:
             ask(connection, "HEAD", CONTENT_TYPES, 200, own)
             ask(connection, "GET", FILE, 200, {**own, "Range": "bytes=100-2000"}, (200, 206))
