@@ -5,15 +5,11 @@
 
 use zeroize::Zeroizing;
 
-/// How long the texts are.
-pub(super) const ANCHOR_BYTES: usize = 16;
-
 /// How much is looked at at a place.
 const SAMPLE_BYTES: usize = 4;
 
-/// How far from one place to the next: wherever an anchor begins, exactly one of the places holds
-/// one of its samples.
-const STRIDE: usize = ANCHOR_BYTES - SAMPLE_BYTES + 1;
+/// No text may be shorter: between two places is room for what is looked at.
+pub(super) const ANCHOR_BYTES_MIN: usize = 2 * SAMPLE_BYTES - 1;
 
 /// Words of the filter, 2 KiB: enough for what a session has to be searched for.
 const WORDS: usize = 256;
@@ -28,6 +24,9 @@ pub(super) struct Sampled {
     filter: Box<Zeroizing<[u64; WORDS]>>,
     /// Sorted by their bytes. Both are wiped, as what they are of is.
     samples: Zeroizing<Vec<Sample>>,
+    /// How far from one place to the next: wherever an anchor begins, exactly one of the places holds
+    /// one of its samples.
+    stride: usize,
 }
 
 /// The bytes of a sample, the number of its anchor, and where it stands in that.
@@ -59,14 +58,16 @@ impl Place {
 }
 
 impl Sampled {
-    /// Of these anchors; of longer texts only the beginning counts, shorter ones are not found.
-    pub(super) fn new<'a>(anchors: impl Iterator<Item = &'a [u8]>) -> Self {
+    /// Of these anchors, which are so many bytes long, [`ANCHOR_BYTES_MIN`] to 256; the longer they are, the fewer places have to
+    /// be looked at.
+    pub(super) fn new<'a>(anchors: impl Iterator<Item = &'a [u8]>, length: usize) -> Self {
         let anchors: Vec<_> = anchors.collect();
+        let stride = length + 1 - SAMPLE_BYTES;
         // All the room that it needs: what grows leaves copies behind.
-        let mut samples = Zeroizing::new(Vec::with_capacity(anchors.len() * STRIDE));
+        let mut samples = Zeroizing::new(Vec::with_capacity(anchors.len() * stride));
         let mut filter = Box::new(Zeroizing::new([0; WORDS]));
         for (number, anchor) in (0..).zip(anchors) {
-            for (offset, sample) in (0..).zip(anchor.windows(SAMPLE_BYTES).take(STRIDE)) {
+            for (offset, sample) in (0..).zip(anchor.windows(SAMPLE_BYTES).take(stride)) {
                 let Some(bytes) = read(sample) else { continue };
                 samples.push((bytes, number, offset));
                 let place = Place::of(bytes);
@@ -75,7 +76,7 @@ impl Sampled {
             }
         }
         samples.sort_unstable();
-        Self { filter, samples }
+        Self { filter, samples, stride }
     }
 
     /// The first place at `from` or behind it where an anchor begins, and which it is. `is_there`
@@ -86,12 +87,13 @@ impl Sampled {
         from: usize,
         is_there: impl Fn(usize, usize) -> bool,
     ) -> Option<(usize, usize)> {
-        let first = from + STRIDE - 1;
+        let stride = self.stride;
+        let first = from + stride - 1;
         let rest = text.get(first..)?;
-        let stretches = rest.chunks_exact(STRIDE);
-        let (last_at, last) = (first + rest.len() / STRIDE * STRIDE, stretches.remainder());
+        let stretches = rest.chunks_exact(stride);
+        let (last_at, last) = (first + rest.len() / stride * stride, stretches.remainder());
         let found = stretches.enumerate().find_map(|(number, stretch)| {
-            self.anchor_at(|| first + number * STRIDE, stretch, &is_there)
+            self.anchor_at(|| first + number * stride, stretch, &is_there)
         });
         found.or_else(|| self.anchor_at(|| last_at, last, &is_there))
     }
@@ -154,8 +156,10 @@ mod tests {
 
     use super::*;
 
+    /// Of one length, from the shortest on.
     fn anchors() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        vec(vec(prop_oneof![Just(b'a'), Just(b'b'), any::<u8>()], ANCHOR_BYTES), 1..40)
+        let byte = || prop_oneof![Just(b'a'), Just(b'b'), any::<u8>()];
+        (ANCHOR_BYTES_MIN..=40).prop_flat_map(move |length| vec(vec(byte(), length), 1..40))
     }
 
     proptest! {
@@ -164,14 +168,15 @@ mod tests {
         #[test]
         fn the_first_anchor_is_found_wherever_it_begins(
             anchors in anchors(),
-            parts in vec((vec(prop_oneof![Just(b'a'), Just(b'b')], 0..40), any::<prop::sample::Index>(), 0..=ANCHOR_BYTES), 0..8),
+            parts in vec((vec(prop_oneof![Just(b'a'), Just(b'b')], 0..40), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..8),
         ) {
             let mut text = Vec::new();
             for (noise, anchor, length) in parts {
                 text.extend(noise);
-                text.extend(&anchor.get(&anchors)[..length]);
+                let anchor = anchor.get(&anchors);
+                text.extend(&anchor[..length.index(anchor.len() + 1)]);
             }
-            let sampled = Sampled::new(anchors.iter().map(Vec::as_slice));
+            let sampled = Sampled::new(anchors.iter().map(Vec::as_slice), anchors[0].len());
             let is_there = |start: usize, number: usize| text[start..].starts_with(&anchors[number]);
             for from in 0..=text.len() + 1 {
                 let found = sampled.next(&text, from, is_there).map(|(start, _)| start);
@@ -184,15 +189,14 @@ mod tests {
     /// Fails when most places of a text are looked at twice.
     #[test]
     fn most_places_are_passed_over() {
-        for count in [1_u64, 5, 50] {
-            let anchor = |n: u64| [n.wrapping_mul(SPREAD), n.wrapping_mul(SPREAD.rotate_left(9))];
-            let anchors: Vec<_> = (1..=count)
-                .map(|n| anchor(n).iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<_>>())
-                .collect();
-            let sampled = Sampled::new(anchors.iter().map(Vec::as_slice));
+        for (count, twice_max) in [(1_u64, 100), (5, 200), (20, 1_500), (50, 5_000)] {
+            let part = |n: u64, turn| n.wrapping_mul(SPREAD.rotate_left(turn)).to_le_bytes();
+            let anchor = |n| [0, 9, 18, 27].map(|turn| part(n, turn)).concat();
+            let anchors: Vec<_> = (1..=count).map(anchor).collect();
+            let sampled = Sampled::new(anchors.iter().map(Vec::as_slice), 32);
             let looked_at = |n: &u32| sampled.may_have(n.wrapping_mul(0x85eb_ca6b));
             let twice = (0..100_000).filter(looked_at).count();
-            assert!(twice < 1_000, "{count} anchors: {twice}");
+            assert!(twice <= twice_max, "{count} anchors: {twice}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::SecretText;
-use super::sampled::{ANCHOR_BYTES, Sampled};
+use super::sampled::{ANCHOR_BYTES_MIN, Sampled};
 
 /// Shorter values are not searched for: they would be found where they do not stand.
 pub const SEARCHED_BYTES_MIN: usize = 16;
@@ -22,8 +22,12 @@ const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 /// has them.
 const RUN_BYTES_MIN: usize = 4;
 
-// Every piece has a whole anchor, which is how it begins.
-const _: () = assert!(ANCHOR_BYTES <= SEARCHED_BYTES_MIN && ANCHOR_BYTES <= PIECE_BYTES_MAX);
+/// So much of how a piece begins is looked for first, its anchor, unless the shortest is shorter. With more
+/// of it a text would be searched faster, but take more places of it for something that they are not.
+const ANCHOR_BYTES_MAX: usize = 32;
+
+const _: () =
+    assert!(ANCHOR_BYTES_MIN <= SEARCHED_BYTES_MIN && ANCHOR_BYTES_MAX <= PIECE_BYTES_MAX);
 
 /// Secrets to be searched for. `Debug` shows how many pieces there are.
 #[derive(Default)]
@@ -34,6 +38,8 @@ pub struct Search {
     anchored: Vec<Range<usize>>,
     /// Nothing where there are none.
     anchors: Option<Sampled>,
+    /// How long anchors are: no piece is shorter.
+    anchor_bytes: usize,
     longest: usize,
     /// For each byte whether a piece could have it.
     letters: Vec<bool>,
@@ -64,9 +70,12 @@ impl Search {
     fn of(mut pieces: Vec<Piece>) -> Self {
         pieces.sort_by(|one, other| one.bytes().cmp(other.bytes()));
         pieces.dedup_by(|one, other| one.bytes() == other.bytes());
-        let anchored = runs(&pieces, Piece::anchor);
-        let anchors = anchored.iter().filter_map(|run| pieces.get(run.start)).map(Piece::anchor);
-        let anchors = (!pieces.is_empty()).then(|| Sampled::new(anchors));
+        let shortest = pieces.iter().map(|piece| piece.bytes().len()).min();
+        let anchor_bytes = shortest.unwrap_or(ANCHOR_BYTES_MAX).min(ANCHOR_BYTES_MAX);
+        let anchored = runs(&pieces, |piece| piece.anchor(anchor_bytes));
+        let firsts = anchored.iter().filter_map(|run| pieces.get(run.start));
+        let anchors = firsts.map(|piece| piece.anchor(anchor_bytes));
+        let anchors = (!pieces.is_empty()).then(|| Sampled::new(anchors, anchor_bytes));
         let longest = pieces.iter().map(|piece| piece.bytes().len()).max().unwrap_or_default();
         let mut letters = vec![false; 256];
         for letter in pieces.iter().flat_map(Piece::bytes).chain(LETTERS) {
@@ -74,7 +83,7 @@ impl Search {
         }
         let runs = pieces.iter().flat_map(|piece| piece.bytes().chunk_by(u8::eq));
         let run_bytes_max = runs.map(<[u8]>::len).max().unwrap_or_default().max(RUN_BYTES_MIN);
-        Self { pieces, anchored, anchors, longest, letters, run_bytes_max }
+        Self { pieces, anchored, anchors, anchor_bytes, longest, letters, run_bytes_max }
     }
 
     /// Whether there is nothing to be searched for.
@@ -90,7 +99,7 @@ impl Search {
     /// Whether a piece stands somewhere in `text`.
     pub fn is_in(&self, text: &[u8]) -> bool {
         // No piece is as short as most names of fields are.
-        text.len() >= SEARCHED_BYTES_MIN && self.next(text, 0).is_some()
+        text.len() >= self.anchor_bytes && self.next(text, 0).is_some()
     }
 
     /// The first place at `from` or behind it where a piece begins, and the longest of those that
@@ -114,7 +123,9 @@ impl Search {
     /// Whether an anchor begins at `start`.
     fn is_there(&self, text: &[u8], start: usize, anchor: usize) -> bool {
         let piece = self.anchored.get(anchor).and_then(|run| self.pieces.get(run.start));
-        piece.zip(text.get(start..)).is_some_and(|(piece, rest)| rest.starts_with(piece.anchor()))
+        piece
+            .zip(text.get(start..))
+            .is_some_and(|(piece, rest)| rest.starts_with(piece.anchor(self.anchor_bytes)))
     }
 
     /// Where the end of `text` begins that could become a piece with more text behind it.
@@ -152,8 +163,9 @@ impl Piece {
         self.form.expose().as_bytes().get(self.part.clone()).unwrap_or_default()
     }
 
-    fn anchor(&self) -> &[u8] {
-        self.bytes().get(..ANCHOR_BYTES).unwrap_or_default()
+    /// How it begins.
+    fn anchor(&self, bytes: usize) -> &[u8] {
+        self.bytes().get(..bytes).unwrap_or_default()
     }
 }
 
